@@ -1,0 +1,1 @@
+"""The op contracts and the native library behind them."""

@@ -1,0 +1,1 @@
+"""One folder per architecture: metadata to config, config to graph."""

@@ -1,0 +1,1 @@
+"""Qwen3-MoE: metadata to config, config to graph."""

@@ -1,0 +1,1 @@
+"""Drives an exported graph: caches, batches, sampling, text."""
