@@ -49,11 +49,21 @@ struct Kernels {
   void (*rms_norm)(const float* x, const float* weight, int64_t n, float epsilon, float* y);
   // gate = silu(gate) * up
   void (*silu_multiply)(float* gate, const float* up, int64_t n);
-  // One tile of attention for one query head: see cpu/attention-inl.h.
-  void (*attention_scores)(const float* q, const void* keys, int cache_type, int64_t key_stride,
-                           int64_t count, int64_t head_dim, float* scores);
-  void (*attention_values)(const float* weights, const void* values, int cache_type,
-                           int64_t value_stride, int64_t count, int64_t head_dim, float* out);
+  // scores[a * scores_stride + i] = dot(query a, key i). Queries lie `query_stride` floats apart,
+  // keys `key_stride` elements apart; `cache_type` is the ggml id of F32, F16 or BF16. The heads
+  // that share a key head are best asked for together: each key is then converted once.
+  void (*attention_scores)(const float* queries, int64_t query_stride, int64_t query_count,
+                           const void* keys, int cache_type, int64_t key_stride,
+                           int64_t key_count, int64_t head_dim, float* scores,
+                           int64_t scores_stride);
+  // x[i] = exp(x[i] - max); returns the sum of the results, added up in an order that n fixes.
+  float (*exponentials)(float* x, int64_t n, float max);
+  // out[a * out_stride + d] += sum over i of weights[a * weights_stride + i] * value i [d], added
+  // one i after the other, so that cutting the values into tiles changes nothing.
+  void (*attention_values)(const float* weights, int64_t weights_stride, int64_t query_count,
+                           const void* values, int cache_type, int64_t value_stride,
+                           int64_t value_count, int64_t head_dim, float* out,
+                           int64_t out_stride);
 };
 
 // Chosen once, at load: the best that this machine has, or the one FERRUM_ISA names.
