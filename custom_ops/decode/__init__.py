@@ -1,0 +1,1 @@
+"""The reference decoders: one function per ggml type, in standard ONNX ops."""
