@@ -1,0 +1,279 @@
+"""Publish the files of one build whole or not at all.
+
+Files are written into a hidden folder beside their targets, `.ferrum-<pid>-<random>/`, made
+durable, and renamed into place with a journal. A failure puts the old files back; a process that
+was killed leaves the hidden folder, from which the next build in that folder does the same.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import secrets
+import shutil
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+_STAGING_NAME = re.compile(r"\.ferrum-(\d+)-[0-9a-f]{8}")
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class OutputError(ValueError):
+    """Outputs that cannot be written; the message is one line."""
+
+
+@contextmanager
+def publish(
+    folder: Path, names: Sequence[str], *, inputs: Sequence[Path] = (), force: bool = False
+) -> Iterator[Path]:
+    """A folder to write `names` into; they move to `folder` together when the block succeeds.
+
+    Renames happen in the order of `names`, so the file that makes the others count (the .onnx)
+    comes last. `folder` is made if it is missing. Raises `OutputError` before the block if a
+    target exists and `force` is not set, or if a target is one of `inputs` even then.
+    """
+    with _signals_raise(), _made_folder(folder):
+        recover(folder)
+        _check_targets(folder, names, inputs, force)
+        staging = _Staging.create(folder)
+        try:
+            yield staging.new
+            with _signals_wait():
+                _check_targets(folder, names, inputs, force)
+                staging.commit(names)
+        finally:
+            with _signals_wait():
+                staging.remove()
+
+
+def recover(folder: Path) -> None:
+    """Undo what killed builds left in `folder`; builds that still run are left alone."""
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError as error:
+        raise OutputError(f"[{folder}] cannot be read: {error.strerror}") from error
+    for entry in entries:
+        match = _STAGING_NAME.fullmatch(entry.name)
+        if match is None or entry.is_symlink() or not entry.is_dir():
+            continue
+        # A folder of another user cannot be cleared by us and harms no one: not our failure.
+        with suppress(PermissionError), _Staging(folder, entry).abandoned(int(match[1])) as staging:
+            if staging is not None:
+                with _signals_wait():
+                    staging.roll_back()
+                    staging.remove()
+
+
+class _Staging:
+    """The hidden folder: `new/` is written by the build, `old/` holds what is replaced."""
+
+    def __init__(self, folder: Path, path: Path) -> None:
+        self.folder, self.path = folder, path
+        self.new, self.old = path / "new", path / "old"
+        self.journal = path / "commit.json"
+        self._lock: int | None = None
+
+    @classmethod
+    def create(cls, folder: Path) -> _Staging:
+        staging = cls(folder, folder / f".ferrum-{os.getpid()}-{secrets.token_hex(4)}")
+        try:
+            staging.path.mkdir()
+            staging._lock = os.open(staging.path / "lock", os.O_CREAT | os.O_RDWR, 0o600)
+            _try_lock(staging._lock)
+            staging.new.mkdir()
+            staging.old.mkdir()
+        except OSError as error:
+            staging.remove()
+            raise OutputError(f"[{folder}] cannot be written to: {error.strerror}") from error
+        return staging
+
+    @contextmanager
+    def abandoned(self, pid: int) -> Iterator[_Staging | None]:
+        """This folder, locked, if its process is gone; else None.
+
+        The lock tells of a builder in another container, whose pid means nothing here; the pid
+        tells of one that has made its folder but not yet its lock.
+        """
+        if _alive(pid):
+            yield None
+            return
+        self._lock = os.open(self.path / "lock", os.O_CREAT | os.O_RDWR, 0o600)
+        try:
+            yield self if _try_lock(self._lock) else None
+        finally:
+            self.release()
+
+    def commit(self, names: Sequence[str]) -> None:
+        """Rename every staged file over its target, or leave all targets as they were."""
+        missing = set(names) ^ {entry.name for entry in self.new.iterdir()}
+        if missing:
+            raise OutputError(f"[{self.folder}] not as announced: {', '.join(sorted(missing))}")
+        for name in names:
+            # A hard link's data is the source's, which may still be on its way to the disk for
+            # minutes; it is not ours to wait for.
+            if (self.new / name).stat().st_nlink == 1:
+                _sync(self.new / name)
+        inodes = {name: (self.new / name).lstat().st_ino for name in names}
+        draft = self.path / "commit.draft"
+        draft.write_text(json.dumps(inodes))
+        _sync(draft)
+        draft.rename(self.journal)
+        _sync(self.path)
+        try:
+            for name in names:
+                self._keep_old(name)
+            for name in names:
+                (self.new / name).replace(self.folder / name)
+            _sync(self.folder)
+        except BaseException:
+            self.roll_back()
+            raise
+
+    def _keep_old(self, name: str) -> None:
+        target = self.folder / name
+        if not os.path.lexists(target):
+            return
+        try:
+            os.link(target, self.old / name, follow_symlinks=False)
+        except OSError:  # a file system without hard links: the target is absent for a moment
+            target.rename(self.old / name)
+
+    def roll_back(self) -> None:
+        """Undo a commit that has begun and not ended; one that has ended stays."""
+        if not self.journal.exists():
+            return
+        inodes: dict[str, int] = json.loads(self.journal.read_text())
+        if not any(os.path.lexists(self.new / name) for name in inodes):
+            return
+        for name, inode in inodes.items():
+            target = self.folder / name
+            placed = os.path.lexists(target)
+            if placed and target.lstat().st_ino != inode:
+                continue  # not reached yet, or changed by someone since
+            if os.path.lexists(self.old / name):
+                (self.old / name).replace(target)
+            elif placed:
+                target.unlink()
+        _sync(self.folder)
+
+    def remove(self) -> None:
+        # The journal goes first: without it, what is left means nothing and is only cleared.
+        self.journal.unlink(missing_ok=True)
+        if self.path.exists():
+            shutil.rmtree(self.path)
+        self.release()
+
+    def release(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
+def _check_targets(folder: Path, names: Sequence[str], inputs: Sequence[Path], force: bool) -> None:
+    existing = [name for name in names if os.path.lexists(folder / name)]
+    for name in existing:
+        target = folder / name
+        if target.is_dir():
+            raise OutputError(f"[{target}] is a folder → a file name for the output")
+        for source in inputs:
+            if target.exists() and source.exists() and target.samefile(source):
+                raise OutputError(f"[{target}] is the input itself; choose another output")
+    if existing and not force:
+        raise OutputError(
+            f"[{folder}] already there: {', '.join(existing)}; pass --force to replace"
+        )
+
+
+@contextmanager
+def _made_folder(folder: Path) -> Iterator[None]:
+    """Make `folder` and its parents; take away again what was made if the block fails."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"[{folder}] cannot be made: {error.strerror}") from error
+    try:
+        yield
+    except BaseException:
+        for path in missing:
+            with suppress(OSError):  # someone else has put something there meanwhile
+                path.rmdir()
+        raise
+
+
+@contextmanager
+def _handled(handler: Callable[[int, FrameType | None], None], *over: Any) -> Iterator[None]:
+    """Let `handler` take the signals that end a build, where it is `over` that has them now.
+
+    Signals that are ignored stay ignored (nohup), and so do all outside the main thread, which
+    is the only one that receives them.
+    """
+    previous: dict[signal.Signals, Any] = {}
+    try:
+        if threading.current_thread() is threading.main_thread():
+            for number in _SIGNALS:
+                current = signal.getsignal(number)
+                if current in over or (not over and callable(current)):
+                    previous[number] = signal.signal(number, handler)
+        yield
+    finally:
+        for number, old in previous.items():
+            signal.signal(number, old)
+
+
+@contextmanager
+def _signals_raise() -> Iterator[None]:
+    """SIGTERM and SIGHUP end the block as an exception, as Ctrl-C does, so that it cleans up."""
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    with _handled(end, signal.SIG_DFL):
+        yield
+
+
+@contextmanager
+def _signals_wait() -> Iterator[None]:
+    """A signal that comes inside the block takes effect right after it."""
+    pending: list[int] = []
+    with _handled(lambda number, _frame: pending.append(number)):
+        yield
+    for number in pending[:1]:
+        signal.raise_signal(number)
+
+
+def _alive(pid: int) -> bool:
+    if pid == os.getpid():  # in a container every build may have the same pid: the lock decides
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
+
+
+def _try_lock(lock: int) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks: the pid alone must do
+        return True
+    return True
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
