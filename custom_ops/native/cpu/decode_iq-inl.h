@@ -1,0 +1,92 @@
+// The i-quants: groups of 4 or 8 values are entries of a grid, with signs beside it. Scales such as
+// d * (0.5 + s) / 4 are written d * (2 s + 1) / 8, which is the same number.
+
+void signed_entry(const int8_t* entry, int n, uint32_t signs, int8_t* q) {
+  for (int i = 0; i < n; ++i) q[i] = static_cast<int8_t>(signs >> i & 1 ? -entry[i] : entry[i]);
+}
+
+float odd(uint32_t s) { return static_cast<float>(2 * s + 1); }
+
+void decode(const BlockIQ2_XXS& x, int8_t* q, float* scale, float*) {
+  const float d = to_float(x.d) * 0.125f;
+  for (int group = 0; group < 8; ++group) {
+    const uint8_t* indices = x.q + 8 * group;
+    const uint32_t word = read_u32(indices + 4);
+    for (int i = 0; i < 4; ++i)
+      signed_entry(kGridIQ2_XXS[indices[i]], 8, kSignsOf7Bits[word >> (7 * i) & 127],
+                   q + 32 * group + 8 * i);
+    scale[2 * group] = scale[2 * group + 1] = d * odd(word >> 28);
+  }
+}
+
+void half_group_scales(const uint8_t* nibbles, float d, float* scale) {
+  for (int i = 0; i < 16; ++i) scale[i] = d * odd(nibbles[i / 2] >> (i % 2 * 4) & 15);
+}
+
+void decode(const BlockIQ2_XS& x, int8_t* q, float* scale, float*) {
+  for (int i = 0; i < 32; ++i) {
+    const uint32_t word = read_u16(x.q + 2 * i);
+    signed_entry(kGridIQ2_XS[word & 511], 8, kSignsOf7Bits[word >> 9], q + 8 * i);
+  }
+  half_group_scales(x.scales, to_float(x.d) * 0.125f, scale);
+}
+
+void decode(const BlockIQ2_S& x, int8_t* q, float* scale, float*) {
+  for (int i = 0; i < 32; ++i) {
+    const int index = x.q[i] | (x.high[i / 4] >> (i % 4 * 2) & 3) << 8;
+    signed_entry(kGridIQ2_S[index], 8, x.signs[i], q + 8 * i);
+  }
+  half_group_scales(x.scales, to_float(x.d) * 0.125f, scale);
+}
+
+void decode(const BlockIQ3_XXS& x, int8_t* q, float* scale, float*) {
+  const float d = to_float(x.d) * 0.25f;
+  for (int group = 0; group < 8; ++group) {
+    const uint32_t word = read_u32(x.scales_and_signs + 4 * group);
+    for (int i = 0; i < 8; ++i) {
+      const uint32_t signs = kSignsOf7Bits[word >> (7 * (i / 2)) & 127] >> (i % 2 * 4);
+      signed_entry(kGridIQ3_XXS[x.q[8 * group + i]], 4, signs, q + 32 * group + 4 * i);
+    }
+    scale[2 * group] = scale[2 * group + 1] = d * odd(word >> 28);
+  }
+}
+
+void decode(const BlockIQ3_S& x, int8_t* q, float* scale, float*) {
+  for (int i = 0; i < 64; ++i) {
+    const int index = x.q[i] | (x.high[i / 8] >> (i % 8) & 1) << 8;
+    signed_entry(kGridIQ3_S[index], 4, x.signs[i / 2] >> (i % 2 * 4), q + 4 * i);
+  }
+  const float d = to_float(x.d);
+  for (int i = 0; i < 8; ++i)
+    scale[2 * i] = scale[2 * i + 1] = d * odd(x.scales[i / 2] >> (i % 2 * 4) & 15);
+}
+
+// -1, 0 or 1, shifted by an eighth up or down: in eighths, -9 to 9.
+void shifted_entry(int index, bool down, int8_t* q) {
+  for (int i = 0; i < 8; ++i) q[i] = static_cast<int8_t>(kGridIQ1[index][i] + (down ? -1 : 1));
+}
+
+void decode(const BlockIQ1_S& x, int8_t* q, float* scale, float*) {
+  const float d = to_float(x.d) * 0.125f;
+  for (int group = 0; group < 8; ++group) {
+    const uint32_t word = read_u16(x.high + 2 * group);
+    for (int i = 0; i < 4; ++i) {
+      const int index = static_cast<int>(x.q[4 * group + i] | (word >> (3 * i) & 7) << 8);
+      shifted_entry(index, word & 0x8000, q + 32 * group + 8 * i);
+    }
+    scale[2 * group] = scale[2 * group + 1] = d * odd(word >> 12 & 7);
+  }
+}
+
+// The float16 scale is spread over the top nibbles of the four words of small scales.
+void decode(const BlockIQ1_M& x, int8_t* q, float* scale, float*) {
+  uint32_t bits = 0;
+  for (int i = 0; i < 4; ++i) bits |= (read_u16(x.scales + 2 * i) >> 12) << (4 * i);
+  const float d = half_to_float(bits) * 0.125f;
+  for (int i = 0; i < 32; ++i) {
+    const int high = x.high[i / 2] >> (i % 2 * 4) & 15;
+    shifted_entry(x.q[i] | (high & 7) << 8, high & 8, q + 8 * i);
+  }
+  for (int i = 0; i < 16; ++i)
+    scale[i] = d * odd(read_u16(x.scales + 2 * (i / 4)) >> (3 * (i % 4)) & 7);
+}

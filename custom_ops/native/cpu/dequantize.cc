@@ -1,0 +1,85 @@
+// Blocks to integers (find_codes) and to floats (dequantize_row), for every type, on any machine.
+#include <cstring>
+
+#include "codes.h"
+#include "half.h"
+#include "iq_tables.inc"
+
+namespace ferrum {
+namespace {
+
+#include "decode_small-inl.h"
+#include "decode_k-inl.h"
+#include "decode_iq-inl.h"
+
+template <class Block>
+void decode_block(const uint8_t* bytes, int8_t* q, float* scale, float* min) {
+  decode(*reinterpret_cast<const Block*>(bytes), q, scale, min);
+}
+
+struct Row {
+  int type;
+  Codes codes;
+};
+
+#define FERRUM_CODES(name, halves, mins) {k##name, {decode_block<Block##name>, halves, mins}}
+constexpr Row kRows[] = {
+    FERRUM_CODES(Q4_0, false, false),   FERRUM_CODES(Q4_1, false, true),
+    FERRUM_CODES(Q5_0, false, false),   FERRUM_CODES(Q5_1, false, true),
+    FERRUM_CODES(Q8_0, false, false),   FERRUM_CODES(Q2_K, true, true),
+    FERRUM_CODES(Q3_K, true, false),    FERRUM_CODES(Q4_K, false, true),
+    FERRUM_CODES(Q5_K, false, true),    FERRUM_CODES(Q6_K, true, false),
+    FERRUM_CODES(IQ2_XXS, false, false), FERRUM_CODES(IQ2_XS, true, false),
+    FERRUM_CODES(IQ3_XXS, false, false), FERRUM_CODES(IQ1_S, false, false),
+    FERRUM_CODES(IQ4_NL, false, false), FERRUM_CODES(IQ3_S, false, false),
+    FERRUM_CODES(IQ2_S, true, false),   FERRUM_CODES(IQ4_XS, false, false),
+    FERRUM_CODES(IQ1_M, true, false),   FERRUM_CODES(TQ1_0, false, false),
+    FERRUM_CODES(TQ2_0, false, false),  FERRUM_CODES(MXFP4, false, false),
+    FERRUM_CODES(NVFP4, true, false),
+};
+#undef FERRUM_CODES
+
+void dequantize_codes(const Codes& codes, const QuantFormat& format, const uint8_t* src, float* dst,
+                      int64_t n) {
+  int8_t q[kSuperBlock];
+  float scale[kSuperBlock / 16], min[kSuperBlock / 16] = {};
+  for (int64_t at = 0; at < n; at += format.block, src += format.bytes) {
+    codes.decode(src, q, scale, min);
+    for (int64_t i = 0; i < format.block; ++i) {
+      const float value = scale[i / 16] * static_cast<float>(q[i]);
+      dst[at + i] = codes.mins ? value - min[i / 16] : value;
+    }
+  }
+}
+
+}  // namespace
+
+const Codes* find_codes(int type) {
+  for (const Row& row : kRows)
+    if (row.type == type) return &row.codes;
+  return nullptr;
+}
+
+const QuantFormat* find_quant(int id) {
+  for (const QuantFormat& format : kQuantFormats)
+    if (format.id == id) return &format;
+  return nullptr;
+}
+
+void dequantize_row(int type, const uint8_t* src, float* dst, int64_t n) {
+  switch (type) {
+    case kF32:
+      memcpy(dst, src, static_cast<size_t>(n) * sizeof(float));
+      return;
+    case kF16:
+      for (int64_t i = 0; i < n; ++i) dst[i] = half_to_float(read_u16(src + 2 * i));
+      return;
+    case kBF16:
+      for (int64_t i = 0; i < n; ++i) dst[i] = bfloat16_to_float(read_u16(src + 2 * i));
+      return;
+    default:
+      dequantize_codes(*find_codes(type), *find_quant(type), src, dst, n);
+  }
+}
+
+}  // namespace ferrum

@@ -1,0 +1,61 @@
+// Which kernels this machine runs: the best that it has, or the one asked for by name.
+#include <cstring>
+
+#include "isa/tables.h"
+#include "kernels.h"
+
+namespace ferrum {
+namespace {
+
+bool always() { return true; }
+
+#if defined(__x86_64__)
+// __builtin_cpu_supports also asks the operating system whether it saves the registers.
+bool has_avx2() {
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+         __builtin_cpu_supports("f16c");
+}
+
+bool has_avx512() {
+  return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+         __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vnni");
+}
+#endif
+
+struct Isa {
+  const char* name;
+  bool (*supported)();
+  const Kernels* kernels;
+};
+
+// Best first.
+const Isa kIsas[] = {
+#if defined(__x86_64__)
+    {"avx512", has_avx512, &kAvx512Kernels},
+    {"avx2", has_avx2, &kAvx2Kernels},
+#endif
+    {"generic", always, &kGenericKernels},
+};
+
+}  // namespace
+
+const Kernels* choose_kernels(const char* forced, const char** error) {
+  for (const Isa& isa : kIsas) {
+    const bool wanted = forced == nullptr || forced[0] == 0 || strcmp(forced, isa.name) == 0;
+    if (!wanted) continue;
+    if (isa.supported()) return isa.kernels;
+    if (forced != nullptr && forced[0] != 0) {
+      *error = "FERRUM_ISA names an instruction set that this machine does not have";
+      return nullptr;
+    }
+  }
+#if defined(__x86_64__)
+  *error = "FERRUM_ISA is not one of avx512, avx2, generic";
+#else
+  *error = "FERRUM_ISA is not one of generic";
+#endif
+  return nullptr;
+}
+
+}  // namespace ferrum

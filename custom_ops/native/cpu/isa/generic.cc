@@ -1,0 +1,84 @@
+// The kernels in plain C++: any machine, every type, and the yardstick for the fast ones.
+#include <cstring>
+
+#include "../codes.h"
+#include "../half.h"
+#include "../kernels.h"
+#include "tables.h"
+
+namespace ferrum {
+namespace {
+
+// The vector vocabulary in the compiler's portable vectors.
+constexpr int kLanes = 4;
+using Floats = float __attribute__((vector_size(16)));
+using Ints = int32_t __attribute__((vector_size(16)));
+
+Floats broadcast(float x) { return Floats{x, x, x, x}; }
+Floats zero() { return broadcast(0.0f); }
+Floats load(const float* p) {
+  Floats x;
+  memcpy(&x, p, sizeof x);
+  return x;
+}
+void store(float* p, Floats x) { memcpy(p, &x, sizeof x); }
+Floats add(Floats a, Floats b) { return a + b; }
+Floats sub(Floats a, Floats b) { return a - b; }
+Floats mul(Floats a, Floats b) { return a * b; }
+Floats div(Floats a, Floats b) { return a / b; }
+Floats fma(Floats a, Floats b, Floats c) { return a * b + c; }
+float fma_scalar(float a, float b, float c) { return a * b + c; }
+Floats max(Floats a, Floats b) { return a > b ? a : b; }
+Floats min(Floats a, Floats b) { return a < b ? a : b; }
+float reduce_add(Floats x) { return (x[0] + x[2]) + (x[1] + x[3]); }
+Floats widen_half(const uint8_t* p) {
+  return Floats{half_to_float(read_u16(p)), half_to_float(read_u16(p + 2)),
+                half_to_float(read_u16(p + 4)), half_to_float(read_u16(p + 6))};
+}
+Floats widen_bfloat16(const uint8_t* p) {
+  return Floats{bfloat16_to_float(read_u16(p)), bfloat16_to_float(read_u16(p + 2)),
+                bfloat16_to_float(read_u16(p + 4)), bfloat16_to_float(read_u16(p + 6))};
+}
+Ints round_to_int(Floats x) {  // |x| < 2^22; anything else gives some integer
+  const Floats shifted = x + broadcast(12582912.0f);
+  Ints bits;
+  memcpy(&bits, &shifted, sizeof bits);
+  return bits - Ints{0x4b400000, 0x4b400000, 0x4b400000, 0x4b400000};
+}
+Floats to_floats(Ints x) { return __builtin_convertvector(x, Floats); }
+Ints shift_right_1(Ints x) { return x >> 1; }
+Ints subtract_ints(Ints a, Ints b) { return a - b; }
+Floats power_of_two(Ints n) {
+  using Bits = uint32_t __attribute__((vector_size(16)));
+  const Bits bits = (reinterpret_cast<Bits>(n) + 127u) << 23;
+  Floats x;
+  memcpy(&x, &bits, sizeof x);
+  return x;
+}
+
+#include "../exp-inl.h"
+#include "../floats-inl.h"
+#include "../attention-inl.h"
+#include "../quantize-inl.h"
+
+void quantize(const float* x, int64_t k, int8_t* q, float* scale, int16_t* sums) {
+  for (int64_t at = 0; at < k; at += kGroup, q += kGroup, ++scale, sums += 2)
+    quantize_group(x + at, k - at < kGroup ? k - at : kGroup, q, scale, sums);
+}
+
+#include "../row_int8-inl.h"
+
+#define FERRUM_KERNELS(name, id, block, bytes) \
+  {id, (block) > 1 ? matmul_int8<id> : nullptr, matmul_float<id>},
+constexpr QuantKernels kQuantKernels[] = {FERRUM_QUANTS(FERRUM_KERNELS)};
+#undef FERRUM_KERNELS
+
+#include "../find-inl.h"
+
+}  // namespace
+
+extern const Kernels kGenericKernels = {"generic",        find,          quantize,
+                                        rms_norm,         silu_multiply, attention_scores,
+                                        exponentials,     attention_values};
+
+}  // namespace ferrum
