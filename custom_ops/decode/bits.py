@@ -138,10 +138,28 @@ def Spread(scales, like):
 
 
 @script(FERRUM, default_opset=op)
+def Blocks(rows, bytes: int):
+    """uint8[N, bytes]: rows of whole blocks cut into blocks.
+
+    Bytes beyond the last whole block are cut off, by a Slice whose end is computed: shape
+    inference also walks the branches of types that these rows are not of, and must not fail there.
+    """
+    flat = op.Reshape(rows, op.Constant(value_ints=[-1]))
+    size = op.Unsqueeze(op.Constant(value_int=bytes), 0)
+    total = op.Shape(flat)
+    whole = op.Slice(flat, op.Constant(value_ints=[0]), total - op.Mod(total, size))
+    return op.Reshape(whole, op.Concat(op.Constant(value_ints=[-1]), size, axis=0))
+
+
+@script(FERRUM, default_opset=op)
 def InRows(values, rows):
-    """float[R, columns]: decoded blocks laid end to end in the R rows they came from."""
+    """float[R, columns]: decoded blocks laid end to end in the R rows they came from.
+
+    The count is cut to a multiple of R for the same reason as in `Blocks`: ONNX Runtime folds
+    constants in branches that are never taken, too, and must not fail there.
+    """
     count = op.Shape(rows, start=0, end=1)
-    return op.Reshape(values, op.Concat(count, op.Constant(value_ints=[-1]), axis=0))
-
-
-PARTS = (Bits, Unpack, Words, LongWords, Half, HalfOfWord, Signed, Signs, Scaled, Spread, InRows)
+    flat = op.Reshape(values, op.Constant(value_ints=[-1]))
+    columns = op.Shape(flat) / count
+    whole = op.Slice(flat, op.Constant(value_ints=[0]), columns * count)
+    return op.Reshape(whole, op.Concat(count, columns, axis=0), allowzero=1)

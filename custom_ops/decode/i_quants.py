@@ -15,6 +15,7 @@ from onnxscript import script
 from ferrum.custom_ops.decode.bits import (
     FERRUM,
     Bits,
+    Blocks,
     Half,
     HalfOfWord,
     InRows,
@@ -83,7 +84,7 @@ def PatternSigns(numbers):
 @script(FERRUM, default_opset=op)
 def DecodeIQ2_XXS(rows):
     """d; per 32 values four grid bytes, then 28 bits of sign numbers and 4 of scale."""
-    b = op.Reshape(rows, op.Constant(value_ints=[-1, 66]))
+    b = Blocks(rows, bytes=66)
     pairs = op.Reshape(b[:, 2:66], op.Constant(value_ints=[0, 8, 8]))
     code = op.Reshape(pairs[:, :, 0:4], op.Constant(value_ints=[0, 32]))
     word = LongWords(op.Reshape(pairs[:, :, 4:8], op.Constant(value_ints=[0, 32])))
@@ -97,7 +98,7 @@ def DecodeIQ2_XXS(rows):
 @script(FERRUM, default_opset=op)
 def DecodeIQ2_XS(rows):
     """d; 32 words of 9 grid bits and 7 of sign number; 8 bytes of scale nibbles."""
-    b = op.Reshape(rows, op.Constant(value_ints=[-1, 74]))
+    b = Blocks(rows, bytes=74)
     word = Words(b[:, 2:66])
     signs = PatternSigns(Bits(word, shift=9, mask=127))
     grid = Looked(op.Constant(value=IQ2_XS_GRID), Bits(word, shift=0, mask=511), b)
@@ -109,7 +110,7 @@ def DecodeIQ2_XS(rows):
 @script(FERRUM, default_opset=op)
 def DecodeIQ2_S(rows):
     """d; 32 low grid bytes; 32 sign bytes; 8 bytes of upper grid bits; 8 of scale nibbles."""
-    b = op.Reshape(rows, op.Constant(value_ints=[-1, 82]))
+    b = Blocks(rows, bytes=82)
     high = op.Cast(Unpack(b[:, 66:74], width=1, bits=2), to=6)
     code = op.Cast(b[:, 2:34], to=6) + high * 256
     grid = Looked(op.Constant(value=IQ2_S_GRID), code, b)
@@ -121,7 +122,7 @@ def DecodeIQ2_S(rows):
 @script(FERRUM, default_opset=op)
 def DecodeIQ3_XXS(rows):
     """d; 64 grid bytes of four values; eight words of 28 sign number bits and 4 of scale."""
-    b = op.Reshape(rows, op.Constant(value_ints=[-1, 98]))
+    b = Blocks(rows, bytes=98)
     word = LongWords(b[:, 66:98])
     scale = op.Cast(Bits(word, shift=28, mask=15), to=1)
     signs = PatternSigns(WordParts(word, op.Constant(value=FOUR_SEVENS), mask=127))
@@ -133,7 +134,7 @@ def DecodeIQ3_XXS(rows):
 @script(FERRUM, default_opset=op)
 def DecodeIQ3_S(rows):
     """d; 64 low grid bytes; 8 bytes of ninth grid bits; 32 sign bytes; 4 of scale nibbles."""
-    b = op.Reshape(rows, op.Constant(value_ints=[-1, 110]))
+    b = Blocks(rows, bytes=110)
     high = op.Cast(Unpack(b[:, 66:74], width=1, bits=1), to=6)
     code = op.Cast(b[:, 2:66], to=6) + high * 256
     grid = Looked(op.Constant(value=IQ3_S_GRID), code, b)
@@ -145,7 +146,7 @@ def DecodeIQ3_S(rows):
 @script(FERRUM, default_opset=op)
 def DecodeIQ1_S(rows):
     """d; 32 low grid bytes; eight words of 12 upper grid bits, 3 of scale and one of shift sign."""
-    b = op.Reshape(rows, op.Constant(value_ints=[-1, 50]))
+    b = Blocks(rows, bytes=50)
     word = Words(b[:, 34:50])
     high = op.Cast(WordParts(word, op.Constant(value=FOUR_THREES), mask=7), to=6)
     grid = Looked(op.Constant(value=IQ1_GRID), op.Cast(b[:, 2:34], to=6) + high * 256, b)
@@ -159,7 +160,7 @@ def DecodeIQ1_S(rows):
 def DecodeIQ1_M(rows):
     """32 low grid bytes; 16 bytes of 3 upper grid bits and a shift sign per 8 values; four words
     of four 3-bit scales, whose top nibbles are the half-precision scale d."""
-    b = op.Reshape(rows, op.Constant(value_ints=[-1, 56]))
+    b = Blocks(rows, bytes=56)
     word = Words(b[:, 48:56])
     tops = op.BitShift(
         op.BitwiseAnd(word, op.Constant(value=TOP_NIBBLE)),
@@ -183,7 +184,7 @@ def DecodeIQ1_M(rows):
 @script(FERRUM, default_opset=op)
 def DecodeIQ4_XS(rows):
     """d; eight upper scale bit pairs; 4 bytes of scale nibbles, offset 32; 128 of nibbles."""
-    b = op.Reshape(rows, op.Constant(value_ints=[-1, 136]))
+    b = Blocks(rows, bytes=136)
     pairs = op.BitShift(Words(b[:, 2:4]), op.Constant(value=EVEN_SHIFTS), direction="RIGHT")
     high = op.Cast(Bits(pairs, shift=0, mask=3), to=1)
     low = op.Cast(Unpack(b[:, 4:8], width=1, bits=4), to=1)

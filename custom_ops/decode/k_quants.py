@@ -13,6 +13,7 @@ from onnxscript import script
 from ferrum.custom_ops.decode.bits import (
     FERRUM,
     Bits,
+    Blocks,
     Half,
     InRows,
     Scaled,
@@ -34,17 +35,17 @@ def SixBitPairs(scales):
     the low nibbles of the other four of each, whose top 2 bits are the top bits of bytes 0-7.
     """
     first, second, third = op.Split(scales, num_outputs=3, axis=1)
-    sixteen = op.CastLike(op.Constant(value_int=16), scales)
-    scale_tops = Bits(first, shift=6, mask=3) * sixteen
-    minimum_tops = Bits(second, shift=6, mask=3) * sixteen
+    four = op.CastLike(op.Constant(value_int=4), scales)
+    scale_tops = op.BitShift(Bits(first, shift=6, mask=3), four, direction="LEFT")
+    minimum_tops = op.BitShift(Bits(second, shift=6, mask=3), four, direction="LEFT")
     scale = op.Concat(
         Bits(first, shift=0, mask=63),
-        Bits(third, shift=0, mask=15) + scale_tops,
+        op.BitwiseOr(Bits(third, shift=0, mask=15), scale_tops),
         axis=1,
     )
     minimum = op.Concat(
         Bits(second, shift=0, mask=63),
-        Bits(third, shift=4, mask=15) + minimum_tops,
+        op.BitwiseOr(Bits(third, shift=4, mask=15), minimum_tops),
         axis=1,
     )
     return op.Cast(scale, to=1), op.Cast(minimum, to=1)
@@ -53,7 +54,7 @@ def SixBitPairs(scales):
 @script(FERRUM, default_opset=op)
 def DecodeQ2_K(rows):
     """16 bytes of scale and minimum nibbles; 64 bytes of 2-bit codes; d, dmin."""
-    b = op.Reshape(rows, op.Constant(value_ints=[-1, 84]))
+    b = Blocks(rows, bytes=84)
     scale = op.Cast(Bits(b[:, 0:16], shift=0, mask=15), to=1) * Half(b[:, 80:82])
     minimum = op.Cast(Bits(b[:, 0:16], shift=4, mask=15), to=1) * Half(b[:, 82:84])
     code = op.Cast(Unpack(b[:, 16:80], width=32, bits=2), to=1)
@@ -63,7 +64,7 @@ def DecodeQ2_K(rows):
 @script(FERRUM, default_opset=op)
 def DecodeQ3_K(rows):
     """32 bytes of third bits; 64 bytes of 2-bit codes; 16 scales of 6 bits in 12 bytes; d."""
-    b = op.Reshape(rows, op.Constant(value_ints=[-1, 110]))
+    b = Blocks(rows, bytes=110)
     high = op.Cast(Unpack(b[:, 0:32], width=32, bits=1), to=1)
     low = op.Cast(Unpack(b[:, 32:96], width=32, bits=2), to=1)
     scale_low = op.Cast(Unpack(b[:, 96:104], width=8, bits=4), to=1)
@@ -75,7 +76,7 @@ def DecodeQ3_K(rows):
 @script(FERRUM, default_opset=op)
 def DecodeQ4_K(rows):
     """d, dmin; 12 bytes of 6-bit scales and minimums; 128 bytes of nibbles."""
-    b = op.Reshape(rows, op.Constant(value_ints=[-1, 144]))
+    b = Blocks(rows, bytes=144)
     scale, minimum = SixBitPairs(b[:, 4:16])
     code = op.Cast(Unpack(b[:, 16:144], width=32, bits=4), to=1)
     scaled = Scaled(code, Half(b[:, 0:2]) * scale)
@@ -85,7 +86,7 @@ def DecodeQ4_K(rows):
 @script(FERRUM, default_opset=op)
 def DecodeQ5_K(rows):
     """d, dmin; 12 bytes of 6-bit scales and minimums; 32 bytes of fifth bits; 128 of nibbles."""
-    b = op.Reshape(rows, op.Constant(value_ints=[-1, 176]))
+    b = Blocks(rows, bytes=176)
     scale, minimum = SixBitPairs(b[:, 4:16])
     high = op.Cast(Unpack(b[:, 16:48], width=32, bits=1), to=1)
     code = op.Cast(Unpack(b[:, 48:176], width=32, bits=4), to=1) + high * 16.0
@@ -96,7 +97,7 @@ def DecodeQ5_K(rows):
 @script(FERRUM, default_opset=op)
 def DecodeQ6_K(rows):
     """128 bytes of low nibbles; 64 of upper bit pairs; 16 signed byte scales; d; offset 32."""
-    b = op.Reshape(rows, op.Constant(value_ints=[-1, 210]))
+    b = Blocks(rows, bytes=210)
     low = op.Cast(Unpack(b[:, 0:128], width=64, bits=4), to=1)
     high = op.Cast(Unpack(b[:, 128:192], width=32, bits=2), to=1)
     scale = Half(b[:, 208:210]) * Signed(b[:, 192:208])
@@ -119,7 +120,7 @@ def Trits(bytes_, threes):
 @script(FERRUM, default_opset=op)
 def DecodeTQ1_0(rows):
     """48 bytes of five trits each (in runs of 32 and 16 bytes), 4 of four; d; offset 1."""
-    b = op.Reshape(rows, op.Constant(value_ints=[-1, 54]))
+    b = Blocks(rows, bytes=54)
     code = op.Concat(
         Trits(b[:, 0:32], op.Constant(value=THREES)),
         Trits(b[:, 32:48], op.Constant(value=THREES)),
@@ -132,6 +133,6 @@ def DecodeTQ1_0(rows):
 @script(FERRUM, default_opset=op)
 def DecodeTQ2_0(rows):
     """64 bytes of 2-bit codes; d; offset 1."""
-    b = op.Reshape(rows, op.Constant(value_ints=[-1, 66]))
+    b = Blocks(rows, bytes=66)
     code = op.Cast(Unpack(b[:, 0:64], width=32, bits=2), to=1)
     return InRows(Half(b[:, 64:66]) * (code - 1.0), rows)

@@ -9,7 +9,16 @@ import numpy as np
 from onnxscript import opset18 as op
 from onnxscript import script
 
-from ferrum.custom_ops.decode.bits import FERRUM, Half, InRows, Scaled, Signed, Unpack, constant
+from ferrum.custom_ops.decode.bits import (
+    FERRUM,
+    Blocks,
+    Half,
+    InRows,
+    Scaled,
+    Signed,
+    Unpack,
+    constant,
+)
 
 IQ4_NL_VALUES = constant(
     [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113], np.float32
@@ -36,7 +45,7 @@ UE4M3_HALVES = constant(_ue4m3_halves(), np.float32)
 @script(FERRUM, default_opset=op)
 def DecodeQ4_0(rows):
     """d: half; 16 bytes of nibbles, offset 8."""
-    b = op.Reshape(rows, op.Constant(value_ints=[-1, 18]))
+    b = Blocks(rows, bytes=18)
     code = op.Cast(Unpack(b[:, 2:18], width=16, bits=4), to=1) - 8.0
     return InRows(Half(b[:, 0:2]) * code, rows)
 
@@ -44,7 +53,7 @@ def DecodeQ4_0(rows):
 @script(FERRUM, default_opset=op)
 def DecodeQ4_1(rows):
     """d, m: halves; 16 bytes of nibbles."""
-    b = op.Reshape(rows, op.Constant(value_ints=[-1, 20]))
+    b = Blocks(rows, bytes=20)
     code = op.Cast(Unpack(b[:, 4:20], width=16, bits=4), to=1)
     return InRows(Half(b[:, 0:2]) * code + Half(b[:, 2:4]), rows)
 
@@ -52,7 +61,7 @@ def DecodeQ4_1(rows):
 @script(FERRUM, default_opset=op)
 def DecodeQ5_0(rows):
     """d: half; 32 fifth bits; 16 bytes of nibbles; offset 16."""
-    b = op.Reshape(rows, op.Constant(value_ints=[-1, 22]))
+    b = Blocks(rows, bytes=22)
     high = op.Cast(Unpack(b[:, 2:6], width=1, bits=1), to=1)
     low = op.Cast(Unpack(b[:, 6:22], width=16, bits=4), to=1)
     return InRows(Half(b[:, 0:2]) * (low + high * 16.0 - 16.0), rows)
@@ -61,7 +70,7 @@ def DecodeQ5_0(rows):
 @script(FERRUM, default_opset=op)
 def DecodeQ5_1(rows):
     """d, m: halves; 32 fifth bits; 16 bytes of nibbles."""
-    b = op.Reshape(rows, op.Constant(value_ints=[-1, 24]))
+    b = Blocks(rows, bytes=24)
     high = op.Cast(Unpack(b[:, 4:8], width=1, bits=1), to=1)
     low = op.Cast(Unpack(b[:, 8:24], width=16, bits=4), to=1)
     code = low + high * 16.0
@@ -71,14 +80,14 @@ def DecodeQ5_1(rows):
 @script(FERRUM, default_opset=op)
 def DecodeQ8_0(rows):
     """d: half; 32 signed bytes."""
-    b = op.Reshape(rows, op.Constant(value_ints=[-1, 34]))
+    b = Blocks(rows, bytes=34)
     return InRows(Half(b[:, 0:2]) * Signed(b[:, 2:34]), rows)
 
 
 @script(FERRUM, default_opset=op)
 def DecodeIQ4_NL(rows):
     """d: half; 16 bytes of nibbles, looked up in a table that is denser near zero."""
-    b = op.Reshape(rows, op.Constant(value_ints=[-1, 18]))
+    b = Blocks(rows, bytes=18)
     code = op.Cast(Unpack(b[:, 2:18], width=16, bits=4), to=6)
     values = op.Gather(op.Constant(value=IQ4_NL_VALUES), code)
     return InRows(Half(b[:, 0:2]) * values, rows)
@@ -87,7 +96,7 @@ def DecodeIQ4_NL(rows):
 @script(FERRUM, default_opset=op)
 def DecodeMXFP4(rows):
     """OCP microscaling: one exponent byte; 16 bytes of 4-bit floats."""
-    b = op.Reshape(rows, op.Constant(value_ints=[-1, 17]))
+    b = Blocks(rows, bytes=17)
     scale = op.Gather(op.Constant(value=E8M0_HALVES), op.Cast(b[:, 0:1], to=6))
     code = op.Cast(Unpack(b[:, 1:17], width=16, bits=4), to=6)
     return InRows(scale * op.Gather(op.Constant(value=FP4_VALUES), code), rows)
@@ -96,7 +105,7 @@ def DecodeMXFP4(rows):
 @script(FERRUM, default_opset=op)
 def DecodeNVFP4(rows):
     """Four 8-bit float scales, one for 16 values each; 32 bytes of 4-bit floats."""
-    b = op.Reshape(rows, op.Constant(value_ints=[-1, 36]))
+    b = Blocks(rows, bytes=36)
     scales = op.Gather(op.Constant(value=UE4M3_HALVES), op.Cast(b[:, 0:4], to=6))
     code = op.Cast(Unpack(b[:, 4:36], width=8, bits=4), to=6)
     values = op.Gather(op.Constant(value=FP4_VALUES), code)
