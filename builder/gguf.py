@@ -20,10 +20,11 @@ _SHARD_NAME = re.compile(r"(?P<stem>.*)-(?P<no>\d{5})-of-(?P<count>\d{5})\.gguf"
 
 @dataclass(frozen=True)
 class SourceFile:
-    """One file of a model: its size and the SHA-256 of its header (magic to tensor data)."""
+    """One file of a model: its size, and the length and SHA-256 of its header."""
 
     path: Path
     size: int
+    header_bytes: int
     sha256: str
 
 
@@ -59,7 +60,7 @@ class GGUF:
                     )
                 tensors[name] = tensor
         _check_total(first, len(tensors))
-        files = tuple(SourceFile(h.path, h.size, h.sha256) for h in headers)
+        files = tuple(SourceFile(h.path, h.size, h.header_bytes, h.sha256) for h in headers)
         return cls(first.path, first.metadata, tensors, files, first.alignment)
 
 

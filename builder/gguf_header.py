@@ -68,7 +68,8 @@ class Header:
 
     path: Path
     size: int
-    sha256: str  # of the bytes from the magic to the start of the tensor data
+    header_bytes: int  # from the magic to the start of the tensor data
+    sha256: str  # of those bytes
     version: int
     alignment: int
     metadata: dict[str, Any]
@@ -119,9 +120,10 @@ class _Parser:
         infos = self.tensor_infos(tensor_count)
         data_start = -(-self.at // alignment) * alignment
         tensors = self.place(infos, data_start, alignment)
+        length = min(data_start, self.size)
         with memoryview(self.data) as view:
-            digest = hashlib.sha256(view[: min(data_start, self.size)]).hexdigest()
-        return Header(self.path, self.size, digest, version, alignment, metadata, tensors)
+            digest = hashlib.sha256(view[:length]).hexdigest()
+        return Header(self.path, self.size, length, digest, version, alignment, metadata, tensors)
 
     def version(self) -> int:
         magic = self.take(4, "magic")

@@ -1,0 +1,183 @@
+"""A GGUF to a folder that runs: graph, tokenizer, manifest, genai's config, weights in place."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from gguf import GGMLQuantizationType
+from gguf.quants import dequantize
+
+import ferrum
+from ferrum.builder import genai, manifest
+from ferrum.builder.gguf import GGUF, GGUFError, Tensor
+from ferrum.builder.outputs import OutputError, publish
+from ferrum.builder.tokenizer import read_tokenizer
+from ferrum.builder.weights import (
+    Method,
+    Mode,
+    Placement,
+    WeightsError,
+    place_weights,
+    plan_weights,
+)
+from ferrum.custom_ops.quants import QUANTS
+from ferrum.models.qwen3_moe.config import ModelError, Qwen3MoeConfig, read_config
+from ferrum.models.qwen3_moe.graph import Qwen3MoeGraph
+from ferrum.models.qwen3_moe.names import EMBEDDING, HEAD, check_tensors
+
+# What bad input raises; each says in one line what, where, expected and got.
+BUILD_ERRORS = (GGUFError, ModelError, WeightsError, OutputError, OSError)
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """What a build can be told; the command line has the same names."""
+
+    weights: Mode = "auto"
+    kv_dtype: str = "float16"
+    max_context: int | None = None
+    copy_library: bool = False
+    force: bool = False
+    progress: bool = True
+
+
+@dataclass(frozen=True)
+class BuildResult:
+    """What a build wrote. `methods` says how each source file came beside the .onnx."""
+
+    output: Path
+    config: Qwen3MoeConfig
+    graph_bytes: int
+    sources: tuple[Path, ...]
+    methods: tuple[Method, ...]
+    types: Mapping[str, Mapping[str, int]]
+    files: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for --json."""
+        weights = zip(self.sources, self.methods, strict=True)
+        return {
+            "output": str(self.output),
+            "graph_bytes": self.graph_bytes,
+            "weights": [{"source": str(path), "method": method} for path, method in weights],
+            "model": self.config.as_dict(),
+            "types": dict(self.types),
+            "files": list(self.files),
+        }
+
+
+def build(source: Path, output: Path, options: BuildOptions | None = None) -> BuildResult:
+    """Write `output` (an .onnx) and what belongs beside it from the GGUF at `source`.
+
+    All outputs appear together or not at all. Raises GGUFError, ModelError, WeightsError or
+    OutputError (all ValueError, one line) before anything is visible in the output's folder.
+    """
+    options = options or BuildOptions()
+    if output.suffix != ".onnx":
+        raise OutputError(f"[{output}] the output's name -> one that ends in .onnx")
+    gguf = GGUF.open(source)
+    config = model_config(gguf, options.max_context)
+    tokenizer = read_tokenizer(gguf)
+    if tokenizer.vocab_size > config.vocabulary:
+        raise ModelError(
+            f"[{source.name}] {tokenizer.vocab_size} tokens -> at most the {config.vocabulary} "
+            f"rows of {EMBEDDING}"
+        )
+    plan = plan_weights([file.path for file in gguf.files], output.parent, options.weights)
+    library = _library() if options.copy_library else None
+    texts = {
+        **tokenizer.files(),
+        manifest.FILE: manifest.manifest(
+            ferrum.__version__,
+            config,
+            output.name,
+            options.kv_dtype,
+            manifest.source_records(gguf.files, plan),
+            tokenizer,
+            gguf.tensors.values(),
+        ),
+        genai.FILE: genai.genai_config(
+            config, output.name, options.kv_dtype, tokenizer, library.name if library else None
+        ),
+    }
+    names = [placement.name for placement in plan if not placement.in_place]
+    names += [*texts, *([library.name] if library else []), output.name]
+    with publish(
+        output.parent, names, inputs=[file.path for file in gguf.files], force=options.force
+    ) as staging:
+        graph = _graph(gguf, config, plan, options.kv_dtype)
+        (staging / output.name).write_bytes(graph)
+        for name, text in texts.items():
+            (staging / name).write_text(text, encoding="utf-8")
+        if library:
+            shutil.copyfile(library, staging / library.name)
+        methods = place_weights(plan, staging, options.weights, progress=options.progress)
+    return BuildResult(
+        output=output,
+        config=config,
+        graph_bytes=len(graph),
+        sources=tuple(file.path for file in gguf.files),
+        methods=tuple(methods),
+        types=manifest.type_totals(gguf.tensors.values()),
+        files=tuple(names),
+    )
+
+
+def model_config(gguf: GGUF, max_context: int | None) -> Qwen3MoeConfig:
+    """The config of a GGUF whose tensors have been checked against it."""
+    name = gguf.path.name
+    try:
+        embedding = gguf.tensors.get(EMBEDDING)
+        rows = embedding.shape[1] if embedding is not None and len(embedding.shape) == 2 else 0
+        config = read_config(gguf.metadata, rows, HEAD not in gguf.tensors)
+        check_tensors(config, gguf.tensors)
+    except ModelError as error:
+        raise ModelError(f"[{name}] {error}") from error
+    if max_context is None:
+        return config
+    if not 1 <= max_context <= config.context_length:
+        raise ModelError(
+            f"[{name}] --max-context {max_context} -> 1 to the model's {config.context_length}"
+        )
+    return replace(config, context_length=max_context)
+
+
+def _graph(gguf: GGUF, config: Qwen3MoeConfig, plan: list[Placement], kv_dtype: str) -> bytes:
+    locations = {
+        file.path: placement.name for file, placement in zip(gguf.files, plan, strict=True)
+    }
+    writer = Qwen3MoeGraph(config, gguf.tensors, locations, kv_dtype, _decoded_norms(gguf))
+    metadata = {
+        "ferrum.version": ferrum.__version__,
+        "ferrum.source": json.dumps(manifest.source_records(gguf.files, plan)),
+        "ferrum.config": json.dumps(config.as_dict()),
+    }
+    return writer.write().model(ferrum.__version__, metadata).SerializeToString()
+
+
+def _decoded_norms(gguf: GGUF) -> dict[str, npt.NDArray[np.float32]]:
+    """The vectors that are not stored as F32: a norm's weight must be, and is small."""
+    return {
+        name: _decoded(tensor)
+        for name, tensor in gguf.tensors.items()
+        if len(tensor.shape) == 1 and QUANTS.by_id(tensor.type).name != "F32"
+    }
+
+
+def _decoded(tensor: Tensor) -> npt.NDArray[np.float32]:
+    values = dequantize(tensor.read(), GGMLQuantizationType(tensor.type))
+    return np.asarray(values, np.float32).reshape(tensor.shape)
+
+
+def _library() -> Path:
+    # Imported here: a build without --copy-library needs neither ONNX Runtime nor the library.
+    from ferrum.custom_ops.library import library_path
+
+    return library_path()

@@ -1,0 +1,104 @@
+"""ferrum-build: the command line of the builder."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+_DESCRIPTION = """\
+Turn a GGUF Qwen3-MoE model into an ONNX graph that any ONNX Runtime runs.
+
+The quantized weights are neither decoded nor copied: the graph refers to the
+blocks inside the GGUF file. The .onnx itself is a few hundred kilobytes.
+Beside it are written tokenizer.json, tokenizer_config.json, the chat template,
+ferrum.json (what ferrum's runtime needs) and genai_config.json (for
+onnxruntime-genai). All appear together, or none does."""
+
+_EPILOG = """\
+where the weights lie (--weights):
+  ONNX Runtime maps weights only from the .onnx's own folder.
+  reference  the GGUF lies in that folder already; refer to it
+  link       make a hard link beside the output (same file system, no space)
+  copy       copy the file beside the output (or share its extents, where the
+             file system can)
+  auto       the first of these that works: reference, link, copy
+
+examples:
+  ferrum-build Qwen3-30B-A3B-Q4_K_M.gguf qwen3/model.onnx
+  ferrum-build model-00001-of-00003.gguf out/model.onnx --max-context 16384
+  ferrum-build model.gguf out/model.onnx --copy-library   # for onnxruntime-genai
+
+exit status: 0 done, 2 bad input or arguments (one line says what), 130 stopped"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The arguments of ferrum-build."""
+    result = argparse.ArgumentParser(
+        prog="ferrum-build",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    result.add_argument("model", metavar="MODEL.gguf", type=Path,
+                        help="the model; of a split model, any shard")  # fmt: skip
+    result.add_argument("output", metavar="OUT.onnx", type=Path, help="the graph to write")
+    result.add_argument("--weights", choices=("auto", "reference", "link", "copy"), default="auto",
+                        help="how the weights come beside the output (default: auto)")  # fmt: skip
+    result.add_argument("--kv-dtype", choices=("float32", "float16", "bfloat16"),
+                        default="float16", help="element type of the KV caches "
+                        "(default: float16)")  # fmt: skip
+    result.add_argument("--max-context", type=int, metavar="TOKENS",
+                        help="the longest sequence to allow "
+                        "(default: the model's own)")  # fmt: skip
+    result.add_argument("--copy-library", action="store_true",
+                        help="copy ferrum's kernel library beside the output and name it in "
+                        "genai_config.json: onnxruntime-genai loads it "
+                        "only from there")  # fmt: skip
+    result.add_argument("--force", action="store_true", help="replace outputs that exist")
+    result.add_argument("--json", action="store_true", help="print the result as JSON")
+    result.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    return result
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ferrum-build; returns the exit status."""
+    arguments = parser().parse_args(argv)
+    started = time.perf_counter()
+    # Imported here so that --help and a wrong option answer at once.
+    from ferrum.builder.build import BUILD_ERRORS, BuildOptions, build
+
+    options = BuildOptions(
+        weights=arguments.weights,
+        kv_dtype=arguments.kv_dtype,
+        max_context=arguments.max_context,
+        copy_library=arguments.copy_library,
+        force=arguments.force,
+        progress=not arguments.quiet,
+    )
+    try:
+        result = build(arguments.model, arguments.output, options)
+    except BUILD_ERRORS as error:
+        print(f"ferrum-build: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("ferrum-build: stopped; nothing was written", file=sys.stderr)
+        return 130
+    seconds = time.perf_counter() - started
+    if arguments.json:
+        print(json.dumps({**result.as_dict(), "seconds": round(seconds, 3)}, indent=1))
+    elif not arguments.quiet:
+        config = result.config
+        kinds = ", ".join(f"{name} x{row['tensors']}" for name, row in result.types.items())
+        weight_bytes = sum(row["bytes"] for row in result.types.values())
+        print(
+            f"{result.output}: {result.graph_bytes / 1e3:.0f} kB of graph, "
+            f"{weight_bytes / 1e6:,.0f} MB of weights by {', '.join(sorted(set(result.methods)))}\n"
+            f"  {config.layers} layers, {config.experts} experts, {config.experts_per_token} per "
+            f"token, context {config.context_length:,}; {kinds}\n"
+            f"  done in {seconds:.1f} s"
+        )
+    return 0

@@ -1,0 +1,68 @@
+"""ferrum.json: what a runtime must know besides the graph, and where the weights came from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from ferrum.builder.gguf import SourceFile, Tensor
+from ferrum.builder.tokenizer import Tokenizer
+from ferrum.builder.weights import Placement
+from ferrum.custom_ops.quants import QUANTS
+from ferrum.models.qwen3_moe.config import Qwen3MoeConfig
+
+FORMAT = 1
+FILE = "ferrum.json"
+
+
+def source_records(files: Sequence[SourceFile], plan: Sequence[Placement]) -> list[dict[str, Any]]:
+    """What tells a source file from one that replaced it: its name, size and header's hash."""
+    return [
+        {
+            "file": placement.name,
+            "bytes": file.size,
+            "header_bytes": file.header_bytes,
+            "header_sha256": file.sha256,
+        }
+        for file, placement in zip(files, plan, strict=True)
+    ]
+
+
+def type_totals(tensors: Iterable[Tensor]) -> dict[str, dict[str, int]]:
+    """Per ggml type, how many tensors have it and how many bytes they take; largest first."""
+    totals: dict[str, dict[str, int]] = {}
+    for tensor in tensors:
+        row = totals.setdefault(QUANTS.by_id(tensor.type).name, {"tensors": 0, "bytes": 0})
+        row["tensors"] += 1
+        row["bytes"] += tensor.nbytes
+    return dict(sorted(totals.items(), key=lambda item: -item[1]["bytes"]))
+
+
+def manifest(
+    version: str,
+    config: Qwen3MoeConfig,
+    graph_file: str,
+    kv_dtype: str,
+    sources: list[dict[str, Any]],
+    tokenizer: Tokenizer,
+    tensors: Iterable[Tensor],
+) -> str:
+    """The text of ferrum.json."""
+    content = {
+        "format": FORMAT,
+        "ferrum": version,
+        "model": config.as_dict(),
+        "graph": {"file": graph_file, "kv_dtype": kv_dtype, "activation_dtype": "float32"},
+        "source": {"files": sources},
+        "tokenizer": {
+            "file": "tokenizer.json",
+            "chat_template": "chat_template.jinja" if tokenizer.chat_template else None,
+            "bos": tokenizer.bos,
+            "eos": list(tokenizer.eos),
+            "pad": tokenizer.pad,
+            "add_bos": tokenizer.add_bos,
+        },
+        "types": type_totals(tensors),
+    }
+    return json.dumps(content, indent=1) + "\n"
