@@ -1,0 +1,127 @@
+"""Quantizing, norms, SiLU and attention tiles against float64."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+EPSILON = 2.0**-24
+CACHES = {0: np.dtype(np.float32), 1: np.dtype(np.float16), 30: np.dtype(ml_dtypes.bfloat16)}
+
+
+def normal(*shape: int, seed: int = 0) -> npt.NDArray[np.float32]:
+    return np.random.default_rng([seed, *shape]).standard_normal(shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("k", [1, 31, 32, 33, 256, 2048 + 7])
+def test_quantize_rounds_to_nearest_and_fills_with_zeros(kernels: Any, isa: str, k: int) -> None:
+    x = normal(k) * 3
+    q, scale, sums = kernels.quantize(isa, x)
+    padded = np.zeros(q.size, np.float32)
+    padded[:k] = x
+    groups = padded.reshape(-1, 32)
+    np.testing.assert_array_equal(scale, np.abs(groups).max(1) / np.float32(127))
+    # Half a step, and the two roundings of the product.
+    error = np.abs(q * scale[:, None].astype(np.float64) - groups)
+    assert (error <= scale[:, None] * (0.5 + 127 * 2 * EPSILON)).all()
+    np.testing.assert_array_equal(sums, q.reshape(-1, 2, 16).sum(2))
+    assert not q.ravel()[k:].any()
+
+
+def test_quantize_gives_the_same_bits_on_every_isa(kernels: Any, isa: str) -> None:
+    rng = np.random.default_rng(3)
+    x = rng.integers(0, 2**32, 4096 + 5, dtype=np.uint32).view(np.float32).copy()
+    x[:1024] = rng.standard_normal(1024)
+    x[1024:1056] = 0
+    x[1056:1088] = np.arange(32) * 0.5 - 8  # ties
+    x[1088:1120] *= np.float32(1e-41)
+    for got, expected in zip(kernels.quantize(isa, x), kernels.quantize("generic", x), strict=True):
+        np.testing.assert_array_equal(got, expected)
+
+
+def test_quantize_of_zeros_tiny_and_not_finite_groups(kernels: Any, isa: str) -> None:
+    x = np.zeros(4 * 32, np.float32)
+    x[32:64], x[70], x[100] = 1e-40, np.nan, -np.inf
+    q, scale, sums = kernels.quantize(isa, x)
+    assert not q.any() and not sums.any()
+    np.testing.assert_array_equal(scale, [0, 0, np.nan, np.nan])
+
+
+@pytest.mark.parametrize("n", [1, 15, 16, 64, 100, 2048])
+def test_rms_norm(kernels: Any, isa: str, n: int) -> None:
+    x, weight, y = normal(n), normal(n, seed=1), np.empty(n, np.float32)
+    kernels.call("ferrum_test_rms_norm", isa.encode(), x, weight, n, _float(1e-6), y)
+    wide = x.astype(np.float64)
+    expected = wide / np.sqrt((wide**2).mean() + 1e-6) * weight
+    np.testing.assert_allclose(y, expected, rtol=(8 + n / 4) * EPSILON)
+
+
+def test_rms_norm_in_place_gives_the_same_bits(kernels: Any, isa: str) -> None:
+    x, weight, y = normal(77), normal(77, seed=1), np.empty(77, np.float32)
+    kernels.call("ferrum_test_rms_norm", isa.encode(), x, weight, 77, _float(1e-6), y)
+    kernels.call("ferrum_test_rms_norm", isa.encode(), x, weight, 77, _float(1e-6), x)
+    np.testing.assert_array_equal(x, y)
+
+
+@pytest.mark.parametrize("n", [1, 7, 16, 33, 1000])
+def test_silu_multiply(kernels: Any, isa: str, n: int) -> None:
+    gate, up = normal(n) * 20, normal(n, seed=1)
+    gate[0] = -300.0  # exp overflows: the result is -0
+    wide = gate.astype(np.float64)
+    expected = wide / (1 + np.exp(-np.maximum(wide, -500))) * up
+    kernels.call("ferrum_test_silu_multiply", isa.encode(), gate, up, n)
+    # The exponent -x is rounded before exp: |x| half-units more.
+    np.testing.assert_allclose(gate, expected, rtol=8 * EPSILON, atol=1e-37)
+
+
+def attend(kernels: Any, isa: str, cache: int, q: Any, k: Any, v: Any) -> tuple[Any, Any, Any]:
+    scores = np.empty((len(q), len(k)), np.float32)
+    sums, out = np.empty(len(q), np.float32), np.zeros(q.shape, np.float32)
+    kernels.call(
+        "ferrum_test_attention", isa.encode(), cache, q, len(q), k, v, len(k), q.shape[1],
+        scores, sums, out,
+    )  # fmt: skip
+    return scores, sums, out
+
+
+@pytest.mark.parametrize("head_dim", [64, 128, 80, 36, 576])
+@pytest.mark.parametrize("cache", CACHES)
+def test_attention_tile(kernels: Any, isa: str, cache: int, head_dim: int) -> None:
+    count = 45
+    q = normal(6, head_dim) / np.float32(head_dim**0.5)
+    k, v = (normal(count, head_dim, seed=s).astype(CACHES[cache]) for s in (1, 2))
+    weights, sums, out = attend(kernels, isa, cache, q, k, v)
+    wide_k, wide_v = k.astype(np.float64), v.astype(np.float64)
+    scores = q.astype(np.float64) @ wide_k.T
+    expected = np.exp(scores - scores.max(1, keepdims=True))
+    np.testing.assert_allclose(weights, expected, rtol=(head_dim + 16) * EPSILON)
+    np.testing.assert_allclose(sums, expected.sum(1), rtol=(head_dim + 16 + count) * EPSILON)
+    bound = (head_dim + 16 + count) * EPSILON * (expected @ np.abs(wide_v))
+    assert (np.abs(out - expected @ wide_v) <= bound).all()
+
+
+def test_a_query_gets_the_same_bits_alone_and_beside_others(kernels: Any, isa: str) -> None:
+    q, k, v = normal(9, 128), normal(30, 128, seed=1), normal(30, 128, seed=2)
+    together = attend(kernels, isa, 0, q, k, v)
+    for i in range(len(q)):
+        for whole, part in zip(together, attend(kernels, isa, 0, q[i : i + 1], k, v), strict=True):
+            np.testing.assert_array_equal(part[0], whole[i])
+
+
+def test_masked_scores_weigh_nothing(kernels: Any, isa: str) -> None:
+    q = np.ones((1, 64), np.float32)
+    k = np.zeros((20, 64), np.float32)
+    k[3:, 0] = -np.inf
+    weights, sums, _ = attend(kernels, isa, 0, q, k, np.ones_like(k))
+    np.testing.assert_array_equal(weights[0], [1.0] * 3 + [0.0] * 17)
+    assert sums[0] == 3.0
+
+
+def _float(value: float) -> Any:
+    import ctypes
+
+    return ctypes.c_float(value)
