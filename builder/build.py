@@ -159,7 +159,8 @@ def _graph(gguf: GGUF, config: Qwen3MoeConfig, plan: list[Placement], kv_dtype: 
         "ferrum.source": json.dumps(manifest.source_records(gguf.files, plan)),
         "ferrum.config": json.dumps(config.as_dict()),
     }
-    return writer.write().model(ferrum.__version__, metadata).SerializeToString()
+    model = writer.write().model(ferrum.__version__, metadata)
+    return bytes(model.SerializeToString())
 
 
 def _decoded_norms(gguf: GGUF) -> dict[str, npt.NDArray[np.float32]]:

@@ -77,7 +77,9 @@ class Op:
                 f"[{self.name}] {name}: attributes {sorted(attributes)} -> {sorted(wanted)}"
             )
         typed = {key: wanted[key](value) for key, value in attributes.items()}
-        return helper.make_node(self.name, inputs, outputs, name=name, domain=DOMAIN, **typed)
+        node = helper.make_node(self.name, inputs, outputs, name=name, domain=DOMAIN)
+        node.attribute.extend(helper.make_attribute(key, value) for key, value in typed.items())
+        return node
 
     def function(self) -> onnx.FunctionProto:
         """The reference body as a local function of the model."""

@@ -76,7 +76,9 @@ class Graph:
         self, kind: str, name: str, inputs: Sequence[str], output: str, **attributes: int
     ) -> None:
         """Add a node of a standard ONNX op with one output."""
-        self._nodes.append(helper.make_node(kind, inputs, [output], name=name, **attributes))
+        node = helper.make_node(kind, inputs, [output], name=name)
+        node.attribute.extend(helper.make_attribute(k, v) for k, v in attributes.items())
+        self._nodes.append(node)
 
     def constant(self, name: str, values: npt.NDArray[np.generic]) -> str:
         """A small tensor stored in the .onnx itself; returns its name."""

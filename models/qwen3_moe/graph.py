@@ -97,7 +97,7 @@ class Qwen3MoeGraph:
              [at + "input", self._blocks(wq), self._blocks(wk), self._blocks(wv)],
              [at + "q", at + "k", at + "v"],
              q_type=self._type(wq), k_type=self._type(wk), v_type=self._type(wv))  # fmt: skip
-        shape = ["num_blocks", "block_size", c.kv_heads, c.head_dim]
+        shape: list[int | str] = ["num_blocks", "block_size", c.kv_heads, c.head_dim]
         caches = [
             g.input(f"past_key_values.{i}.{x}", self._kv_dtype, shape) for x in ("key", "value")
         ]

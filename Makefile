@@ -1,0 +1,55 @@
+# make demo   build, export the sample model, generate text
+# make test   the whole test suite
+# Both set up .venv themselves; they need Python 3.10+, a C++17 compiler and a package index.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SAMPLE := models/samples/tinycode-Q4_K_M.gguf
+NATIVE := $(shell find custom_ops/native custom_ops/CMakeLists.txt -type f 2>/dev/null)
+
+.PHONY: demo test test-native lint typecheck bench setup clean
+
+setup: $(VENV)/.test-ready
+
+$(VENV)/.venv-ready:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "ferrum needs Python 3.10 or newer: make PYTHON=python3.x")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	touch $@
+
+# Python files are used from the checkout; a change of the native sources builds the library anew.
+$(VENV)/.ready: $(VENV)/.venv-ready pyproject.toml packaging/init.py.in $(NATIVE)
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+$(VENV)/.test-ready: $(VENV)/.ready
+	$(BIN)/python -m pip install --quiet --editable '.[test,lint,genai]'
+	touch $@
+
+demo: $(VENV)/.ready
+	$(BIN)/ferrum-build $(SAMPLE) out/demo/tinycode.onnx --force
+	$(BIN)/ferrum-run out/demo/tinycode.onnx -p 'def fibonacci(n):' --max-tokens 120 \
+		--temperature 0.8 --top-p 0.95 --seed 3
+
+test: $(VENV)/.test-ready
+	$(BIN)/python -m pytest tests -n 2 --dist loadfile
+
+test-native: $(VENV)/.test-ready
+	$(BIN)/python -m pytest tests/custom_ops -n 2 --dist loadfile
+
+lint: $(VENV)/.test-ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# Type checkers do not follow editable installs, so the package is laid out as it installs.
+typecheck: $(VENV)/.test-ready
+	rm -rf build/typecheck && mkdir -p build/typecheck/ferrum
+	cp packaging/init.py.in build/typecheck/ferrum/__init__.py
+	touch build/typecheck/ferrum/py.typed
+	for folder in builder custom_ops models runtime; do \
+		ln -s ../../../$$folder build/typecheck/ferrum/$$folder; done
+	MYPYPATH=build/typecheck $(BIN)/mypy --package ferrum
+
+clean:
+	rm -rf $(VENV) build out
