@@ -42,8 +42,10 @@ def publish(
     with _signals_raise(), _made_folder(folder):
         recover(folder)
         _check_targets(folder, names, inputs, force)
-        staging = _Staging.create(folder)
+        staging = _Staging(folder, _staging_path(folder))
         try:
+            with _signals_wait():
+                staging.make()
             yield staging.new
             with _signals_wait():
                 _check_targets(folder, names, inputs, force)
@@ -80,19 +82,15 @@ class _Staging:
         self.journal = path / "commit.json"
         self._lock: int | None = None
 
-    @classmethod
-    def create(cls, folder: Path) -> _Staging:
-        staging = cls(folder, folder / f".ferrum-{os.getpid()}-{secrets.token_hex(4)}")
+    def make(self) -> None:
         try:
-            staging.path.mkdir()
-            staging._lock = os.open(staging.path / "lock", os.O_CREAT | os.O_RDWR, 0o600)
-            _try_lock(staging._lock)
-            staging.new.mkdir()
-            staging.old.mkdir()
+            self.path.mkdir()
+            self._lock = os.open(self.path / "lock", os.O_CREAT | os.O_RDWR, 0o600)
+            _try_lock(self._lock)
+            self.new.mkdir()
+            self.old.mkdir()
         except OSError as error:
-            staging.remove()
-            raise OutputError(f"[{folder}] cannot be written to: {error.strerror}") from error
-        return staging
+            raise OutputError(f"[{self.folder}] cannot be written to: {error.strerror}") from error
 
     @contextmanager
     def abandoned(self, pid: int) -> Iterator[_Staging | None]:
@@ -120,9 +118,9 @@ class _Staging:
             # minutes; it is not ours to wait for.
             if (self.new / name).stat().st_nlink == 1:
                 _sync(self.new / name)
-        inodes = {name: (self.new / name).lstat().st_ino for name in names}
+        staged = {name: _identity(self.new / name) for name in names}
         draft = self.path / "commit.draft"
-        draft.write_text(json.dumps(inodes))
+        draft.write_text(json.dumps(staged))
         _sync(draft)
         draft.rename(self.journal)
         _sync(self.path)
@@ -149,13 +147,13 @@ class _Staging:
         """Undo a commit that has begun and not ended; one that has ended stays."""
         if not self.journal.exists():
             return
-        inodes: dict[str, int] = json.loads(self.journal.read_text())
-        if not any(os.path.lexists(self.new / name) for name in inodes):
+        staged: dict[str, list[int]] = json.loads(self.journal.read_text())
+        if not any(os.path.lexists(self.new / name) for name in staged):
             return
-        for name, inode in inodes.items():
+        for name, identity in staged.items():
             target = self.folder / name
             placed = os.path.lexists(target)
-            if placed and target.lstat().st_ino != inode:
+            if placed and _identity(target) != identity:
                 continue  # not reached yet, or changed by someone since
             if os.path.lexists(self.old / name):
                 (self.old / name).replace(target)
@@ -174,6 +172,16 @@ class _Staging:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+
+def _staging_path(folder: Path) -> Path:
+    return folder / f".ferrum-{os.getpid()}-{secrets.token_hex(4)}"
+
+
+def _identity(path: Path) -> list[int]:
+    """What tells a file from another that later gets its name, and perhaps its inode."""
+    status = path.lstat()
+    return [status.st_ino, status.st_size, status.st_mtime_ns]
 
 
 def _check_targets(folder: Path, names: Sequence[str], inputs: Sequence[Path], force: bool) -> None:

@@ -34,6 +34,8 @@ def string(text: str | bytes) -> bytes:
 
 def value(item: Any) -> bytes:
     """A typed value: Python ints become UINT32, floats FLOAT32; numpy values keep their type."""
+    if isinstance(item, np.generic):
+        return struct.pack("<I", _NUMPY_TYPES[item.dtype.str[1:]]) + item.tobytes()
     if isinstance(item, bool):
         return struct.pack("<I?", BOOL, item)
     if isinstance(item, str | bytes):
@@ -42,8 +44,6 @@ def value(item: Any) -> bytes:
         return struct.pack("<II", UINT32, item)
     if isinstance(item, float):
         return struct.pack("<If", FLOAT32, item)
-    if isinstance(item, np.generic):
-        return struct.pack("<I", _NUMPY_TYPES[item.dtype.str[1:]]) + item.tobytes()
     if isinstance(item, np.ndarray):
         head = struct.pack("<IIQ", ARRAY, _NUMPY_TYPES[item.dtype.str[1:]], len(item))
         return head + item.tobytes()
