@@ -1,0 +1,137 @@
+// The library about itself, for Python's `describe`, for tests and for other languages.
+#include <cstring>
+#include <new>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "cpu/kernels.h"
+#include "profile.h"
+#include "quants.h"
+#include "registry.h"
+
+#define FERRUM_EXPORT extern "C" __attribute__((visibility("default")))
+
+namespace ferrum {
+namespace {
+
+constexpr const char* kIsaNames[] = {"avx512", "avx2", "neon", "generic"};  // best first
+
+const char* architecture() {
+#if defined(__x86_64__)
+  return "x86_64";
+#elif defined(__aarch64__)
+  return "aarch64";
+#else
+  return "other";
+#endif
+}
+
+const char* element_name(Element element) {
+  switch (element) {
+    case Element::float32: return "float32";
+    case Element::uint8: return "uint8";
+    case Element::int32: return "int32";
+    case Element::int64: return "int64";
+    case Element::cache: return "cache";
+  }
+  return "";
+}
+
+// Writes `[a, b]`, each item as `write` does.
+template <class Items, class Write>
+void array(std::ostream& out, const Items& items, const Write& write) {
+  const char* separator = "";
+  out << '[';
+  for (const auto& item : items) {
+    out << separator;
+    write(item);
+    separator = ", ";
+  }
+  out << ']';
+}
+
+std::string describe() {
+  std::ostringstream out;
+  const auto word = [&](const char* text) { out << '"' << text << '"'; };
+  const auto port = [&](const Port& item) {
+    out << "{\"name\": \"" << item.name << "\", \"type\": \"" << element_name(item.element)
+        << "\"}";
+  };
+  out << "{\"version\": \"" FERRUM_VERSION "\", \"architecture\": \"" << architecture()
+      << "\", \"isas\": ";
+  std::vector<const Kernels*> isas;
+  for (const char* name : kIsaNames) {
+    const char* error = nullptr;
+    if (const Kernels* const kernels = choose_kernels(name, &error)) isas.push_back(kernels);
+  }
+  array(out, isas, [&](const Kernels* isa) { word(isa->name); });
+
+  out << ", \"quants\": ";
+  array(out, kQuantFormats, [&](const QuantFormat& quant) {
+    out << "{\"id\": " << quant.id << ", \"name\": \"" << quant.name
+        << "\", \"block\": " << quant.block << ", \"bytes\": " << quant.bytes << ", \"int8\": ";
+    std::vector<const Kernels*> fast;
+    for (const Kernels* isa : isas)
+      if (isa->find(quant.id) != nullptr && isa->find(quant.id)->int8 != nullptr)
+        fast.push_back(isa);
+    array(out, fast, [&](const Kernels* isa) { word(isa->name); });
+    out << '}';
+  });
+
+  out << ", \"ops\": ";
+  array(out, op_specs(), [&](const OpSpec& op) {
+    out << "{\"name\": \"" << op.name << "\", \"inputs\": ";
+    array(out, op.inputs, port);
+    out << ", \"outputs\": ";
+    array(out, op.outputs, port);
+    out << ", \"attributes\": ";
+    array(out, op.attributes, word);
+    out << '}';
+  });
+  out << ", \"stages\": ";
+  array(out, kStageNames, word);
+  out << '}';
+  return out.str();
+}
+
+}  // namespace
+}  // namespace ferrum
+
+// JSON: version, architecture, isas (that this machine runs, best first), quants (with the isas
+// that have an int8 kernel), ops with their ports and attributes, stages of a profile. Null where
+// there is no memory for it. The text stays for the process.
+FERRUM_EXPORT const char* ferrum_describe() {
+  try {
+    static const auto* const text = new std::string(ferrum::describe());
+    return text->c_str();
+  } catch (const std::bad_alloc&) {
+    return nullptr;
+  }
+}
+
+// dst[0 .. n) = the values of ggml blocks. 0, or what is wrong: 1 an unknown type, 2 n is not whole
+// blocks, 3 src_bytes is not what n values take.
+FERRUM_EXPORT int ferrum_dequantize(int type, const void* src, size_t src_bytes, float* dst,
+                                    size_t n) {
+  const ferrum::QuantFormat* const format = ferrum::find_quant(type);
+  if (format == nullptr) return 1;
+  const auto block = static_cast<size_t>(format->block), bytes = static_cast<size_t>(format->bytes);
+  if (n % block != 0) return 2;
+  if (src_bytes % bytes != 0 || src_bytes / bytes != n / block) return 3;
+  if (n > 0)
+    ferrum::dequantize_row(type, static_cast<const uint8_t*>(src), dst, static_cast<int64_t>(n));
+  return 0;
+}
+
+// JSON of the time spent per stage since the last reset by sessions that ask for it; `reset` not 0
+// begins anew. The text is valid until the calling thread's next call. Null without memory.
+FERRUM_EXPORT const char* ferrum_profile(int reset) {
+  try {
+    thread_local std::string text;
+    text = ferrum::profile_json(reset != 0);
+    return text.c_str();
+  } catch (const std::bad_alloc&) {
+    return nullptr;
+  }
+}

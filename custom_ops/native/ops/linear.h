@@ -1,0 +1,84 @@
+// Activations times a quantized matrix, cut into chunks of rows for the threads.
+#pragma once
+
+#include <cstdint>
+
+#include "arena.h"
+#include "cpu/kernels.h"
+#include "parallel.h"
+#include "quants.h"
+#include "settings.h"
+
+namespace ferrum {
+
+// How the matrices of one ggml type are read and multiplied in a session.
+struct WeightType {
+  const QuantFormat* format;
+  const QuantKernels* kernels;
+  bool int8;  // activations are taken in int8; else in float32
+
+  // Bytes of a row of `columns` values; throws Error where they are not whole blocks.
+  int64_t row_bytes(int64_t columns) const;
+};
+
+// Throws Error where the id is not a known ggml type; `attribute` is what it was read from.
+WeightType weight_type(int64_t id, const char* attribute, const Settings& settings);
+
+// A matrix of ggml blocks, [rows, k].
+struct Matrix {
+  WeightType type;
+  const uint8_t* data;
+  int64_t rows, k;
+  size_t row_bytes;
+
+  // The `expert`-th of several matrices that lie one after the other.
+  Matrix at(int64_t expert) const {
+    Matrix matrix = *this;
+    matrix.data += static_cast<size_t>(expert * rows) * row_bytes;
+    return matrix;
+  }
+};
+
+// Rows of activations in the forms that the matrices at hand need; the other is null.
+struct Activations {
+  const float** floats;  // [tokens] pointers to [k]
+  Int8Row* int8;         // [tokens]
+};
+
+struct Forms {
+  bool floats, int8;
+};
+
+// Room for `tokens` rows of k activations in int8; their contents are written by the caller
+// through `quantize_span`.
+Int8Row* take_int8_rows(Arena& arena, int64_t tokens, int64_t k);
+
+// Quantizes x[0 .. n) as elements begin .. begin + n of the row. `begin` is a multiple of 32.
+void quantize_span(const Kernels& kernels, const float* x, int64_t begin, int64_t n,
+                   const Int8Row& row);
+
+// The rows of x [tokens, k] in the forms asked for. x must stay in place.
+Activations take_activations(Arena& arena, ThreadPool& pool, const Kernels& kernels,
+                             const float* x, int64_t tokens, int64_t k, Forms forms);
+
+// out[c * stride + r - begin] = matrix row r times activations c, for r in begin .. end - 1 and
+// c in first .. first + columns - 1.
+void multiply(const Matrix& matrix, const Activations& x, int64_t first, int64_t columns,
+              int64_t begin, int64_t end, float* out, int64_t stride);
+
+// A matrix product of a step: out [columns, matrix.rows].
+struct Product {
+  Matrix matrix;
+  float* out;
+};
+
+// Several products of the same activations in one parallel loop.
+void multiply_all(ThreadPool& pool, const Product* products, int count, const Activations& x,
+                  int64_t columns);
+
+// Rows that a thread claims at once: a multiple of 32 that leaves several chunks to each worker.
+int64_t chunk_of(int64_t rows);
+
+inline int64_t chunks_in(int64_t rows, int64_t chunk) { return (rows + chunk - 1) / chunk; }
+
+}  // namespace ferrum

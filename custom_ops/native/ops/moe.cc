@@ -1,0 +1,203 @@
+#include "ops/moe.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "ops/moe_plan.h"
+#include "profile.h"
+
+namespace ferrum {
+namespace {
+
+constexpr int64_t kMaxColumns = 256;      // of one call of a kernel: what its output buffer holds
+constexpr int64_t kDownBuffer = 1 << 18;  // floats of a worker's down products: 1 MiB, about an L2
+
+// One pass: a plan, the activations in its order, and the hidden rows between the two products.
+struct Pass {
+  const MoeProblem& problem;
+  const Settings& settings;
+  ThreadPool& pool;
+  Arena& arena;
+  MoePlan plan;
+  Activations x;       // [pairs], token rows in the plan's order
+  Activations hidden;  // [pairs] rows of silu(gate) * up
+  const float* weights;
+  float* out;
+
+  int64_t width() const { return problem.gate.rows; }
+
+  // silu(gate) * up of pair i, elements begin .. begin + n, in the form that `down` reads.
+  void store_hidden(int64_t i, int64_t begin, int64_t n, float* gate, const float* up) const {
+    settings.kernels->silu_multiply(gate, up, n);
+    if (hidden.int8 != nullptr)
+      quantize_span(*settings.kernels, gate, begin, n, hidden.int8[i]);
+    else
+      memcpy(const_cast<float*>(hidden.floats[i]) + begin, gate,
+             static_cast<size_t>(n) * sizeof(float));
+  }
+
+  // body(expert, first pair, pairs, begin row, end row, worker) over all groups.
+  template <class Body>
+  void for_each_chunk(int64_t chunk, const Body& body) const {
+    const int64_t chunks = chunks_in(width(), chunk);
+    for_each(pool, plan.group_count * chunks, [&](int64_t item, size_t worker) {
+      const ExpertGroup& group = plan.groups[item / chunks];
+      const int64_t begin = item % chunks * chunk, end = std::min(begin + chunk, width());
+      for (int64_t done = 0; done < group.count; done += kMaxColumns)
+        body(group.expert, group.first + done, std::min(kMaxColumns, group.count - done), begin,
+             end, worker);
+    });
+  }
+
+  void gate_up_fused() const {
+    const int64_t chunk = std::min(chunk_of(plan.group_count * width()),
+                                   chunks_in(width(), kGroup) * kGroup);
+    const int64_t columns = std::min(plan.largest, kMaxColumns);
+    const int64_t buffer = columns * chunk;
+    auto* const buffers = arena.take<float>(2 * buffer * static_cast<int64_t>(worker_limit()));
+    SplitTimer timer(settings.profile, Stage::gate_up, Stage::silu);
+    for_each_chunk(chunk, [&](int64_t expert, int64_t first, int64_t count, int64_t begin,
+                              int64_t end, size_t worker) {
+      float* const gate = buffers + 2 * buffer * static_cast<int64_t>(worker);
+      float* const up = gate + buffer;
+      const uint64_t start = timer.now();
+      multiply(problem.gate.at(expert), x, first, count, begin, end, gate, chunk);
+      multiply(problem.up.at(expert), x, first, count, begin, end, up, chunk);
+      const uint64_t middle = timer.now();
+      for (int64_t c = 0; c < count; ++c)
+        store_hidden(first + c, begin, end - begin, gate + c * chunk, up + c * chunk);
+      timer.add(start, middle, timer.now());
+    });
+  }
+
+  void product(const Matrix& matrix, float* result) const {
+    for_each_chunk(chunk_of(plan.group_count * width()),
+                   [&](int64_t expert, int64_t first, int64_t count, int64_t begin, int64_t end,
+                       size_t) {
+                     multiply(matrix.at(expert), x, first, count, begin, end,
+                              result + first * width() + begin, width());
+                   });
+  }
+
+  void gate_up_unfused() const {
+    auto* const gate = arena.take<float>(plan.pairs * width());
+    auto* const up = arena.take<float>(plan.pairs * width());
+    {
+      const StageTimer timer(settings.profile, Stage::gate_up);
+      product(problem.gate, gate);
+      product(problem.up, up);
+    }
+    const StageTimer timer(settings.profile, Stage::silu);
+    for_each(pool, plan.pairs, [&](int64_t i, size_t) {
+      store_hidden(i, 0, width(), gate + i * width(), up + i * width());
+    });
+  }
+
+  // out[t, begin .. begin + n) from the products of all pairs, [pairs, chunk].
+  void combine(const float* products, int64_t chunk, int64_t begin, int64_t n) const {
+    const int64_t hidden_size = problem.down.rows;
+    for (int64_t t = 0; t < plan.tokens; ++t) {
+      float* const sum = out + t * hidden_size + begin;
+      for (int64_t s = 0; s < plan.k; ++s) {
+        const float weight = weights[t * plan.k + s];
+        const float* const product = products + plan.place_of[t * plan.k + s] * chunk;
+        if (s == 0)
+          for (int64_t r = 0; r < n; ++r) sum[r] = weight * product[r];
+        else
+          for (int64_t r = 0; r < n; ++r) sum[r] += weight * product[r];
+      }
+    }
+  }
+
+  void down() const {
+    const int64_t rows = problem.down.rows;
+    const int64_t held = std::max(kDownBuffer / plan.pairs / kGroup * kGroup, kGroup);
+    const int64_t chunk = std::min({chunk_of(rows), held, chunks_in(rows, kGroup) * kGroup});
+    const int64_t buffer = plan.pairs * chunk;
+    auto* const buffers = arena.take<float>(buffer * static_cast<int64_t>(worker_limit()));
+    SplitTimer timer(settings.profile, Stage::down, Stage::combine);
+    for_each(pool, chunks_in(rows, chunk), [&](int64_t item, size_t worker) {
+      float* const products = buffers + buffer * static_cast<int64_t>(worker);
+      const int64_t begin = item * chunk, end = std::min(begin + chunk, rows);
+      const uint64_t start = timer.now();
+      for (int64_t g = 0; g < plan.group_count; ++g) {
+        const ExpertGroup& group = plan.groups[g];
+        multiply(problem.down.at(group.expert), hidden, group.first, group.count, begin, end,
+                 products + group.first * chunk, chunk);
+      }
+      const uint64_t middle = timer.now();
+      combine(products, chunk, begin, end - begin);
+      timer.add(start, middle, timer.now());
+    });
+  }
+};
+
+// The rows of x that the plan's pairs read, in its order.
+Activations in_order(Arena& arena, const MoePlan& plan, const Activations& x) {
+  Activations ordered{nullptr, nullptr};
+  if (x.floats != nullptr) {
+    ordered.floats = arena.take<const float*>(plan.pairs);
+    for (int64_t i = 0; i < plan.pairs; ++i) ordered.floats[i] = x.floats[plan.token_of[i]];
+  }
+  if (x.int8 != nullptr) {
+    ordered.int8 = arena.take<Int8Row>(plan.pairs);
+    for (int64_t i = 0; i < plan.pairs; ++i) ordered.int8[i] = x.int8[plan.token_of[i]];
+  }
+  return ordered;
+}
+
+Activations hidden_rows(Arena& arena, int64_t pairs, const Matrix& down) {
+  Activations hidden{nullptr, nullptr};
+  if (down.type.int8) {
+    hidden.int8 = take_int8_rows(arena, pairs, down.k);
+  } else {
+    auto* const values = arena.take<float>(pairs * down.k);
+    hidden.floats = arena.take<const float*>(pairs);
+    for (int64_t i = 0; i < pairs; ++i) hidden.floats[i] = values + i * down.k;
+  }
+  return hidden;
+}
+
+void run_pass(const MoeProblem& problem, const Settings& settings, ThreadPool& pool, Arena& arena,
+              const MoePlan& plan, const Activations& x, int64_t first_token) {
+  const Pass pass{problem, settings, pool, arena, plan, in_order(arena, plan, x),
+                  hidden_rows(arena, plan.pairs, problem.down),
+                  problem.weights + first_token * problem.k,
+                  problem.out + first_token * problem.down.rows};
+  if (settings.fused_gate_up)
+    pass.gate_up_fused();
+  else
+    pass.gate_up_unfused();
+  pass.down();
+}
+
+MoePath path_of(const Settings& settings, int64_t tokens) {
+  if (settings.moe_path != MoePath::automatic) return settings.moe_path;
+  if (tokens == 1) return MoePath::one;
+  return tokens <= settings.moe_few_max ? MoePath::few : MoePath::grouped;
+}
+
+}  // namespace
+
+void run_moe(const MoeProblem& problem, const Settings& settings, ThreadPool& pool, Arena& arena) {
+  if (problem.tokens == 0) return;
+  const bool int8 = problem.gate.type.int8 || problem.up.type.int8;
+  const bool floats = !problem.gate.type.int8 || !problem.up.type.int8;
+  const Activations x = take_activations(arena, pool, *settings.kernels, problem.x, problem.tokens,
+                                         problem.gate.k, {floats, int8});
+  const MoePath path = path_of(settings, problem.tokens);
+  if (path != MoePath::one) {
+    const MoePlan plan = plan_groups(arena, problem.experts, problem.tokens, problem.k,
+                                     problem.expert_count, path == MoePath::grouped);
+    run_pass(problem, settings, pool, arena, plan, x, 0);
+    return;
+  }
+  for (int64_t t = 0; t < problem.tokens; ++t) {
+    const ArenaLease own;  // given back after each token
+    const MoePlan plan = plan_singles(*own, problem.experts + t * problem.k, 1, problem.k);
+    const Activations row{x.floats ? x.floats + t : nullptr, x.int8 ? x.int8 + t : nullptr};
+    run_pass(problem, settings, pool, *own, plan, row, t);
+  }
+}
+
+}  // namespace ferrum

@@ -1,0 +1,53 @@
+// One run of a node: its tensors, checked, and the session's threads.
+#pragma once
+
+#include <cstdint>
+#include <initializer_list>
+#include <string>
+
+#include "ort/api.h"
+#include "parallel.h"
+#include "registry.h"
+
+namespace ferrum::ort {
+
+// A tensor as an adapter sees it. `name` is the contract's, for messages.
+struct Tensor {
+  static constexpr size_t kMaxRank = 4;
+
+  const char* name;
+  int element;  // OrtElementType
+  size_t rank;
+  int64_t dims[kMaxRank];
+  void* memory;
+
+  template <class T>
+  T* data() const {
+    return static_cast<T*>(memory);
+  }
+  std::string shape() const;  // "[3, 256]"
+
+  // Throws Error unless that dimension is `size`; `meaning` says what it must agree with.
+  void expect(size_t dimension, int64_t size, const char* meaning) const;
+};
+
+class Context : public ThreadPool {
+ public:
+  Context(const Api& api, OrtKernelContext* context, const OpSpec& spec)
+      : api_(api), context_(context), spec_(spec) {}
+
+  // Throws Error unless it is there and has the contract's element type and that rank.
+  Tensor input(size_t index, size_t rank) const;
+  Tensor output(size_t index, std::initializer_list<int64_t> dims) const;
+
+  void run(size_t total, void (*body)(void*, size_t), void* user) override;
+
+ private:
+  void check(OrtStatus* status) const;  // throws what it says, as an Error
+
+  const Api& api_;
+  OrtKernelContext* const context_;
+  const OpSpec& spec_;
+};
+
+}  // namespace ferrum::ort

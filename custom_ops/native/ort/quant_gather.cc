@@ -1,0 +1,47 @@
+#include "error.h"
+#include "ops/linear.h"
+#include "ort/adapters.h"
+#include "ort/kernel.h"
+#include "ort/weights.h"
+
+namespace ferrum::ort {
+namespace {
+
+class QuantGather : public Kernel {
+ public:
+  explicit QuantGather(const NodeInfo& info)
+      : Kernel(info), type_(weight_type(info.integer("type", 0, INT32_MAX), "type", settings)) {}
+
+  void compute(Context& context) const override {
+    const StageTimer timer(settings.profile, Stage::embed);
+    const Tensor ids = context.input(0, 1), weight = context.input(1, 2);
+    const int64_t tokens = ids.dims[0], row_bytes = weight.dims[1];
+    const int64_t block_bytes = type_.format->bytes;
+    if (row_bytes % block_bytes != 0)
+      fail("input weight, got rows of ", row_bytes, " bytes, expected a multiple of ",
+           type_.format->name, "'s block of ", block_bytes, " bytes");
+    const int64_t columns = row_bytes / block_bytes * type_.format->block;
+    const auto* const id = ids.data<const int64_t>();
+    for (int64_t t = 0; t < tokens; ++t)
+      if (id[t] < 0 || id[t] >= weight.dims[0])
+        fail("input ids, got ", id[t], " at ", t, ", expected 0 to ", weight.dims[0] - 1,
+             ", a row of the weight");
+    const Tensor out = context.output(0, {tokens, columns});
+    const auto* const rows = weight.data<const uint8_t>();
+    for_each(context, tokens, [&](int64_t t, size_t) {
+      dequantize_row(type_.format->id, rows + id[t] * row_bytes, out.data<float>() + t * columns,
+                     columns);
+    });
+  }
+
+ private:
+  const WeightType type_;
+};
+
+}  // namespace
+
+std::unique_ptr<Kernel> make_quant_gather(const NodeInfo& info) {
+  return std::make_unique<QuantGather>(info);
+}
+
+}  // namespace ferrum::ort

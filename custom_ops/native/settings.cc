@@ -1,0 +1,69 @@
+#include "settings.h"
+
+#include <cstdlib>
+#include <initializer_list>
+
+#include "error.h"
+
+namespace ferrum {
+namespace {
+
+// The position of the entry's value among those allowed; the first is the default.
+int choice(const Lookup& lookup, const char* key, std::initializer_list<const char*> allowed) {
+  const std::optional<std::string> value = lookup(key);
+  if (!value) return 0;
+  std::string names;
+  int i = 0;
+  for (const char* name : allowed) {
+    if (*value == name) return i;
+    names += (i++ ? ", " : "") + std::string(name);
+  }
+  fail("[ferrum] session config entry ", key, ", got \"", *value, "\", expected one of: ", names);
+}
+
+int64_t count(const Lookup& lookup, const char* key, int64_t otherwise) {
+  const std::optional<std::string> value = lookup(key);
+  if (!value) return otherwise;
+  const bool digits = !value->empty() && value->size() <= 9 &&
+                      value->find_first_not_of("0123456789") == std::string::npos;
+  if (!digits)
+    fail("[ferrum] session config entry ", key, ", got \"", *value,
+         "\", expected a count from 0 to 999999999");
+  return std::stoll(*value);
+}
+
+const Kernels* kernels(const Lookup& lookup) {
+  const std::optional<std::string> entry = lookup("ferrum.isa");
+  const char* source = "session config entry ferrum.isa";
+  const char* forced = nullptr;
+  if (entry && *entry != "auto") {
+    forced = entry->c_str();
+  } else if (const char* environment = std::getenv("FERRUM_ISA");
+             environment != nullptr && *environment != '\0') {
+    source = "environment variable FERRUM_ISA";
+    forced = environment;
+  }
+  const char* error = nullptr;
+  const Kernels* const chosen = choose_kernels(forced, &error);
+  if (chosen == nullptr)
+    fail("[ferrum] ", source, ", got \"", forced == nullptr ? "" : forced, "\": ",
+         error == nullptr ? "not available" : error);
+  return chosen;
+}
+
+}  // namespace
+
+Settings read_settings(const Lookup& lookup) {
+  Settings settings;
+  settings.kernels = kernels(lookup);
+  settings.exact = choice(lookup, "ferrum.arithmetic", {"fast", "exact"}) == 1;
+  settings.moe_path = static_cast<MoePath>(
+      choice(lookup, "ferrum.moe_path", {"auto", "one", "few", "grouped"}));
+  settings.moe_few_max = count(lookup, "ferrum.moe_few_max", settings.moe_few_max);
+  settings.fused_gate_up = choice(lookup, "ferrum.moe_gate_up", {"fused", "unfused"}) == 0;
+  settings.host_route = choice(lookup, "ferrum.route", {"graph", "host"}) == 1;
+  settings.profile = choice(lookup, "ferrum.profile", {"0", "1"}) == 1;
+  return settings;
+}
+
+}  // namespace ferrum

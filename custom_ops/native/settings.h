@@ -1,0 +1,38 @@
+// What a session asked for, through its config entries `ferrum.*`.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "cpu/kernels.h"
+
+namespace ferrum {
+
+enum class MoePath { automatic, one, few, grouped };
+
+struct Settings {
+  const Kernels* kernels = nullptr;  // of the instruction set in use
+  bool exact = false;                // float32 products of decoded weights, no int8
+  MoePath moe_path = MoePath::automatic;
+  int64_t moe_few_max = 32;  // most tokens that the few-token path takes
+  bool fused_gate_up = true;
+  bool host_route = false;  // RouteTopK is left to its body in standard ops
+  bool profile = false;
+
+  bool operator==(const Settings& other) const {
+    return kernels == other.kernels && exact == other.exact && moe_path == other.moe_path &&
+           moe_few_max == other.moe_few_max && fused_gate_up == other.fused_gate_up &&
+           host_route == other.host_route && profile == other.profile;
+  }
+};
+
+// A config entry's value; nothing where the session has none of that key.
+using Lookup = std::function<std::optional<std::string>(const char* key)>;
+
+// Throws Error naming the key, the value and what is allowed. Without `ferrum.isa` (or with "auto")
+// the environment's FERRUM_ISA decides, and without that the machine.
+Settings read_settings(const Lookup& lookup);
+
+}  // namespace ferrum
