@@ -10,11 +10,21 @@
 
 namespace ferrum {
 
+// Whether the two 16-value halves of a group of 32 have scales of their own.
+constexpr bool has_halves(int type) {
+  return type == kQ2_K || type == kQ3_K || type == kQ6_K || type == kIQ2_XS || type == kIQ2_S ||
+         type == kIQ1_M || type == kNVFP4;
+}
+
+constexpr bool has_mins(int type) {
+  return type == kQ4_1 || type == kQ5_1 || type == kQ2_K || type == kQ4_K || type == kQ5_K;
+}
+
 struct Codes {
   // Writes one block: q[block], scale[block / 16] and, where `mins`, min[block / 16].
   void (*decode)(const uint8_t* block, int8_t* q, float* scale, float* min);
-  bool halves;  // the two 16-value halves of a group of 32 have scales of their own
-  bool mins;    // the type has minimums
+  bool halves;  // has_halves(type)
+  bool mins;    // has_mins(type)
 };
 
 // Null for float types and unknown ids.

@@ -22,20 +22,15 @@ struct Row {
   Codes codes;
 };
 
-#define FERRUM_CODES(name, halves, mins) {k##name, {decode_block<Block##name>, halves, mins}}
+#define FERRUM_CODES(name) \
+  {k##name, {decode_block<Block##name>, has_halves(k##name), has_mins(k##name)}}
 constexpr Row kRows[] = {
-    FERRUM_CODES(Q4_0, false, false),   FERRUM_CODES(Q4_1, false, true),
-    FERRUM_CODES(Q5_0, false, false),   FERRUM_CODES(Q5_1, false, true),
-    FERRUM_CODES(Q8_0, false, false),   FERRUM_CODES(Q2_K, true, true),
-    FERRUM_CODES(Q3_K, true, false),    FERRUM_CODES(Q4_K, false, true),
-    FERRUM_CODES(Q5_K, false, true),    FERRUM_CODES(Q6_K, true, false),
-    FERRUM_CODES(IQ2_XXS, false, false), FERRUM_CODES(IQ2_XS, true, false),
-    FERRUM_CODES(IQ3_XXS, false, false), FERRUM_CODES(IQ1_S, false, false),
-    FERRUM_CODES(IQ4_NL, false, false), FERRUM_CODES(IQ3_S, false, false),
-    FERRUM_CODES(IQ2_S, true, false),   FERRUM_CODES(IQ4_XS, false, false),
-    FERRUM_CODES(IQ1_M, true, false),   FERRUM_CODES(TQ1_0, false, false),
-    FERRUM_CODES(TQ2_0, false, false),  FERRUM_CODES(MXFP4, false, false),
-    FERRUM_CODES(NVFP4, true, false),
+    FERRUM_CODES(Q4_0),    FERRUM_CODES(Q4_1),   FERRUM_CODES(Q5_0),    FERRUM_CODES(Q5_1),
+    FERRUM_CODES(Q8_0),    FERRUM_CODES(Q2_K),   FERRUM_CODES(Q3_K),    FERRUM_CODES(Q4_K),
+    FERRUM_CODES(Q5_K),    FERRUM_CODES(Q6_K),   FERRUM_CODES(IQ2_XXS), FERRUM_CODES(IQ2_XS),
+    FERRUM_CODES(IQ3_XXS), FERRUM_CODES(IQ1_S),  FERRUM_CODES(IQ4_NL),  FERRUM_CODES(IQ3_S),
+    FERRUM_CODES(IQ2_S),   FERRUM_CODES(IQ4_XS), FERRUM_CODES(IQ1_M),   FERRUM_CODES(TQ1_0),
+    FERRUM_CODES(TQ2_0),   FERRUM_CODES(MXFP4),  FERRUM_CODES(NVFP4),
 };
 #undef FERRUM_CODES
 

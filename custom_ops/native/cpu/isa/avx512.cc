@@ -12,6 +12,7 @@
 #include "../codes.h"
 #include "../half.h"
 #include "../kernels.h"
+#include "iq_tables.inc"
 #include "tables.h"
 
 namespace ferrum {
@@ -53,19 +54,108 @@ Floats power_of_two(Ints n) {
 #include "../floats-inl.h"
 #include "../attention-inl.h"
 #include "../quantize-inl.h"
-#include "../row_int8-inl.h"
+// The vocabulary of tiles.
+constexpr int kRows = kLanes;
+#define FERRUM_MAX_COLUMNS 8
+constexpr int kMaxColumns = FERRUM_MAX_COLUMNS;
+constexpr int kWideBias = 128;  // vpdpbusd takes any unsigned byte without saturating
+
+Ints zero_ints() { return _mm512_setzero_si512(); }
+Ints broadcast_int(int32_t x) { return _mm512_set1_epi32(x); }
+Floats subtract_product(Floats a, Floats b, Floats c) { return _mm512_fnmadd_ps(a, b, c); }
+Ints and_(Ints a, Ints b) { return _mm512_and_si512(a, b); }
+Ints or_(Ints a, Ints b) { return _mm512_or_si512(a, b); }
+Ints xor_(Ints a, Ints b) { return _mm512_xor_si512(a, b); }
+Ints splat_byte(int x) { return _mm512_set1_epi8(static_cast<char>(x)); }
+Ints splat_int(int x) { return _mm512_set1_epi32(x); }
+template <int n>
+Ints shift_left(Ints x) {
+  return _mm512_slli_epi16(x, n);
+}
+template <int n>
+Ints shift_right(Ints x) {
+  return _mm512_srli_epi16(x, n);
+}
+template <int n>
+Ints shift_left_32(Ints x) {
+  return _mm512_slli_epi32(x, n);
+}
+template <int n>
+Ints shift_right_32(Ints x) {
+  return _mm512_srli_epi32(x, n);
+}
+Ints table16(const int8_t* values, int bias) {
+  const __m128i table = _mm_loadu_si128(reinterpret_cast<const __m128i*>(values));
+  return _mm512_broadcast_i32x4(_mm_add_epi8(table, _mm_set1_epi8(static_cast<char>(bias))));
+}
+Ints look_up(Ints table, Ints indices) { return _mm512_shuffle_epi8(table, indices); }
+Floats half_lanes(Ints x) { return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(x)); }
+Ints gather_u16(const uint8_t* p, size_t stride) {
+  alignas(64) uint32_t lanes[kRows];
+  for (int r = 0; r < kRows; ++r) lanes[r] = read_u16(p + static_cast<size_t>(r) * stride);
+  return _mm512_load_si512(lanes);
+}
+Ints gather_u32(const uint8_t* p, size_t stride) {
+  alignas(64) uint32_t lanes[kRows];
+  for (int r = 0; r < kRows; ++r) memcpy(lanes + r, p + static_cast<size_t>(r) * stride, 4);
+  return _mm512_load_si512(lanes);
+}
+// Four bits from bit kFirst on, each to bit 4 of a byte.
+template <int kFirst>
+Ints spread_bits(Ints words) {
+  const Ints spread = _mm512_setr_epi32(
+      0, 0x10, 0x1000, 0x1010, 0x100000, 0x100010, 0x101000, 0x101010, 0x10000000, 0x10000010,
+      0x10001000, 0x10001010, 0x10100000, 0x10100010, 0x10101000, 0x10101010);
+  return _mm512_permutexvar_epi32(_mm512_srli_epi32(words, kFirst), spread);  // by the low 4 bits
+}
+
+__m512i load_rows_4_apart(const uint8_t* p, size_t stride) {
+  const auto row = [&](size_t r) {
+    return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p + r * stride));
+  };
+  __m512i rows = _mm512_castsi128_si512(row(0));
+  rows = _mm512_inserti32x4(rows, row(4), 1);
+  rows = _mm512_inserti32x4(rows, row(8), 2);
+  return _mm512_inserti32x4(rows, row(12), 3);
+}
+
+// 16 bytes of each of 16 rows: out[i] holds bytes 4 i .. 4 i + 3 of every row, a row per lane.
+void transpose16(const uint8_t* p, size_t stride, Ints* out) {
+  const Ints a = load_rows_4_apart(p, stride), b = load_rows_4_apart(p + stride, stride);
+  const Ints c = load_rows_4_apart(p + 2 * stride, stride);
+  const Ints d = load_rows_4_apart(p + 3 * stride, stride);
+  const Ints ab_low = _mm512_unpacklo_epi32(a, b), ab_high = _mm512_unpackhi_epi32(a, b);
+  const Ints cd_low = _mm512_unpacklo_epi32(c, d), cd_high = _mm512_unpackhi_epi32(c, d);
+  out[0] = _mm512_unpacklo_epi64(ab_low, cd_low);
+  out[1] = _mm512_unpackhi_epi64(ab_low, cd_low);
+  out[2] = _mm512_unpacklo_epi64(ab_high, cd_high);
+  out[3] = _mm512_unpackhi_epi64(ab_high, cd_high);
+}
+
+// sums[c] += the dot products of kQuads quads of every row with the activations from `at` on.
+template <class Format, int kQuads, int kColumns>
+void dot_quads(const Ints* quads, const int8_t* const* x, int at, Ints* sums) {
+#pragma GCC unroll 8
+  for (int i = 0; i < kQuads; ++i) {
+    const Ints w = quads[i];
+#pragma GCC unroll 8
+    for (int c = 0; c < kColumns; ++c) {
+      int32_t quad;
+      memcpy(&quad, x[c] + at + 4 * i, sizeof quad);
+      sums[c] = _mm512_dpbusd_epi32(sums[c], w, _mm512_set1_epi32(quad));
+    }
+  }
+}
+
+#include "../tile-inl.h"
+#include "../unpack-inl.h"
+#include "../unpack_small-inl.h"
+#include "../tile_kernels-inl.h"
 
 void quantize(const float* x, int64_t k, int8_t* q, float* scale, int16_t* sums) {
   for (int64_t at = 0; at < k; at += kGroup, q += kGroup, ++scale, sums += 2)
     quantize_group(x + at, k - at < kGroup ? k - at : kGroup, q, scale, sums);
 }
-
-#define FERRUM_KERNELS(name, id, block, bytes) \
-  {id, (block) > 1 ? matmul_int8<id> : nullptr, matmul_float<id>},
-constexpr QuantKernels kQuantKernels[] = {FERRUM_QUANTS(FERRUM_KERNELS)};
-#undef FERRUM_KERNELS
-
-#include "../find-inl.h"
 
 }  // namespace
 
