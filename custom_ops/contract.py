@@ -87,10 +87,11 @@ class Op:
 
 
 def local_function(script: Any) -> onnx.FunctionProto:
-    """An onnxscript function as a FunctionProto that checkers and ONNX Runtime accept.
+    """An onnxscript function as a FunctionProto that every checker, evaluator and runtime accepts.
 
-    onnxscript leaves out of `opset_import` a domain that only branches of an If use; both then
-    refuse the model.
+    onnxscript leaves out of `opset_import` a domain that only branches of an If use: the checker
+    and ONNX Runtime then refuse the model. And it leaves out the condition of a counted Loop,
+    which onnx's own evaluator takes for false.
     """
     proto: onnx.FunctionProto = script.to_function_proto()
     proto.domain = DOMAIN
@@ -98,4 +99,10 @@ def local_function(script: Any) -> onnx.FunctionProto:
     for domain, version in (("", OPSET), (DOMAIN, VERSION)):
         if domain not in imported:
             proto.opset_import.append(helper.make_opsetid(domain, version))
+    loops = [node for node in proto.node if node.op_type == "Loop" and not node.input[1]]
+    for loop in loops:
+        loop.input[1] = "always"
+    if loops:
+        always = helper.make_tensor("always", onnx.TensorProto.BOOL, [], [True])
+        proto.node.insert(0, helper.make_node("Constant", [], ["always"], value=always))
     return proto

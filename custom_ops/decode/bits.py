@@ -36,6 +36,7 @@ HALF_SCALES = _float_scales(32, 15, 10)
 FLOAT_SCALES = _float_scales(256, 127, 23)
 BFLOAT_SCALES = _float_scales(256, 127, 7)
 
+BYTE_0 = constant(0, np.uint8)
 BYTE_255 = constant(255, np.uint8)
 BYTE_SHIFTS = constant([[0, 8, 16, 24]], np.uint32)
 PAIR_WEIGHTS = constant([[1], [256]], np.float32)
@@ -141,14 +142,14 @@ def Spread(scales, like):
 def Blocks(rows, bytes: int):
     """uint8[N, bytes]: rows of whole blocks cut into blocks.
 
-    Bytes beyond the last whole block are cut off, by a Slice whose end is computed: shape
-    inference also walks the branches of types that these rows are not of, and must not fail there.
+    Other rows are filled up to a whole block: shape inference and constant folding also walk the
+    branches of types that these rows are not of, and must not fail there.
     """
     flat = op.Reshape(rows, op.Constant(value_ints=[-1]))
     size = op.Unsqueeze(op.Constant(value_int=bytes), 0)
-    total = op.Shape(flat)
-    whole = op.Slice(flat, op.Constant(value_ints=[0]), total - op.Mod(total, size))
-    return op.Reshape(whole, op.Concat(op.Constant(value_ints=[-1]), size, axis=0))
+    rest = op.Mod(op.Neg(op.Shape(flat)), size)
+    filled = op.Concat(flat, op.Expand(op.Constant(value=BYTE_0), rest), axis=0)
+    return op.Reshape(filled, op.Concat(op.Constant(value_ints=[-1]), size, axis=0))
 
 
 @script(FERRUM, default_opset=op)

@@ -1,0 +1,47 @@
+"""OPS.md from the contracts and the quant table: `python -m ferrum.custom_ops.ops_page > OPS.md`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ferrum.custom_ops.contract import DOMAIN, VERSION, Op
+from ferrum.custom_ops.ops import OPS
+from ferrum.custom_ops.quants import QUANTS
+
+_HEAD = f"""# The ops of the domain `{DOMAIN}`, version {VERSION}
+
+Made by `python -m ferrum.custom_ops.ops_page` from the contracts in `custom_ops/ops/`; a test
+compares the two. T: tokens in the step, B: sequences, H: hidden, Hq and Hkv: query and key/value
+heads, D: head size, E: experts, k: chosen, I: expert width, V: vocabulary. `f` is the graph's
+activation type, `cache` the caches' type. `uint8 blocks` are rows of ggml blocks, each row
+`columns / block * bytes` long.
+"""
+
+
+def page() -> str:
+    """The whole page as Markdown."""
+    return "\n".join([_HEAD, *(_op(op) for op in OPS.values()), _types()])
+
+
+def _op(op: Op) -> str:
+    ports = [("input", port.name, port.dtype, port.shape) for port in op.inputs] + [
+        ("output", port.name, port.dtype, port.shape) for port in op.outputs
+    ]
+    attributes = [("attribute", a.name, a.kind.__name__, a.doc) for a in op.attributes]
+    return f"## {op.name}\n\nSince version {op.since}. {op.doc}\n\n" + _table(
+        ("", "name", "type", "shape or meaning"), [*ports, *attributes]
+    )
+
+
+def _types() -> str:
+    rows = [(q.name, str(q.id), str(q.block), str(q.bytes)) for q in QUANTS]
+    return "## ggml types\n\n" + _table(("name", "id", "values a block", "bytes a block"), rows)
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [head, ("---",) * len(head), *rows]
+    return "".join("| " + " | ".join(cells) + " |\n" for cells in lines)
+
+
+if __name__ == "__main__":
+    print(page(), end="")
