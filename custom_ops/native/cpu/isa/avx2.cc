@@ -6,6 +6,7 @@
 #include "../codes.h"
 #include "../half.h"
 #include "../kernels.h"
+#include "iq_tables.inc"
 #include "tables.h"
 
 namespace ferrum {
@@ -51,19 +52,130 @@ Floats power_of_two(Ints n) {
 #include "../floats-inl.h"
 #include "../attention-inl.h"
 #include "../quantize-inl.h"
-#include "../row_int8-inl.h"
+// The vocabulary of tiles.
+constexpr int kRows = kLanes;
+#define FERRUM_MAX_COLUMNS 4
+constexpr int kMaxColumns = FERRUM_MAX_COLUMNS;
+constexpr int kWideBias = 0;  // codes that fill a byte keep their sign: see dot_quads
+
+Ints zero_ints() { return _mm256_setzero_si256(); }
+Ints broadcast_int(int32_t x) { return _mm256_set1_epi32(x); }
+Floats subtract_product(Floats a, Floats b, Floats c) { return _mm256_fnmadd_ps(a, b, c); }
+Ints and_(Ints a, Ints b) { return _mm256_and_si256(a, b); }
+Ints or_(Ints a, Ints b) { return _mm256_or_si256(a, b); }
+Ints xor_(Ints a, Ints b) { return _mm256_xor_si256(a, b); }
+Ints splat_byte(int x) { return _mm256_set1_epi8(static_cast<char>(x)); }
+Ints splat_int(int x) { return _mm256_set1_epi32(x); }
+template <int n>
+Ints shift_left(Ints x) {
+  return _mm256_slli_epi16(x, n);
+}
+template <int n>
+Ints shift_right(Ints x) {
+  return _mm256_srli_epi16(x, n);
+}
+template <int n>
+Ints shift_left_32(Ints x) {
+  return _mm256_slli_epi32(x, n);
+}
+template <int n>
+Ints shift_right_32(Ints x) {
+  return _mm256_srli_epi32(x, n);
+}
+Ints table16(const int8_t* values, int bias) {
+  const __m128i table = _mm_loadu_si128(reinterpret_cast<const __m128i*>(values));
+  return _mm256_broadcastsi128_si256(_mm_add_epi8(table, _mm_set1_epi8(static_cast<char>(bias))));
+}
+Ints look_up(Ints table, Ints indices) { return _mm256_shuffle_epi8(table, indices); }
+Floats half_lanes(Ints x) {
+  const Ints low = _mm256_and_si256(x, _mm256_set1_epi32(0xffff));
+  const __m128i a = _mm256_castsi256_si128(low), b = _mm256_extracti128_si256(low, 1);
+  return _mm256_cvtph_ps(_mm_packus_epi32(a, b));
+}
+Ints gather_u16(const uint8_t* p, size_t stride) {
+  alignas(32) uint32_t lanes[kRows];
+  for (int r = 0; r < kRows; ++r) lanes[r] = read_u16(p + static_cast<size_t>(r) * stride);
+  return _mm256_load_si256(reinterpret_cast<const __m256i*>(lanes));
+}
+Ints gather_u32(const uint8_t* p, size_t stride) {
+  alignas(32) uint32_t lanes[kRows];
+  for (int r = 0; r < kRows; ++r) memcpy(lanes + r, p + static_cast<size_t>(r) * stride, 4);
+  return _mm256_load_si256(reinterpret_cast<const __m256i*>(lanes));
+}
+// Four bits from bit kFirst on, each to bit 4 of a byte: a product puts a copy of them, shifted by
+// 0, 7, 14 and 21, under each byte's lowest bit.
+template <int kFirst>
+Ints spread_bits(Ints words) {
+  const Ints four = _mm256_and_si256(_mm256_srli_epi32(words, kFirst), _mm256_set1_epi32(15));
+  const Ints copies = _mm256_mullo_epi32(four, _mm256_set1_epi32(0x00204081));
+  return _mm256_slli_epi32(_mm256_and_si256(copies, _mm256_set1_epi32(0x01010101)), 4);
+}
+
+__m256i load_rows_4_apart(const uint8_t* p, size_t stride) {
+  const auto row = [&](size_t r) {
+    return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p + r * stride));
+  };
+  return _mm256_inserti128_si256(_mm256_castsi128_si256(row(0)), row(4), 1);
+}
+
+// 16 bytes of each of 8 rows: out[i] holds bytes 4 i .. 4 i + 3 of every row, a row per lane.
+void transpose16(const uint8_t* p, size_t stride, Ints* out) {
+  const Ints a = load_rows_4_apart(p, stride), b = load_rows_4_apart(p + stride, stride);
+  const Ints c = load_rows_4_apart(p + 2 * stride, stride);
+  const Ints d = load_rows_4_apart(p + 3 * stride, stride);
+  const Ints ab_low = _mm256_unpacklo_epi32(a, b), ab_high = _mm256_unpackhi_epi32(a, b);
+  const Ints cd_low = _mm256_unpacklo_epi32(c, d), cd_high = _mm256_unpackhi_epi32(c, d);
+  out[0] = _mm256_unpacklo_epi64(ab_low, cd_low);
+  out[1] = _mm256_unpackhi_epi64(ab_low, cd_low);
+  out[2] = _mm256_unpacklo_epi64(ab_high, cd_high);
+  out[3] = _mm256_unpackhi_epi64(ab_high, cd_high);
+}
+
+Ints broadcast_quad(const int8_t* x) {
+  int32_t quad;
+  memcpy(&quad, x, sizeof quad);
+  return _mm256_set1_epi32(quad);
+}
+
+// sums[c] += the dot products of kQuads quads of every row with the activations from `at` on.
+//
+// vpmaddubsw adds two products in int16 and saturates. Codes up to 63 are safe, and so many quads
+// as still fit are added up before they are widened. Codes that fill a byte are multiplied by
+// magnitude, their sign moved to the activation: 2 * 128 * 127 fits because activations stay
+// within +-127.
+template <class Format, int kQuads, int kColumns>
+void dot_quads(const Ints* quads, const int8_t* const* x, int at, Ints* sums) {
+  constexpr bool kSigned = Format::kMaxCode > 128;
+  constexpr int kFit = kSigned ? 1 : 32767 / (2 * 127 * Format::kMaxCode);
+  constexpr int kRun = kFit < kQuads ? kFit : kQuads;
+  static_assert(kRun > 0, "one product of two codes must fit");
+  const Ints ones = _mm256_set1_epi16(1);
+#pragma GCC unroll 8
+  for (int first = 0; first < kQuads; first += kRun) {
+#pragma GCC unroll 4
+    for (int c = 0; c < kColumns; ++c) {
+      Ints run = _mm256_setzero_si256();
+#pragma GCC unroll 8
+      for (int i = first; i < (first + kRun < kQuads ? first + kRun : kQuads); ++i) {
+        const Ints w = quads[i], quad = broadcast_quad(x[c] + at + 4 * i);
+        const Ints pairs = kSigned ? _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(quad, w))
+                                   : _mm256_maddubs_epi16(w, quad);
+        run = _mm256_add_epi16(run, pairs);
+      }
+      sums[c] = _mm256_add_epi32(sums[c], _mm256_madd_epi16(run, ones));
+    }
+  }
+}
+
+#include "../tile-inl.h"
+#include "../unpack-inl.h"
+#include "../unpack_small-inl.h"
+#include "../tile_kernels-inl.h"
 
 void quantize(const float* x, int64_t k, int8_t* q, float* scale, int16_t* sums) {
   for (int64_t at = 0; at < k; at += kGroup, q += kGroup, ++scale, sums += 2)
     quantize_group(x + at, k - at < kGroup ? k - at : kGroup, q, scale, sums);
 }
-
-#define FERRUM_KERNELS(name, id, block, bytes) \
-  {id, (block) > 1 ? matmul_int8<id> : nullptr, matmul_float<id>},
-constexpr QuantKernels kQuantKernels[] = {FERRUM_QUANTS(FERRUM_KERNELS)};
-#undef FERRUM_KERNELS
-
-#include "../find-inl.h"
 
 }  // namespace
 
