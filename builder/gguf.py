@@ -81,7 +81,7 @@ def _shards(given: Header, count: int) -> list[Header]:
         path = given.path.with_name(f"{match['stem']}-{index + 1:05d}-of-{count:05d}.gguf")
         if not path.exists():
             raise GGUFError(
-                f"[{path.name}] missing: shard {index + 1} of {count} → all shards in one folder"
+                f"[{path.name}] missing: shard {index + 1} of {count} -> all shards in one folder"
             )
         header = given if path == given.path else read_header(path)
         _check_shard(header, index, count)
@@ -94,7 +94,7 @@ def _check_shard(header: Header, index: int, count: int) -> None:
         got = _split_value(header, key, -1)
         if got != wanted:
             shown = "missing" if got == -1 else str(got)
-            raise GGUFError(f"[{header.path.name}] {key} {shown} → {wanted}")
+            raise GGUFError(f"[{header.path.name}] {key} {shown} -> {wanted}")
 
 
 def _check_total(first: Header, found: int) -> None:
@@ -108,5 +108,5 @@ def _check_total(first: Header, found: int) -> None:
 def _split_value(header: Header, key: str, default: int) -> int:
     value = header.metadata.get(key, default)
     if not isinstance(value, int) or isinstance(value, bool):
-        raise GGUFError(f"[{header.path.name}] {key} is a {type(value).__name__} → an integer")
+        raise GGUFError(f"[{header.path.name}] {key} is a {type(value).__name__} -> an integer")
     return value

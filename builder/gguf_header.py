@@ -39,7 +39,7 @@ _MAX_VALUE_BYTES = 256 << 20
 
 
 class GGUFError(ValueError):
-    """A GGUF file that cannot be used; the message is one line: `[file] what, got → wanted`."""
+    """A GGUF file that cannot be used; the message is one line: `[file] what, got -> wanted`."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def read_header(path: Path) -> Header:
                 raise GGUFError(f"[{path.name}] not a regular file")
             if status.st_size < 24:
                 raise GGUFError(
-                    f"[{path.name}] not a GGUF file: {status.st_size} bytes → at least 24 bytes"
+                    f"[{path.name}] not a GGUF file: {status.st_size} bytes -> at least 24 bytes"
                 )
             with mmap.mmap(file.fileno(), status.st_size, access=mmap.ACCESS_READ) as data:
                 return _Parser(path, data).header()
@@ -128,13 +128,13 @@ class _Parser:
     def version(self) -> int:
         magic = self.take(4, "magic")
         if magic != b"GGUF":
-            self.fail(f"not a GGUF file: starts with {magic!r} → {b'GGUF'!r}")
+            self.fail(f"not a GGUF file: starts with {magic!r} -> {b'GGUF'!r}")
         raw = self.take(4, "version")
         version = int.from_bytes(raw, "little")
         if version not in (2, 3) and int.from_bytes(raw, "big") in (1, 2, 3):
-            self.fail("big-endian GGUF → little-endian; convert it with gguf-convert-endian")
+            self.fail("big-endian GGUF -> little-endian; convert it with gguf-convert-endian")
         if version not in (2, 3):
-            self.fail(f"GGUF version {version} → 2 or 3; convert the model again")
+            self.fail(f"GGUF version {version} -> 2 or 3; convert the model again")
         return version
 
     def tensor_infos(self, count: int) -> list[tuple[str, tuple[int, ...], int, int]]:
@@ -149,7 +149,7 @@ class _Parser:
             what = f"tensor {quoted(name)}"
             rank = self.u32(f"rank of {what}")
             if not 1 <= rank <= _MAX_DIMS:
-                self.fail(f"{what}: {rank} dimensions → 1 to {_MAX_DIMS}")
+                self.fail(f"{what}: {rank} dimensions -> 1 to {_MAX_DIMS}")
             shape = tuple(self.u64(f"shape of {what}") for _ in range(rank))
             if 0 in shape:
                 self.fail(f"{what}: shape {list(shape)} has a dimension of 0")
@@ -164,7 +164,7 @@ class _Parser:
             what = f"tensor {quoted(name)}"
             nbytes = self.blocks_bytes(what, shape, type_id)
             if offset % alignment:
-                self.fail(f"{what}: offset {offset} → a multiple of the alignment {alignment}")
+                self.fail(f"{what}: offset {offset} -> a multiple of the alignment {alignment}")
             end = start + offset + nbytes
             if end > self.size:
                 self.fail(
@@ -200,7 +200,7 @@ class _Parser:
         valid = isinstance(value, int) and not isinstance(value, bool)
         if not valid or not 0 < value <= _MAX_ALIGNMENT or value & (value - 1):
             shown = value if valid else type(value).__name__
-            self.fail(f"general.alignment {shown} → a power of two up to {_MAX_ALIGNMENT}")
+            self.fail(f"general.alignment {shown} -> a power of two up to {_MAX_ALIGNMENT}")
         return int(value)
 
     def value(self, type_id: int, what: str, depth: int) -> Any:
@@ -253,7 +253,7 @@ class _Parser:
 
     def boolean(self, raw: bytes, what: str) -> bool:
         if raw and max(raw) > 1:
-            self.fail(f"{what}: bool of {max(raw)} → 0 or 1")
+            self.fail(f"{what}: bool of {max(raw)} -> 0 or 1")
         return raw == b"\1"
 
     def name(self, what: str) -> str:
@@ -282,7 +282,7 @@ class _Parser:
         """Refuse `count` items of at least `item_bytes` before anything is made of them."""
         left = min(self.size - self.at, _MAX_VALUE_BYTES)
         if count * item_bytes > left:
-            self.fail(f"{count} {what} → at most {left // item_bytes} in the bytes that are left")
+            self.fail(f"{count} {what} -> at most {left // item_bytes} in the bytes that are left")
 
     def truncated(self, what: str, wanted: int, left: int) -> NoReturn:
         self.fail(

@@ -189,7 +189,7 @@ def _check_targets(folder: Path, names: Sequence[str], inputs: Sequence[Path], f
     for name in existing:
         target = folder / name
         if target.is_dir():
-            raise OutputError(f"[{target}] is a folder → a file name for the output")
+            raise OutputError(f"[{target}] is a folder -> a file name for the output")
         for source in inputs:
             if target.exists() and source.exists() and target.samefile(source):
                 raise OutputError(f"[{target}] is the input itself; choose another output")

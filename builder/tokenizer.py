@@ -116,11 +116,11 @@ class _Reader:
         if model is None:
             self.fail("tokenizer.ggml.model is missing: the file holds no tokenizer")
         if model != "gpt2":
-            self.fail(f"tokenizer.ggml.model {quoted(model)} → 'gpt2' (byte-level BPE)")
+            self.fail(f"tokenizer.ggml.model {quoted(model)} -> 'gpt2' (byte-level BPE)")
         pre = self.get("tokenizer.ggml.pre", str, None)
         if pre not in PRE_TOKENIZERS:
             got = "missing" if pre is None else quoted(pre)
-            self.fail(f"tokenizer.ggml.pre {got} → one of {', '.join(PRE_TOKENIZERS)}")
+            self.fail(f"tokenizer.ggml.pre {got} -> one of {', '.join(PRE_TOKENIZERS)}")
         return PRE_TOKENIZERS[pre]
 
     def types(self, count: int) -> list[int]:
@@ -128,9 +128,9 @@ class _Reader:
         if types is None:
             return [NORMAL] * count
         if not isinstance(types, np.ndarray) or types.dtype.kind not in "iu":
-            self.fail("tokenizer.ggml.token_type → an array of integers")
+            self.fail("tokenizer.ggml.token_type -> an array of integers")
         if len(types) != count:
-            self.fail(f"tokenizer.ggml.token_type holds {len(types)} entries → {count}, as tokens")
+            self.fail(f"tokenizer.ggml.token_type holds {len(types)} entries -> {count}, as tokens")
         return [int(t) for t in types]
 
     def check_bytes(self, vocab: dict[str, int]) -> None:
@@ -153,7 +153,7 @@ class _Reader:
             cut = merge.find(" ", 1)
             left, right = merge[:cut], merge[cut + 1 :]
             if cut < 0 or not right:
-                self.fail(f"tokenizer.ggml.merges[{index}] {quoted(merge)} → two tokens")
+                self.fail(f"tokenizer.ggml.merges[{index}] {quoted(merge)} -> two tokens")
             for text in (left, right, left + right):
                 if text not in vocab:
                     self.fail(
@@ -166,7 +166,7 @@ class _Reader:
         key = f"tokenizer.ggml.{kind}_token_id"
         value: int | None = self.get(key, int, None)
         if value is not None and not 0 <= value < len(tokens):
-            self.fail(f"{key} {value} → 0 to {len(tokens) - 1}")
+            self.fail(f"{key} {value} -> 0 to {len(tokens) - 1}")
         return value
 
     def end_tokens(
@@ -182,7 +182,7 @@ class _Reader:
         if value is None:
             self.fail(f"{key} is missing")
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            self.fail(f"{key} → an array of strings")
+            self.fail(f"{key} -> an array of strings")
         if not value and key.endswith("tokens"):
             self.fail(f"{key} is empty")
         return value
@@ -190,7 +190,7 @@ class _Reader:
     def get(self, key: str, kind: type, default: Any) -> Any:
         value = self.metadata.get(key, default)
         if value is not default and type(value) is not kind:
-            self.fail(f"{key} is a {type(value).__name__} → {kind.__name__}")
+            self.fail(f"{key} is a {type(value).__name__} -> {kind.__name__}")
         return value
 
     def text(self, value: Any, indent: int | None = None) -> str:

@@ -49,7 +49,7 @@ def plan_weights(sources: Sequence[Path], folder: Path, mode: Mode = "auto") -> 
     folder, "copy" for one that is.
     """
     if mode not in MODES:
-        raise WeightsError(f"[weights] mode {mode!r} → one of {', '.join(MODES)}")
+        raise WeightsError(f"[weights] mode {mode!r} -> one of {', '.join(MODES)}")
     plan = [_plan_file(Path(source), folder, mode) for source in sources]
     names = [placement.name for placement in plan]
     for name in names:
@@ -63,7 +63,7 @@ def _plan_file(source: Path, folder: Path, mode: Mode) -> Placement:
     if folder.is_dir() and real.parent == folder.resolve():
         if mode == "copy":
             raise WeightsError(
-                f"[{source}] lies in the output's folder already → --weights reference, "
+                f"[{source}] lies in the output's folder already -> --weights reference, "
                 "or an output elsewhere"
             )
         return Placement(real, real.name, in_place=True)
@@ -74,16 +74,16 @@ def _plan_file(source: Path, folder: Path, mode: Mode) -> Placement:
     target = folder / name
     linked = not target.is_symlink() and target.exists() and target.samefile(real)
     if linked and mode == "copy":
-        raise WeightsError(f"[{target}] is a hard link of {source} → remove it before a copy")
+        raise WeightsError(f"[{target}] is a hard link of {source} -> remove it before a copy")
     if mode == "reference" and not linked:
         raise WeightsError(
-            f"[{source}] does not lie in the output's folder {folder} → --weights auto, link or "
+            f"[{source}] does not lie in the output's folder {folder} -> --weights auto, link or "
             "copy, or an output beside it"
         )
     if is_itself and name == source.name:
         raise WeightsError(
             f"[{source}] is a symbolic link that leads out of the output's folder, which ONNX "
-            "Runtime refuses → an output in another folder"
+            "Runtime refuses -> an output in another folder"
         )
     return Placement(real, name, in_place=linked)
 
@@ -126,7 +126,7 @@ def _hard_link(source: Path, target: Path, required: bool) -> bool:
             return False
         reason = "is on another file system" if error.errno == errno.EXDEV else error.strerror
         raise WeightsError(
-            f"[{source}] cannot be hard-linked: {reason} → --weights copy"
+            f"[{source}] cannot be hard-linked: {reason} -> --weights copy"
         ) from error
     return True
 
@@ -152,7 +152,7 @@ def _check_space(to_copy: Sequence[Placement], folder: Path) -> None:
     if needed + _SPARE_BYTES > free:
         names = ", ".join(placement.name for placement in to_copy)
         raise WeightsError(
-            f"[{names}] a copy needs {_gigabytes(needed)}, {_gigabytes(free)} are free → "
+            f"[{names}] a copy needs {_gigabytes(needed)}, {_gigabytes(free)} are free -> "
             "an output on the GGUF's own file system needs none"
         )
 
@@ -174,7 +174,7 @@ def _copy(source: Path, target: Path, advance: Callable[[int], None]) -> None:
                 f"[{source}] copy stopped after {_gigabytes(copied)}: {error.strerror}"
             ) from error
     if copied != size:
-        raise WeightsError(f"[{source}] changed while it was copied: {copied} bytes → {size}")
+        raise WeightsError(f"[{source}] changed while it was copied: {copied} bytes -> {size}")
 
 
 @contextmanager

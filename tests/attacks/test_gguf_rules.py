@@ -50,12 +50,12 @@ ATTACKS: dict[str, tuple[Callable[[], bytes], str]] = {
     "short": (lambda: b"GGUF\3\0\0\0", "not a GGUF file: 8 bytes"),
     "magic": (lambda: b"GGML" + file()[4:], "not a GGUF file: starts with b'GGML'"),
     "html": (lambda: b"<!DOCTYPE html><html>...</html>", "starts with b'<!DO'"),
-    "version_1": (lambda: file(version=1), "GGUF version 1 → 2 or 3"),
-    "version_4": (lambda: file(version=4), "GGUF version 4 → 2 or 3"),
+    "version_1": (lambda: file(version=1), "GGUF version 1 -> 2 or 3"),
+    "version_4": (lambda: file(version=4), "GGUF version 4 -> 2 or 3"),
     "big_endian": (lambda: file(version=3 << 24), "big-endian"),
     "tensor_count": (lambda: counts(HUGE, 0), "18446744073709551615 tensors"),
     "kv_count": (lambda: counts(0, HUGE), "18446744073709551615 key-value pairs"),
-    "kv_count_beyond_file": (lambda: counts(0, 6), "6 key-value pairs → at most 4"),
+    "kv_count_beyond_file": (lambda: counts(0, 6), "6 key-value pairs -> at most 4"),
     "key_length": (
         lambda: b"GGUF" + struct.pack("<IQQQ", 3, 0, 1, HUGE) + bytes(64),
         "key 0: 18446744073709551615 bytes wanted",
@@ -67,10 +67,10 @@ ATTACKS: dict[str, tuple[Callable[[], bytes], str]] = {
         lambda: one_value(struct.pack("<IIQ", ARRAY, 77, 0)),
         "unknown element type 77",
     ),
-    "bool": (lambda: one_value(struct.pack("<IB", 7, 2)), "bool of 2 → 0 or 1"),
+    "bool": (lambda: one_value(struct.pack("<IB", 7, 2)), "bool of 2 -> 0 or 1"),
     "bool_array": (
         lambda: one_value(struct.pack("<IIQ", ARRAY, 7, 2) + b"\1\5"),
-        "bool of 5 → 0 or 1",
+        "bool of 5 -> 0 or 1",
     ),
     "string_length": (
         lambda: one_value(struct.pack("<IQ", STRING, 1 << 40) + b"text"),
@@ -78,11 +78,11 @@ ATTACKS: dict[str, tuple[Callable[[], bytes], str]] = {
     ),
     "array_length": (
         lambda: one_value(struct.pack("<IIQ", ARRAY, 5, 1 << 62) + bytes(32)),
-        "4611686018427387904 elements in value of 'k' → at most 8",
+        "4611686018427387904 elements in value of 'k' -> at most 8",
     ),
     "strings_length": (
         lambda: one_value(struct.pack("<IIQ", ARRAY, STRING, 5) + bytes(32)),
-        "5 strings in value of 'k' → at most 4",
+        "5 strings in value of 'k' -> at most 4",
     ),
     "string_in_array": (
         lambda: one_value(struct.pack("<IIQQ", ARRAY, STRING, 2, 100) + bytes(32)),
@@ -94,18 +94,18 @@ ATTACKS: dict[str, tuple[Callable[[], bytes], str]] = {
     ),
     "arrays_length": (
         lambda: one_value(struct.pack("<IIQ", ARRAY, ARRAY, 1 << 50) + bytes(32)),
-        "arrays in value of 'k' → at most 2",
+        "arrays in value of 'k' -> at most 2",
     ),
     "nesting": (lambda: one_value(nested(5)), "nested deeper than 4"),
     "alignment_0": (lambda: file(metadata={"general.alignment": 0}), "general.alignment 0"),
-    "alignment_48": (lambda: file(metadata={"general.alignment": 48}), "→ a power of two"),
+    "alignment_48": (lambda: file(metadata={"general.alignment": 48}), "-> a power of two"),
     "alignment_huge": (
         lambda: file(metadata={"general.alignment": 1 << 31}),
         "general.alignment 2147483648",
     ),
     "alignment_text": (
         lambda: file(metadata={"general.alignment": "32"}),
-        "general.alignment str → a power of two",
+        "general.alignment str -> a power of two",
     ),
     "name_utf8": (
         lambda: file().replace(b"a.weight", b"a.\xffeight"),
@@ -115,7 +115,7 @@ ATTACKS: dict[str, tuple[Callable[[], bytes], str]] = {
         lambda: file(tensors=(INFO, info(offset=128)), data=bytes(256)),
         "tensor 'a.weight' is there twice",
     ),
-    "no_dimension": (lambda: file(tensors=(info(shape=()),)), "0 dimensions → 1 to 4"),
+    "no_dimension": (lambda: file(tensors=(info(shape=()),)), "0 dimensions -> 1 to 4"),
     "five_dimensions": (lambda: file(tensors=(info(shape=(32, 1, 1, 1, 1)),)), "5 dimensions"),
     "dimension_0": (lambda: file(tensors=(info(shape=(32, 0)),)), "has a dimension of 0"),
     "product": (
@@ -131,7 +131,7 @@ ATTACKS: dict[str, tuple[Callable[[], bytes], str]] = {
     ),
     "unaligned": (
         lambda: file(tensors=(info(offset=4),), data=bytes(256)),
-        "offset 4 → a multiple of the alignment 32",
+        "offset 4 -> a multiple of the alignment 32",
     ),
     "past_the_end": (lambda: file(data=DATA[:-1]), "the file is truncated"),
     "offset_huge": (lambda: file(tensors=(info(offset=HUGE - 31),)), "its data ends at byte"),

@@ -101,20 +101,20 @@ def test_shards_in_the_wrong_order_are_refused(shards: list[Path], tmp_path: Pat
     shards[1].rename(tmp_path / "x")
     shards[2].rename(shards[1])
     (tmp_path / "x").rename(shards[2])
-    with pytest.raises(GGUFError, match=r"^\[model-00002-of-00003\.gguf\] split\.no 2 → 1"):
+    with pytest.raises(GGUFError, match=r"^\[model-00002-of-00003\.gguf\] split\.no 2 -> 1"):
         GGUF.open(shards[0])
 
 
 def test_a_shard_of_another_split_is_refused(shards: list[Path], tmp_path: Path) -> None:
     other = SyntheticSpec(layers=1, vocab=300, shards=2)
     shutil.copy(write_synthetic(tmp_path / "other.gguf", other)[1], shards[1])
-    with pytest.raises(GGUFError, match=r"split\.count 2 → 3"):
+    with pytest.raises(GGUFError, match=r"split\.count 2 -> 3"):
         GGUF.open(shards[0])
 
 
 def test_a_file_that_is_no_shard_is_refused(shards: list[Path], tmp_path: Path) -> None:
     write_synthetic(shards[2], TINY)
-    with pytest.raises(GGUFError, match=r"^\[model-00003-of-00003\.gguf\] split\.no missing → 2"):
+    with pytest.raises(GGUFError, match=r"^\[model-00003-of-00003\.gguf\] split\.no missing -> 2"):
         GGUF.open(shards[0])
 
 
@@ -158,7 +158,7 @@ def test_a_renamed_shard_is_refused(shards: list[Path], tmp_path: Path) -> None:
 def test_split_keys_of_the_wrong_kind_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "model.gguf"
     path.write_bytes(header({"split.count": "two"}, []))
-    with pytest.raises(GGUFError, match=r"split\.count is a str → an integer"):
+    with pytest.raises(GGUFError, match=r"split\.count is a str -> an integer"):
         GGUF.open(path)
 
 

@@ -98,7 +98,7 @@ def test_on_another_file_system_auto_copies(source: Path, elsewhere: Path) -> No
 
 
 def test_on_another_file_system_a_link_is_refused(source: Path, elsewhere: Path) -> None:
-    with pytest.raises(WeightsError, match=r"is on another file system → --weights copy"):
+    with pytest.raises(WeightsError, match=r"is on another file system -> --weights copy"):
         put([source], elsewhere, "link")
     assert os.listdir(elsewhere) == []
 
@@ -111,12 +111,12 @@ def test_a_file_system_that_refuses_links_gets_a_copy(
 
     monkeypatch.setattr(weights.os, "link", refuse)
     assert put([source], tmp_path / "auto") in (["copy"], ["reflink"])
-    with pytest.raises(WeightsError, match=r"Operation not permitted → --weights copy"):
+    with pytest.raises(WeightsError, match=r"Operation not permitted -> --weights copy"):
         put([source], tmp_path / "link", "link")
 
 
 def test_reference_to_another_folder_is_refused(source: Path, tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match=r"does not lie in the output's folder .* → --weights"):
+    with pytest.raises(WeightsError, match=r"does not lie in the output's folder .* -> --weights"):
         plan_weights([source], tmp_path / "out", "reference")
 
 
@@ -129,7 +129,7 @@ def test_copy_onto_itself_is_refused(source: Path, tmp_path: Path) -> None:
 
 
 def test_an_unknown_mode_is_refused(source: Path) -> None:
-    with pytest.raises(WeightsError, match=f"mode 'move' → one of {', '.join(MODES)}"):
+    with pytest.raises(WeightsError, match=f"mode 'move' -> one of {', '.join(MODES)}"):
         plan_weights([source], source.parent, "move")  # type: ignore[arg-type]
 
 

@@ -26,7 +26,7 @@ def tokenizer_metadata(vocab: int, padding: int = 0) -> dict[str, Any]:
     """
     merged = vocab - 256 - len(SPECIALS) - padding
     if merged < 0:
-        raise ValueError(f"vocab {vocab} → at least {256 + len(SPECIALS) + padding}")
+        raise ValueError(f"vocab {vocab} -> at least {256 + len(SPECIALS) + padding}")
     pairs = [pair for pair, _ in zip(_pairs(), range(merged), strict=False)]
     tokens = [
         *byte_alphabet(),
