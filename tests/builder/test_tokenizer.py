@@ -71,16 +71,6 @@ def test_any_text_round_trips(loaded: Loaded, text: str) -> None:
     assert decoded == unicodedata.normalize("NFC", text)
 
 
-def test_qwens_words_are_cut_as_its_regex_says(loaded: Loaded) -> None:
-    def words(text: str) -> list[str]:
-        return [text[a:b] for _, (a, b) in loaded.pre_tokenizer.pre_tokenize_str(text)]
-
-    assert words("I'll pay 123 euros,\n\n  you\tpay") == [
-        "I", "'ll", " pay", " ", "1", "2", "3", " euros", ",\n\n", " ", " you", "\tpay",
-    ]  # fmt: skip
-    assert words("DON'T!!\r\n") == ["DON", "'T", "!!\r\n"]
-
-
 def test_special_tokens_are_found_whole_and_can_be_skipped(loaded: Loaded) -> None:
     encoded = loaded.encode("<|im_start|>user\nhi<|im_end|>\n")
     assert encoded.tokens[0] == "<|im_start|>"
@@ -141,26 +131,6 @@ def test_every_pre_tokenizer_loads_and_round_trips(pre: str, model: GGUF) -> Non
     text = "Hello, wörld! 1234567 don't\n\n\tx = {'a': [1,2]}  # \u4f60\u597d\r\n  \u0915\u093f"
     encoded = loaded.encode(text, add_special_tokens=False)
     assert loaded.decode(encoded.ids) == text
-
-
-def test_digits_are_grouped_as_each_pre_tokenizer_says(model: GGUF) -> None:
-    def groups(pre: str) -> list[str]:
-        loaded = Loaded.from_str(read_tokenizer(changed(model, pre=pre)).tokenizer_json)
-        return [word for word, _ in loaded.pre_tokenizer.pre_tokenize_str("1234567")]
-
-    assert groups("qwen2") == ["1", "2", "3", "4", "5", "6", "7"]
-    assert groups("llama-bpe") == ["123", "456", "7"]
-    assert groups("gpt-2") == ["1234567"]
-    assert groups("default") == ["123", "456", "7"]
-
-
-def test_qwen35_keeps_marks_with_their_letters(model: GGUF) -> None:
-    def words(pre: str) -> int:
-        loaded = Loaded.from_str(read_tokenizer(changed(model, pre=pre)).tokenizer_json)
-        return len(loaded.pre_tokenizer.pre_tokenize_str("\u0915\u093f\u0915"))
-
-    assert words("qwen35") == 1
-    assert words("qwen2") > 1
 
 
 def test_user_defined_tokens_are_matched_but_not_special(model: GGUF) -> None:

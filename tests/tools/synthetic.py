@@ -11,6 +11,7 @@ alike.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -39,6 +40,7 @@ class SyntheticSpec:
     `metadata` and `shapes` replace entries (None leaves one out), for files that are meant to be
     wrong. `shards`: number of files. `real`: weights are drawn as floats and then quantized where
     the gguf package can, so that blocks have the statistics of real ones; for small models.
+    `sparse`: matrices are holes in the file, all zeros, so that a model of any size takes no disk.
     """
 
     layers: int = 2
@@ -65,6 +67,7 @@ class SyntheticSpec:
     alignment: int = 32
     seed: int = 0
     real: bool = False
+    sparse: bool = False
 
 
 PRESETS = {
@@ -203,8 +206,12 @@ def _write_file(
     with target.open("wb", buffering=1 << 16) as file:
         file.write(header(metadata, infos, alignment=spec.alignment))
         for index, tensor in enumerate(tensors):
-            weights.write(file, tensor, index)
+            if spec.sparse and len(tensor.shape) > 1:
+                file.seek(tensor.nbytes, os.SEEK_CUR)
+            else:
+                weights.write(file, tensor, index)
             file.write(bytes(-tensor.nbytes % spec.alignment))
+        file.truncate()
 
 
 class _Weights:
