@@ -1,0 +1,111 @@
+"""Metadata become the right config, or one line that names the key."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from synthetic import SyntheticSpec, model_metadata
+
+from ferrum.models.qwen3_moe.config import ModelError, Qwen3MoeConfig, read_config
+
+
+def config(spec: SyntheticSpec | None = None, **changes: Any) -> Qwen3MoeConfig:
+    """A tiny model's config; `changes` are keys without the prefix, None takes one out."""
+    metadata = model_metadata(spec or SyntheticSpec())
+    for key, value in changes.items():
+        metadata["qwen3moe." + key.replace("__", ".")] = value
+    kept = {key: value for key, value in metadata.items() if value is not None}
+    return read_config(kept, vocabulary=512, tied_embeddings=False)
+
+
+def test_head_dim_is_the_files_own_and_not_hidden_over_heads() -> None:
+    found = config(SyntheticSpec(hidden=256, heads=8, head_dim=64))
+    assert (found.hidden, found.heads, found.head_dim) == (256, 8, 64)
+
+
+def test_head_dim_defaults_to_hidden_over_heads() -> None:
+    found = config(
+        SyntheticSpec(hidden=256, heads=4), attention__key_length=None, attention__value_length=None
+    )
+    assert found.head_dim == 64
+
+
+def test_qwen3_normalizes_unless_the_file_says_otherwise() -> None:
+    assert config().normalize_expert_weights
+    assert not config(expert_weights_norm=False).normalize_expert_weights
+
+
+def test_an_expert_weights_scale_of_zero_means_none() -> None:
+    assert config(expert_weights_scale=0.0).expert_weights_scale == 1.0
+    assert config(expert_weights_scale=2.5).expert_weights_scale == 2.5
+
+
+def test_inv_freq_without_scaling_falls_geometrically_from_one() -> None:
+    found = config(rope__freq_base=1e6).inv_freq()
+    np.testing.assert_allclose(found, 1e6 ** (-np.arange(32) / 32), rtol=1e-6)
+    assert found.dtype == np.float32
+
+
+def test_linear_scaling_divides_every_angle() -> None:
+    plain, scaled = config(), config(SyntheticSpec(rope_scaling="linear", rope_factor=4.0))
+    np.testing.assert_allclose(scaled.inv_freq(), plain.inv_freq() / 4, rtol=1e-6)
+    assert scaled.rope_scale == 1.0
+
+
+def test_yarn_keeps_fast_pairs_divides_slow_ones_and_warms_attention() -> None:
+    """The values that Qwen3's 128k files give: factor 4 over 32,768, head_dim 128, base 1e6."""
+    spec = SyntheticSpec(
+        head_dim=128, rope_base=1e6, rope_scaling="yarn", rope_factor=4.0, context=131072
+    )
+    found = config(spec)
+    plain = 1e6 ** (-np.arange(64) / 64)
+    ratio = found.inv_freq() / plain
+    # A pair turns 32 times in the context at index 23.6, once at 39.7: the ramp lies between.
+    turns = 32768 * plain / (2 * math.pi)
+    np.testing.assert_allclose(ratio[turns > 33], 1.0, rtol=1e-6)
+    np.testing.assert_allclose(ratio[turns < 0.95], 0.25, rtol=1e-6)
+    middle = ratio[24:40]
+    assert ((middle > 0.25) & (middle < 1)).all()
+    assert (np.diff(middle) < 0).all()
+    np.testing.assert_allclose(ratio[30], 1 - 0.75 * (30 - 23) / (40 - 23), rtol=1e-6)
+    assert found.rope_scale == pytest.approx(0.1 * math.log(4) + 1)
+
+
+def test_yarns_attention_factor_can_be_given() -> None:
+    found = config(SyntheticSpec(rope_scaling="yarn"), rope__scaling__attn_factor=1.5)
+    assert found.rope_scale == 1.5
+
+
+def test_another_architecture_is_refused() -> None:
+    with pytest.raises(ModelError, match=r"general\.architecture: 'llama' -> 'qwen3moe'"):
+        read_config({"general.architecture": "llama"}, 512, tied_embeddings=False)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("expert_count", 0, r"expert_count: 0 -> 1 to 4096"),
+        ("expert_count", 1 << 30, r"expert_count: 1073741824 -> 1 to"),
+        ("block_count", None, r"block_count: missing -> a whole number"),
+        ("block_count", "four", r"block_count: 'four' -> a whole number"),
+        ("block_count", 1 << 31, r"block_count: 2147483648 -> 1 to 1024"),
+        ("expert_used_count", 99, r"expert_used_count: 99 -> at most expert_count 8"),
+        ("attention.key_length", 63, r"key_length: 63 -> an even number"),
+        ("attention.value_length", 32, r"value_length: 32 -> 64, as"),
+        ("attention.head_count_kv", 3, r"head_count: 4 -> a multiple of .*kv 3"),
+        ("attention.layer_norm_rms_epsilon", float("nan"), r"epsilon: nan -> a positive finite"),
+        ("rope.freq_base", 0.0, r"rope\.freq_base: 0\.0 -> a positive"),
+        ("rope.freq_base", 1.0, r"rope\.freq_base: 1\.0 -> more than 1"),
+        ("rope.dimension_count", 32, r"dimension_count: 32 -> 64"),
+        ("rope.scaling.type", "longrope", r"scaling\.type: 'longrope' -> none, linear or yarn"),
+        ("expert_weights_norm", 1, r"expert_weights_norm: 1 -> true or false"),
+        ("expert_weights_scale", -1.0, r"expert_weights_scale: -1\.0 -> a positive"),
+    ],
+)
+def test_a_bad_value_is_named_with_what_was_expected(key: str, value: Any, message: str) -> None:
+    with pytest.raises(ModelError, match=message) as caught:
+        config(**{key.replace(".", "__"): value})
+    assert "\n" not in str(caught.value)
