@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import mmap
-import os
 import stat
 import struct
 from dataclasses import dataclass
@@ -84,16 +83,18 @@ def quoted(name: str) -> str:
 def read_header(path: Path) -> Header:
     """Parse and check one file; raises `GGUFError` for anything that is not a sound GGUF."""
     try:
-        with path.open("rb") as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise GGUFError(f"[{path.name}] not a regular file")
-            if status.st_size < 24:
-                raise GGUFError(
-                    f"[{path.name}] not a GGUF file: {status.st_size} bytes -> at least 24 bytes"
-                )
-            with mmap.mmap(file.fileno(), status.st_size, access=mmap.ACCESS_READ) as data:
-                return _Parser(path, data).header()
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # asked before opening, which would wait on a pipe
+            raise GGUFError(f"[{path.name}] not a regular file")
+        if status.st_size < 24:
+            raise GGUFError(
+                f"[{path.name}] not a GGUF file: {status.st_size} bytes -> at least 24 bytes"
+            )
+        with (
+            path.open("rb") as file,
+            mmap.mmap(file.fileno(), status.st_size, access=mmap.ACCESS_READ) as data,
+        ):
+            return _Parser(path, data).header()
     except OSError as error:
         raise GGUFError(f"[{path.name}] cannot be read: {error.strerror or error}") from error
 

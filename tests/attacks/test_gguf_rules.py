@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -184,8 +185,10 @@ def test_every_truncation_is_refused(tmp_path: Path) -> None:
             GGUF.open(path)
 
 
-@pytest.mark.parametrize("kind", ["missing", "folder", "device"])
+@pytest.mark.parametrize("kind", ["missing", "folder", "device", "pipe"])
 def test_what_is_not_a_file_is_refused(kind: str, tmp_path: Path) -> None:
-    path = {"missing": tmp_path / "no.gguf", "folder": tmp_path, "device": Path("/dev/zero")}[kind]
+    path = {"folder": tmp_path, "device": Path("/dev/zero")}.get(kind, tmp_path / kind)
+    if kind == "pipe":
+        os.mkfifo(path)
     with pytest.raises(GGUFError, match=r"^\[.*\] (cannot be read: |not a regular file)"):
         GGUF.open(path)
