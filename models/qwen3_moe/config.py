@@ -113,6 +113,12 @@ class Qwen3MoeConfig:
         return {"architecture": ARCHITECTURE, **asdict(self)}
 
 
+def _shown(value: Any) -> str:
+    """A metadata value on one line: arrays print on several, and files may hold long ones."""
+    text = " ".join(ascii(value).split())
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
 class _Reader:
     """Typed access to one architecture's keys; every complaint names the key."""
 
@@ -124,7 +130,7 @@ class _Reader:
         if value is None:
             raise ModelError(f"metadata {ARCHITECTURE}.{key}: missing -> a whole number")
         if isinstance(value, bool) or not isinstance(value, int):
-            raise ModelError(f"metadata {ARCHITECTURE}.{key}: {value!r} -> a whole number")
+            raise ModelError(f"metadata {ARCHITECTURE}.{key}: {_shown(value)} -> a whole number")
         top = _LIMITS.get(key, 1 << 31)
         if not 1 <= value <= top:
             raise ModelError(f"metadata {ARCHITECTURE}.{key}: {value} -> 1 to {top}")
@@ -135,7 +141,7 @@ class _Reader:
         if value is None:
             raise ModelError(f"metadata {ARCHITECTURE}.{key}: missing -> a number")
         if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise ModelError(f"metadata {ARCHITECTURE}.{key}: {value!r} -> a number")
+            raise ModelError(f"metadata {ARCHITECTURE}.{key}: {_shown(value)} -> a number")
         if not math.isfinite(value) or value <= 0:
             raise ModelError(f"metadata {ARCHITECTURE}.{key}: {value} -> a positive finite number")
         return float(value)
@@ -153,8 +159,8 @@ def read_config(
     missing: the two facts that only the tensors know.
     """
     architecture = metadata.get("general.architecture")
-    if architecture != ARCHITECTURE:
-        raise ModelError(f"general.architecture: {architecture!r} -> {ARCHITECTURE!r}")
+    if not isinstance(architecture, str) or architecture != ARCHITECTURE:
+        raise ModelError(f"general.architecture: {_shown(architecture)} -> {ARCHITECTURE!r}")
     reader = _Reader(metadata)
     hidden, heads = reader.whole("embedding_length"), reader.whole("attention.head_count")
     head_dim = reader.whole("attention.key_length", max(hidden // heads, 1))
@@ -207,17 +213,18 @@ def _normalize(reader: _Reader) -> bool:
     if value is None:
         return True
     if not isinstance(value, bool):
-        raise ModelError(f"metadata {ARCHITECTURE}.expert_weights_norm: {value!r} -> true or false")
+        raise ModelError(
+            f"metadata {ARCHITECTURE}.expert_weights_norm: {_shown(value)} -> true or false"
+        )
     return value
 
 
 def _weights_scale(reader: _Reader) -> float:
+    value = reader.given("expert_weights_scale")
     # Converters write 0 for "not scaled".
-    return (
-        1.0
-        if reader.given("expert_weights_scale") in (None, 0, 0.0)
-        else reader.real("expert_weights_scale")
-    )
+    if value is None or (isinstance(value, (int, float)) and value == 0):
+        return 1.0
+    return reader.real("expert_weights_scale")
 
 
 def _rope_scaling(reader: _Reader) -> RopeScaling | None:
@@ -226,12 +233,12 @@ def _rope_scaling(reader: _Reader) -> RopeScaling | None:
         return RopeScaling(
             "linear", reader.real("rope.scale_linear"), reader.whole("context_length")
         )
+    if kind is not None and (not isinstance(kind, str) or kind not in ("none", "linear", "yarn")):
+        raise ModelError(
+            f"metadata {ARCHITECTURE}.rope.scaling.type: {_shown(kind)} -> none, linear or yarn"
+        )
     if kind in (None, "none"):
         return None
-    if kind not in ("linear", "yarn"):
-        raise ModelError(
-            f"metadata {ARCHITECTURE}.rope.scaling.type: {kind!r} -> none, linear or yarn"
-        )
     factor = reader.real("rope.scaling.factor")
     trained = reader.whole(
         "rope.scaling.original_context_length",
