@@ -73,7 +73,7 @@ class Bench:
         return np.tile(one, count), count
 
     def seconds(self, isa: str, quant: Quant, weights: Any, matrices: int, columns: int) -> float:
-        """Best of several runs of about a fifth of a second each; NaN where it cannot run."""
+        """Best of many short runs, which a busy machine disturbs least; NaN where it cannot run."""
         a, taken = self.args, ctypes.c_double()
         x = np.random.default_rng(1).standard_normal((columns, a.k)).astype(np.float32)
         exact = a.exact or quant.is_float
@@ -88,7 +88,7 @@ class Bench:
             )  # fmt: skip
             return taken.value if status == 0 else float("nan")
 
-        repeats = max(1, int(0.2 / max(run(1), 1e-6)))
+        repeats = max(1, int(0.003 / max(run(1), 1e-6)))
         return min(run(repeats) / repeats for _ in range(a.runs))
 
     def line(self, isa: str, quant: Quant) -> str:
@@ -118,7 +118,7 @@ def main() -> None:
     parser.add_argument("--k", type=int, default=2048)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--megabytes", type=int, default=256)
-    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--runs", type=int, default=50)
     parser.add_argument("--hot", action="store_true", help="one matrix per thread, in the cache")
     parser.add_argument("--exact", action="store_true", help="the float32 products")
     args = parser.parse_args()

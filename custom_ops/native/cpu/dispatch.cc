@@ -46,14 +46,14 @@ const Kernels* choose_kernels(const char* forced, const char** error) {
     if (!wanted) continue;
     if (isa.supported()) return isa.kernels;
     if (forced != nullptr && forced[0] != 0) {
-      *error = "FERRUM_ISA names an instruction set that this machine does not have";
+      *error = "this machine does not have it";
       return nullptr;
     }
   }
 #if defined(__x86_64__)
-  *error = "FERRUM_ISA is not one of avx512, avx2, generic";
+  *error = "expected auto, avx512, avx2 or generic";
 #else
-  *error = "FERRUM_ISA is not one of generic";
+  *error = "expected auto or generic";
 #endif
   return nullptr;
 }

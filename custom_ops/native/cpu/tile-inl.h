@@ -3,104 +3,115 @@
 // rows, so a quad of activations is broadcast and no sum ever crosses lanes.
 //
 // Codes are the file's own integers, stored without sign (code + bias, because the dot product
-// instructions want one unsigned side); the sum starts at -bias * sum(activations), which takes the
+// instructions want one unsigned side); a sum starts at -bias * sum(activations), which takes the
 // bias out exactly. What is rounded, and in which order, is row_int8-inl.h's: one chain over the
 // groups of a row. So a row's bits do not depend on the tile, the strip or the number of columns,
 // and they are the same on every instruction set.
 //
 // The vocabulary of the including file, besides floats-inl.h's: kRows (= kLanes), kMaxColumns,
-// kWideBias and dot_quads, and what unpack-inl.h names.
+// kWideBias, dot_quad, dot_quads, and what unpack-inl.h names.
 
 constexpr int kTileGroups = kSuperBlock / kGroup;
 constexpr int kTileQuads = kSuperBlock / 4;
-constexpr int64_t kBatch = 64;  // columns that share an unpacked tile
+constexpr int64_t kBatch = 64;             // columns that share an unpacked tile, at most
+constexpr int64_t kMaxPrepared = 1 << 14;  // sums of activations held at a time, over all columns
 
+// Where unpacked weights go when several columns want them. (The other sink is OneColumn below.)
 struct Tile {
   Ints q[kTileQuads];             // quad i of the tile's rows: values 4 i .. 4 i + 3
   Floats scale[2 * kTileGroups];  // per group, or per half group where the format says so
   Floats min[2 * kTileGroups];
+  FERRUM_INLINE void put(int i, Ints quad) { q[i] = quad; }
 };
 
-// What a column brings to one tile besides its codes.
+// What a column brings to a tile, from the tile's first group on.
 struct TileColumn {
-  int32_t start[2 * kTileGroups];  // -bias * sum of activations, per group or half
-  float sum[2 * kTileGroups];      // scale * sum of activations
+  const int8_t* q;
+  const float* scale;
+  const int32_t* start;  // -bias * sum of activations, per group or half group
+  const float* sum;      // scale * sum of activations, where the format has minimums
+};
+
+// A format's sums of activations are either starts or products with the scale, never both.
+union Prepared {
+  int32_t start;
+  float sum;
 };
 
 template <class Format>
-void prepare_column(const Int8Row& x, int64_t group, int groups, TileColumn* column) {
-  const int16_t* sums = x.sums + 2 * group;
-  const float* scale = x.scale + group;
-  for (int g = 0; g < groups; ++g) {
-    const int32_t low = sums[2 * g], high = sums[2 * g + 1];
-    if (Format::kHalves) {
-      if (Format::kBias) column->start[2 * g] = -Format::kBias * low;
-      if (Format::kBias) column->start[2 * g + 1] = -Format::kBias * high;
-      if (Format::kMins) column->sum[2 * g] = scale[g] * static_cast<float>(low);
-      if (Format::kMins) column->sum[2 * g + 1] = scale[g] * static_cast<float>(high);
-    } else {
-      if (Format::kBias) column->start[g] = -Format::kBias * (low + high);
-      if (Format::kMins) column->sum[g] = scale[g] * static_cast<float>(low + high);
-    }
-  }
+constexpr int64_t prepared_per_group() {
+  return Format::kHalves ? 2 : 1;
 }
 
 template <class Format>
-Ints first_sum(const TileColumn& column, int i) {
-  return Format::kBias ? broadcast_int(column.start[i]) : zero_ints();
+void prepare_column(const Int8Row& x, int64_t first_group, int64_t groups, Prepared* out) {
+  const int16_t* sums = x.sums + 2 * first_group;
+  const float* scale = x.scale + first_group;
+  if (Format::kBias && Format::kHalves)
+    for (int64_t h = 0; h < 2 * groups; ++h) out[h].start = -Format::kBias * sums[h];
+  if (Format::kBias && !Format::kHalves)
+    for (int64_t g = 0; g < groups; ++g)
+      out[g].start = -Format::kBias * (sums[2 * g] + sums[2 * g + 1]);
+  if (Format::kMins && Format::kHalves)
+    for (int64_t h = 0; h < 2 * groups; ++h)
+      out[h].sum = scale[h / 2] * static_cast<float>(sums[h]);
+  if (Format::kMins && !Format::kHalves)
+    for (int64_t g = 0; g < groups; ++g)
+      out[g].sum = scale[g] * static_cast<float>(sums[2 * g] + sums[2 * g + 1]);
+}
+
+template <class Format>
+FERRUM_INLINE Ints first_sum(const TileColumn& x, int i) {
+  return Format::kBias ? broadcast_int(x.start[i]) : zero_ints();
+}
+
+// The float side of one group of one column: `low` is the whole group's dot product, or its first
+// half's where the format has halves.
+template <class Format>
+FERRUM_INLINE Floats add_group(Ints low, Ints high, const Floats* scale, const Floats* min, int g,
+                 const TileColumn& x, Floats sum) {
+  const Floats part = Format::kHalves ? fma(to_floats(low), scale[2 * g],
+                                            mul(to_floats(high), scale[2 * g + 1]))
+                                      : mul(to_floats(low), scale[g]);
+  sum = fma(part, broadcast(x.scale[g]), sum);
+  if (!Format::kMins) return sum;
+  if (!Format::kHalves) return subtract_product(min[g], broadcast(x.sum[g]), sum);
+  sum = subtract_product(min[2 * g], broadcast(x.sum[2 * g]), sum);
+  return subtract_product(min[2 * g + 1], broadcast(x.sum[2 * g + 1]), sum);
 }
 
 // sums[c] of kColumns columns += one tile's products.
 template <class Format, int kColumns>
-void multiply_tile(const Tile& tile, int groups, int64_t group, const Int8Row* x,
-                   const TileColumn* columns, Floats* sums) {
+void multiply_tile(const Tile& tile, int groups, const TileColumn* x, Floats* sums) {
   Floats sum[kColumns];
   const int8_t* q[kColumns];
   for (int c = 0; c < kColumns; ++c) {
     sum[c] = sums[c];
-    q[c] = x[c].q + group * kGroup;
+    q[c] = x[c].q;
   }
   for (int g = 0; g < groups; ++g) {
     const int at = g * kGroup;
-    Floats part[kColumns];
+    Ints low[kColumns], high[kColumns];
+    for (int c = 0; c < kColumns; ++c) low[c] = first_sum<Format>(x[c], Format::kHalves ? 2 * g : g);
     if (Format::kHalves) {
-      Ints low[kColumns], high[kColumns];
-      for (int c = 0; c < kColumns; ++c) {
-        low[c] = first_sum<Format>(columns[c], 2 * g);
-        high[c] = first_sum<Format>(columns[c], 2 * g + 1);
-      }
+      for (int c = 0; c < kColumns; ++c) high[c] = first_sum<Format>(x[c], 2 * g + 1);
       dot_quads<Format, 4, kColumns>(tile.q + 8 * g, q, at, low);
       dot_quads<Format, 4, kColumns>(tile.q + 8 * g + 4, q, at + 16, high);
-      for (int c = 0; c < kColumns; ++c)
-        part[c] = fma(to_floats(low[c]), tile.scale[2 * g],
-                      mul(to_floats(high[c]), tile.scale[2 * g + 1]));
     } else {
-      Ints whole[kColumns];
-      for (int c = 0; c < kColumns; ++c) whole[c] = first_sum<Format>(columns[c], g);
-      dot_quads<Format, 8, kColumns>(tile.q + 8 * g, q, at, whole);
-      for (int c = 0; c < kColumns; ++c) part[c] = mul(to_floats(whole[c]), tile.scale[g]);
+      dot_quads<Format, 8, kColumns>(tile.q + 8 * g, q, at, low);
     }
-    for (int c = 0; c < kColumns; ++c) {
-      sum[c] = fma(part[c], broadcast(x[c].scale[group + g]), sum[c]);
-      if (Format::kMins && !Format::kHalves)
-        sum[c] = subtract_product(tile.min[g], broadcast(columns[c].sum[g]), sum[c]);
-      if (Format::kMins && Format::kHalves) {
-        sum[c] = subtract_product(tile.min[2 * g], broadcast(columns[c].sum[2 * g]), sum[c]);
-        sum[c] = subtract_product(tile.min[2 * g + 1], broadcast(columns[c].sum[2 * g + 1]), sum[c]);
-      }
-    }
+    for (int c = 0; c < kColumns; ++c)
+      sum[c] = add_group<Format>(low[c], high[c], tile.scale, tile.min, g, x[c], sum[c]);
   }
   for (int c = 0; c < kColumns; ++c) sums[c] = sum[c];
 }
 
 template <class Format>
-void multiply_columns(const Tile& tile, int groups, int64_t group, const Int8Row* x,
-                      const TileColumn* columns, int count, Floats* sums) {
+void multiply_columns(const Tile& tile, int groups, const TileColumn* x, int count, Floats* sums) {
   switch (count) {
-#define FERRUM_CASE(n)                                                     \
-  case n:                                                                  \
-    multiply_tile<Format, n>(tile, groups, group, x, columns, sums);       \
-    return;
+#define FERRUM_CASE(n)                                   \
+  case n:                                                \
+    return multiply_tile<Format, n>(tile, groups, x, sums);
     FERRUM_CASE(1)
     FERRUM_CASE(2)
     FERRUM_CASE(3)
@@ -115,80 +126,31 @@ void multiply_columns(const Tile& tile, int groups, int64_t group, const Int8Row
   }
 }
 
-// The bytes that lie ahead, into L2 and not into L1, where they would displace the tile.
-void prefetch_l2(const uint8_t* p, size_t bytes) {
-  for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch(p + i, 0, 2);
-}
-
-// The last rows of a matrix, when fewer than kRows are left: copied out and filled up with zero
-// blocks, so that nothing beyond the last row is read.
+// The sink of a single column: quads are multiplied as they are unpacked and never stored.
 template <class Format>
-const uint8_t* pad_rows(const uint8_t* p, size_t row_bytes, int64_t rows, size_t bytes,
-                        uint8_t* buffer) {
-  memset(buffer, 0, kRows * Format::kTileBytes);
-  for (int64_t r = 0; r < rows; ++r)
-    memcpy(buffer + r * Format::kTileBytes, p + static_cast<size_t>(r) * row_bytes, bytes);
-  return buffer;
-}
-
-void store_rows(const Floats* sums, int64_t rows, int64_t columns, float* out,
-                int64_t out_stride) {
-  for (int64_t c = 0; c < columns; ++c) {
-    if (rows == kRows) {
-      store(out + c * out_stride, sums[c]);
-    } else {
-      float lanes[kRows];
-      store(lanes, sums[c]);
-      memcpy(out + c * out_stride, lanes, static_cast<size_t>(rows) * sizeof(float));
-    }
+struct OneColumn {
+  static constexpr int kParts = Format::kHalves ? 2 * kTileGroups : kTileGroups;
+  static constexpr int kQuadsPerPart = kTileQuads / kParts;
+  const int8_t* x;
+  Ints dot[kParts];
+  Floats scale[kParts];
+  Floats min[Format::kMins ? kParts : 1];
+  FERRUM_INLINE void put(int i, Ints quad) {
+    dot[i / kQuadsPerPart] = dot_quad<Format>(quad, x + 4 * i, dot[i / kQuadsPerPart]);
   }
-}
+};
 
-// One strip of up to kRows rows against up to kBatch columns. `ahead` bytes per tile of the next
-// strip are prefetched.
 template <class Format>
-void multiply_strip(const uint8_t* weights, size_t row_bytes, int64_t rows, int64_t k,
-                    const Int8Row* x, int64_t columns, bool more, Floats* sums) {
-  alignas(64) uint8_t buffer[kRows * Format::kTileBytes];
-  alignas(64) Tile tile;
-  TileColumn prepared[kMaxColumns];
-  for (int64_t c = 0; c < columns; ++c) sums[c] = zero();
-  const int64_t pieces = (columns + kMaxColumns - 1) / kMaxColumns;
-  const uint8_t* next = weights + kRows * row_bytes;
-  for (int64_t at = 0; at < k; at += kSuperBlock) {
-    const int groups = static_cast<int>((k - at < kSuperBlock ? k - at : kSuperBlock) / kGroup);
-    const size_t bytes = static_cast<size_t>(groups) * Format::kTileBytes / kTileGroups;
-    if (more) prefetch_l2(next, kRows * bytes);
-    next += kRows * bytes;
-    if (rows == kRows)
-      Format::unpack(weights, row_bytes, groups, &tile);
-    else
-      Format::unpack(pad_rows<Format>(weights, row_bytes, rows, bytes, buffer),
-                     Format::kTileBytes, groups, &tile);
-    weights += bytes;
-    for (int64_t i = 0; i < pieces; ++i) {  // even pieces: nine columns are five and four
-      const int64_t first = columns * i / pieces, end = columns * (i + 1) / pieces;
-      if (Format::kBias || Format::kMins)
-        for (int64_t c = first; c < end; ++c)
-          prepare_column<Format>(x[c], at / kGroup, groups, &prepared[c - first]);
-      multiply_columns<Format>(tile, groups, at / kGroup, x + first, prepared,
-                               static_cast<int>(end - first), sums + first);
-    }
-  }
-}
-
-// kernels.h's MatMulInt8 for one format.
-template <class Format>
-void matmul_tiles(const uint8_t* weights, size_t row_bytes, int64_t rows, int64_t k,
-                  const Int8Row* x, int64_t columns, float* out, int64_t out_stride) {
-  Floats sums[kBatch];
-  for (int64_t first = 0; first < columns; first += kBatch) {
-    const int64_t count = columns - first < kBatch ? columns - first : kBatch;
-    for (int64_t r = 0; r < rows; r += kRows) {
-      const int64_t height = rows - r < kRows ? rows - r : kRows;
-      multiply_strip<Format>(weights + static_cast<size_t>(r) * row_bytes, row_bytes, height, k,
-                             x + first, count, r + 2 * kRows <= rows, sums);
-      store_rows(sums, height, count, out + first * out_stride + r, out_stride);
-    }
-  }
+FERRUM_INLINE Floats multiply_one(const Rows& rows, const TileColumn& x, Floats sum) {
+  constexpr int kStep = Format::kHalves ? 2 : 1;
+  OneColumn<Format> sink;
+  sink.x = x.q;
+#pragma GCC unroll 16
+  for (int i = 0; i < OneColumn<Format>::kParts; ++i) sink.dot[i] = first_sum<Format>(x, i);
+  Format::unpack(rows, kTileGroups, &sink);
+#pragma GCC unroll 8
+  for (int g = 0; g < kTileGroups; ++g)
+    sum = add_group<Format>(sink.dot[kStep * g], sink.dot[kStep * g + kStep - 1], sink.scale,
+                            sink.min, g, x, sum);
+  return sum;
 }

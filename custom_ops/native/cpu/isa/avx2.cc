@@ -52,11 +52,15 @@ Floats power_of_two(Ints n) {
 #include "../floats-inl.h"
 #include "../attention-inl.h"
 #include "../quantize-inl.h"
-// The vocabulary of tiles.
+// The vocabulary of tiles. It must be inlined for vectors to stay in registers, and in an unnamed
+// namespace `inline` makes no weak symbol.
+#define FERRUM_INLINE inline __attribute__((always_inline))
 constexpr int kRows = kLanes;
 #define FERRUM_MAX_COLUMNS 4
 constexpr int kMaxColumns = FERRUM_MAX_COLUMNS;
 constexpr int kWideBias = 0;  // codes that fill a byte keep their sign: see dot_quads
+
+#include "../rows-inl.h"
 
 Ints zero_ints() { return _mm256_setzero_si256(); }
 Ints broadcast_int(int32_t x) { return _mm256_set1_epi32(x); }
@@ -67,62 +71,62 @@ Ints xor_(Ints a, Ints b) { return _mm256_xor_si256(a, b); }
 Ints splat_byte(int x) { return _mm256_set1_epi8(static_cast<char>(x)); }
 Ints splat_int(int x) { return _mm256_set1_epi32(x); }
 template <int n>
-Ints shift_left(Ints x) {
+FERRUM_INLINE Ints shift_left(Ints x) {
   return _mm256_slli_epi16(x, n);
 }
 template <int n>
-Ints shift_right(Ints x) {
+FERRUM_INLINE Ints shift_right(Ints x) {
   return _mm256_srli_epi16(x, n);
 }
 template <int n>
-Ints shift_left_32(Ints x) {
+FERRUM_INLINE Ints shift_left_32(Ints x) {
   return _mm256_slli_epi32(x, n);
 }
 template <int n>
-Ints shift_right_32(Ints x) {
+FERRUM_INLINE Ints shift_right_32(Ints x) {
   return _mm256_srli_epi32(x, n);
 }
-Ints table16(const int8_t* values, int bias) {
+FERRUM_INLINE Ints table16(const int8_t* values, int bias) {
   const __m128i table = _mm_loadu_si128(reinterpret_cast<const __m128i*>(values));
   return _mm256_broadcastsi128_si256(_mm_add_epi8(table, _mm_set1_epi8(static_cast<char>(bias))));
 }
 Ints look_up(Ints table, Ints indices) { return _mm256_shuffle_epi8(table, indices); }
-Floats half_lanes(Ints x) {
+FERRUM_INLINE Floats half_lanes(Ints x) {
   const Ints low = _mm256_and_si256(x, _mm256_set1_epi32(0xffff));
   const __m128i a = _mm256_castsi256_si128(low), b = _mm256_extracti128_si256(low, 1);
   return _mm256_cvtph_ps(_mm_packus_epi32(a, b));
 }
-Ints gather_u16(const uint8_t* p, size_t stride) {
+FERRUM_INLINE Ints gather_u16(const Rows& rows, int at) {
   alignas(32) uint32_t lanes[kRows];
-  for (int r = 0; r < kRows; ++r) lanes[r] = read_u16(p + static_cast<size_t>(r) * stride);
+  for (int r = 0; r < kRows; ++r) lanes[r] = read_u16(rows.row(r) + at);
   return _mm256_load_si256(reinterpret_cast<const __m256i*>(lanes));
 }
-Ints gather_u32(const uint8_t* p, size_t stride) {
+FERRUM_INLINE Ints gather_u32(const Rows& rows, int at) {
   alignas(32) uint32_t lanes[kRows];
-  for (int r = 0; r < kRows; ++r) memcpy(lanes + r, p + static_cast<size_t>(r) * stride, 4);
+  for (int r = 0; r < kRows; ++r) memcpy(lanes + r, rows.row(r) + at, 4);
   return _mm256_load_si256(reinterpret_cast<const __m256i*>(lanes));
 }
 // Four bits from bit kFirst on, each to bit 4 of a byte: a product puts a copy of them, shifted by
 // 0, 7, 14 and 21, under each byte's lowest bit.
 template <int kFirst>
-Ints spread_bits(Ints words) {
+FERRUM_INLINE Ints spread_bits(Ints words) {
   const Ints four = _mm256_and_si256(_mm256_srli_epi32(words, kFirst), _mm256_set1_epi32(15));
   const Ints copies = _mm256_mullo_epi32(four, _mm256_set1_epi32(0x00204081));
   return _mm256_slli_epi32(_mm256_and_si256(copies, _mm256_set1_epi32(0x01010101)), 4);
 }
 
-__m256i load_rows_4_apart(const uint8_t* p, size_t stride) {
-  const auto row = [&](size_t r) {
-    return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p + r * stride));
+// Row r and the one 4 further down: 16 bytes of each.
+FERRUM_INLINE Ints load_fourth_rows(const Rows& rows, int r, int at) {
+  const auto row = [&](int i) {
+    return _mm_loadu_si128(reinterpret_cast<const __m128i*>(rows.row(i) + at));
   };
-  return _mm256_inserti128_si256(_mm256_castsi128_si256(row(0)), row(4), 1);
+  return _mm256_inserti128_si256(_mm256_castsi128_si256(row(r)), row(r + 4), 1);
 }
 
 // 16 bytes of each of 8 rows: out[i] holds bytes 4 i .. 4 i + 3 of every row, a row per lane.
-void transpose16(const uint8_t* p, size_t stride, Ints* out) {
-  const Ints a = load_rows_4_apart(p, stride), b = load_rows_4_apart(p + stride, stride);
-  const Ints c = load_rows_4_apart(p + 2 * stride, stride);
-  const Ints d = load_rows_4_apart(p + 3 * stride, stride);
+FERRUM_INLINE void transpose16(const Rows& rows, int at, Ints* out) {
+  const Ints a = load_fourth_rows(rows, 0, at), b = load_fourth_rows(rows, 1, at);
+  const Ints c = load_fourth_rows(rows, 2, at), d = load_fourth_rows(rows, 3, at);
   const Ints ab_low = _mm256_unpacklo_epi32(a, b), ab_high = _mm256_unpackhi_epi32(a, b);
   const Ints cd_low = _mm256_unpacklo_epi32(c, d), cd_high = _mm256_unpackhi_epi32(c, d);
   out[0] = _mm256_unpacklo_epi64(ab_low, cd_low);
@@ -131,7 +135,7 @@ void transpose16(const uint8_t* p, size_t stride, Ints* out) {
   out[3] = _mm256_unpackhi_epi64(ab_high, cd_high);
 }
 
-Ints broadcast_quad(const int8_t* x) {
+FERRUM_INLINE Ints broadcast_quad(const int8_t* x) {
   int32_t quad;
   memcpy(&quad, x, sizeof quad);
   return _mm256_set1_epi32(quad);
@@ -144,7 +148,7 @@ Ints broadcast_quad(const int8_t* x) {
 // magnitude, their sign moved to the activation: 2 * 128 * 127 fits because activations stay
 // within +-127.
 template <class Format, int kQuads, int kColumns>
-void dot_quads(const Ints* quads, const int8_t* const* x, int at, Ints* sums) {
+FERRUM_INLINE void dot_quads(const Ints* quads, const int8_t* const* x, int at, Ints* sums) {
   constexpr bool kSigned = Format::kMaxCode > 128;
   constexpr int kFit = kSigned ? 1 : 32767 / (2 * 127 * Format::kMaxCode);
   constexpr int kRun = kFit < kQuads ? kFit : kQuads;
@@ -167,9 +171,18 @@ void dot_quads(const Ints* quads, const int8_t* const* x, int at, Ints* sums) {
   }
 }
 
+// sum + the dot product of one quad of every row with four activations. See dot_quads.
+template <class Format>
+FERRUM_INLINE Ints dot_quad(Ints quad, const int8_t* x, Ints sum) {
+  const int8_t* column[1] = {x};
+  dot_quads<Format, 1, 1>(&quad, column, 0, &sum);
+  return sum;
+}
+
 #include "../tile-inl.h"
 #include "../unpack-inl.h"
 #include "../unpack_small-inl.h"
+#include "../strip-inl.h"
 #include "../tile_kernels-inl.h"
 
 void quantize(const float* x, int64_t k, int8_t* q, float* scale, int16_t* sums) {

@@ -54,11 +54,15 @@ Floats power_of_two(Ints n) {
 #include "../floats-inl.h"
 #include "../attention-inl.h"
 #include "../quantize-inl.h"
-// The vocabulary of tiles.
+// The vocabulary of tiles. It must be inlined for vectors to stay in registers, and in an unnamed
+// namespace `inline` makes no weak symbol.
+#define FERRUM_INLINE inline __attribute__((always_inline))
 constexpr int kRows = kLanes;
 #define FERRUM_MAX_COLUMNS 8
 constexpr int kMaxColumns = FERRUM_MAX_COLUMNS;
 constexpr int kWideBias = 128;  // vpdpbusd takes any unsigned byte without saturating
+
+#include "../rows-inl.h"
 
 Ints zero_ints() { return _mm512_setzero_si512(); }
 Ints broadcast_int(int32_t x) { return _mm512_set1_epi32(x); }
@@ -69,61 +73,62 @@ Ints xor_(Ints a, Ints b) { return _mm512_xor_si512(a, b); }
 Ints splat_byte(int x) { return _mm512_set1_epi8(static_cast<char>(x)); }
 Ints splat_int(int x) { return _mm512_set1_epi32(x); }
 template <int n>
-Ints shift_left(Ints x) {
+FERRUM_INLINE Ints shift_left(Ints x) {
   return _mm512_slli_epi16(x, n);
 }
 template <int n>
-Ints shift_right(Ints x) {
+FERRUM_INLINE Ints shift_right(Ints x) {
   return _mm512_srli_epi16(x, n);
 }
 template <int n>
-Ints shift_left_32(Ints x) {
+FERRUM_INLINE Ints shift_left_32(Ints x) {
   return _mm512_slli_epi32(x, n);
 }
 template <int n>
-Ints shift_right_32(Ints x) {
+FERRUM_INLINE Ints shift_right_32(Ints x) {
   return _mm512_srli_epi32(x, n);
 }
-Ints table16(const int8_t* values, int bias) {
+FERRUM_INLINE Ints table16(const int8_t* values, int bias) {
   const __m128i table = _mm_loadu_si128(reinterpret_cast<const __m128i*>(values));
   return _mm512_broadcast_i32x4(_mm_add_epi8(table, _mm_set1_epi8(static_cast<char>(bias))));
 }
 Ints look_up(Ints table, Ints indices) { return _mm512_shuffle_epi8(table, indices); }
-Floats half_lanes(Ints x) { return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(x)); }
-Ints gather_u16(const uint8_t* p, size_t stride) {
+FERRUM_INLINE Floats half_lanes(Ints x) { return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(x)); }
+FERRUM_INLINE Ints gather_u16(const Rows& rows, int at) {
   alignas(64) uint32_t lanes[kRows];
-  for (int r = 0; r < kRows; ++r) lanes[r] = read_u16(p + static_cast<size_t>(r) * stride);
+  for (int r = 0; r < kRows; ++r) lanes[r] = read_u16(rows.row(r) + at);
   return _mm512_load_si512(lanes);
 }
-Ints gather_u32(const uint8_t* p, size_t stride) {
+FERRUM_INLINE Ints gather_u32(const Rows& rows, int at) {
   alignas(64) uint32_t lanes[kRows];
-  for (int r = 0; r < kRows; ++r) memcpy(lanes + r, p + static_cast<size_t>(r) * stride, 4);
+  for (int r = 0; r < kRows; ++r) memcpy(lanes + r, rows.row(r) + at, 4);
   return _mm512_load_si512(lanes);
 }
 // Four bits from bit kFirst on, each to bit 4 of a byte.
 template <int kFirst>
-Ints spread_bits(Ints words) {
+FERRUM_INLINE Ints spread_bits(Ints words) {
   const Ints spread = _mm512_setr_epi32(
       0, 0x10, 0x1000, 0x1010, 0x100000, 0x100010, 0x101000, 0x101010, 0x10000000, 0x10000010,
       0x10001000, 0x10001010, 0x10100000, 0x10100010, 0x10101000, 0x10101010);
   return _mm512_permutexvar_epi32(_mm512_srli_epi32(words, kFirst), spread);  // by the low 4 bits
 }
 
-__m512i load_rows_4_apart(const uint8_t* p, size_t stride) {
-  const auto row = [&](size_t r) {
-    return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p + r * stride));
+// Row r and those 4, 8 and 12 further down: 16 bytes of each.
+FERRUM_INLINE Ints load_fourth_rows(const Rows& rows, int r, int at) {
+  const auto row = [&](int i) {
+    return _mm_loadu_si128(reinterpret_cast<const __m128i*>(rows.row(i) + at));
   };
-  __m512i rows = _mm512_castsi128_si512(row(0));
-  rows = _mm512_inserti32x4(rows, row(4), 1);
-  rows = _mm512_inserti32x4(rows, row(8), 2);
-  return _mm512_inserti32x4(rows, row(12), 3);
+  // Masked broadcasts run on any vector port; inserts would compete with the shuffles below.
+  Ints quarters = _mm512_broadcast_i32x4(row(r));
+  quarters = _mm512_mask_broadcast_i32x4(quarters, 0x00f0, row(r + 4));
+  quarters = _mm512_mask_broadcast_i32x4(quarters, 0x0f00, row(r + 8));
+  return _mm512_mask_broadcast_i32x4(quarters, 0xf000, row(r + 12));
 }
 
 // 16 bytes of each of 16 rows: out[i] holds bytes 4 i .. 4 i + 3 of every row, a row per lane.
-void transpose16(const uint8_t* p, size_t stride, Ints* out) {
-  const Ints a = load_rows_4_apart(p, stride), b = load_rows_4_apart(p + stride, stride);
-  const Ints c = load_rows_4_apart(p + 2 * stride, stride);
-  const Ints d = load_rows_4_apart(p + 3 * stride, stride);
+FERRUM_INLINE void transpose16(const Rows& rows, int at, Ints* out) {
+  const Ints a = load_fourth_rows(rows, 0, at), b = load_fourth_rows(rows, 1, at);
+  const Ints c = load_fourth_rows(rows, 2, at), d = load_fourth_rows(rows, 3, at);
   const Ints ab_low = _mm512_unpacklo_epi32(a, b), ab_high = _mm512_unpackhi_epi32(a, b);
   const Ints cd_low = _mm512_unpacklo_epi32(c, d), cd_high = _mm512_unpackhi_epi32(c, d);
   out[0] = _mm512_unpacklo_epi64(ab_low, cd_low);
@@ -132,24 +137,34 @@ void transpose16(const uint8_t* p, size_t stride, Ints* out) {
   out[3] = _mm512_unpackhi_epi64(ab_high, cd_high);
 }
 
+FERRUM_INLINE Ints broadcast_quad(const int8_t* x) {
+  int32_t quad;
+  memcpy(&quad, x, sizeof quad);
+  return _mm512_set1_epi32(quad);
+}
+
+// sum + the dot product of one quad of every row with four activations.
+template <class Format>
+FERRUM_INLINE Ints dot_quad(Ints quad, const int8_t* x, Ints sum) {
+  return _mm512_dpbusd_epi32(sum, quad, broadcast_quad(x));
+}
+
 // sums[c] += the dot products of kQuads quads of every row with the activations from `at` on.
 template <class Format, int kQuads, int kColumns>
-void dot_quads(const Ints* quads, const int8_t* const* x, int at, Ints* sums) {
+FERRUM_INLINE void dot_quads(const Ints* quads, const int8_t* const* x, int at, Ints* sums) {
 #pragma GCC unroll 8
   for (int i = 0; i < kQuads; ++i) {
     const Ints w = quads[i];
 #pragma GCC unroll 8
-    for (int c = 0; c < kColumns; ++c) {
-      int32_t quad;
-      memcpy(&quad, x[c] + at + 4 * i, sizeof quad);
-      sums[c] = _mm512_dpbusd_epi32(sums[c], w, _mm512_set1_epi32(quad));
-    }
+    for (int c = 0; c < kColumns; ++c)
+      sums[c] = dot_quad<Format>(w, x[c] + at + 4 * i, sums[c]);
   }
 }
 
 #include "../tile-inl.h"
 #include "../unpack-inl.h"
 #include "../unpack_small-inl.h"
+#include "../strip-inl.h"
 #include "../tile_kernels-inl.h"
 
 void quantize(const float* x, int64_t k, int8_t* q, float* scale, int16_t* sums) {

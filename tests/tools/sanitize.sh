@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Runs the op tests on a library built with AddressSanitizer and UndefinedBehaviorSanitizer.
+#
+#   PYTHON=.venv/bin/python tests/tools/sanitize.sh [pytest arguments]
+#
+# Any read or write outside a buffer and any undefined behaviour ends the run with a report.
+set -eu
+cd "$(dirname "$0")/../.."
+python=$("${PYTHON:-python3}" -c "import sys; print(sys.executable)")
+build=build/sanitized
+mkdir -p build
+compiler=${CXX:-c++}
+
+cmake -S custom_ops -B "$build" -DCMAKE_BUILD_TYPE=Debug -DCMAKE_CXX_FLAGS_DEBUG=-O1 \
+  -DFERRUM_SANITIZE=ON -DPython_EXECUTABLE="$python" >"$build.log" 2>&1 || { cat "$build.log"; exit 1; }
+cmake --build "$build" --parallel 2
+
+# libstdc++ beside it: AddressSanitizer looks for __cxa_throw when it starts, before Python loads it.
+LD_PRELOAD="$("$compiler" -print-file-name=libasan.so) $("$compiler" -print-file-name=libstdc++.so)"
+export LD_PRELOAD
+export PYTHONMALLOC=malloc  # Python's own pools would hide an overflow
+export ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1
+export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
+export FERRUM_LIBRARY="$PWD/$build/libferrum_ops.so"
+if [ $# -eq 0 ]; then
+  set -- tests/custom_ops/native tests/custom_ops/test_library.py
+fi
+exec "$python" -m pytest -q -p no:cacheprovider "$@"
