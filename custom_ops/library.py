@@ -1,8 +1,8 @@
 """The native library: where it lies, what it says of itself, and how a session gets it.
 
-    options = onnxruntime.SessionOptions()
-    register(options, arithmetic="exact")
-    session = onnxruntime.InferenceSession("model.onnx", options)
+options = onnxruntime.SessionOptions()
+register(options, arithmetic="exact")
+session = onnxruntime.InferenceSession("model.onnx", options)
 """
 
 from __future__ import annotations
@@ -10,9 +10,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
-from collections.abc import Iterator
-from functools import lru_cache
-from importlib import resources
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -46,7 +44,10 @@ def library_path() -> Path:
         if not path.is_file():
             raise FileNotFoundError(f"[ferrum] FERRUM_LIBRARY, got {named} -> an existing file")
         return path
-    places = list(_places())
+    from ferrum import custom_ops
+
+    # An editable install spreads the package over the checkout and site-packages.
+    places = [Path(folder) for folder in custom_ops.__path__]
     for place in places:
         if (place / LIBRARY_NAME).is_file():
             return (place / LIBRARY_NAME).absolute()
@@ -56,18 +57,7 @@ def library_path() -> Path:
     )
 
 
-def _places() -> Iterator[Path]:
-    """Folders of the installed package. An editable install spreads it over several."""
-    from ferrum import custom_ops
-
-    yield from map(Path, custom_ops.__path__)
-    root = resources.files("ferrum.custom_ops")
-    for folder in getattr(root, "_paths", [root]):
-        if isinstance(folder, Path):
-            yield folder
-
-
-@lru_cache(maxsize=None)
+@cache
 def _load(path: Path) -> ctypes.CDLL:
     library = ctypes.CDLL(str(path))
     library.ferrum_describe.argtypes = []
@@ -119,11 +109,18 @@ def register(
     options.register_custom_ops_library(str(library_path()))
 
 
+@cache
+def _formats(path: Path) -> dict[int, dict[str, Any]]:
+    """The library's quant table by ggml id."""
+    return {quant["id"]: quant for quant in json.loads(_load(path).ferrum_describe())["quants"]}
+
+
 def describe() -> dict[str, Any]:
     """What the loaded library says of itself.
 
-    Keys: version, architecture, isas (those this machine runs, best first), quants (id, name,
-    block, bytes and the isas with an int8 kernel), ops (name, inputs, outputs, attributes), stages.
+    Keys: version, architecture, isas (those this machine runs, best first), isa (a session's by
+    default; None where FERRUM_ISA names none of them), quants (id, name, block, bytes and the isas
+    with an int8 kernel), ops (name, inputs, outputs, attributes), stages of a profile.
     """
     text = _load(library_path()).ferrum_describe()
     if text is None:
@@ -141,7 +138,7 @@ def dequantize(type_id: int, blocks: npt.NDArray[np.uint8]) -> npt.NDArray[np.fl
         raise ValueError(
             f"[dequantize] got {blocks.dtype} of rank {blocks.ndim} -> uint8 of rank 1 or more"
         )
-    formats = {quant["id"]: quant for quant in describe()["quants"]}
+    formats = _formats(library_path())
     if type_id not in formats:
         raise ValueError(f"[dequantize] ggml type {type_id} -> one of {sorted(formats)}")
     quant = formats[type_id]

@@ -6,9 +6,11 @@
 #include <vector>
 
 #include "cpu/kernels.h"
+#include "error.h"
 #include "profile.h"
 #include "quants.h"
 #include "registry.h"
+#include "settings.h"
 
 #define FERRUM_EXPORT extern "C" __attribute__((visibility("default")))
 
@@ -36,6 +38,15 @@ const char* element_name(Element element) {
     case Element::cache: return "cache";
   }
   return "";
+}
+
+// The instruction set of a session that names none; null where FERRUM_ISA names a wrong one.
+const Kernels* kernels_by_default() {
+  try {
+    return default_kernels();
+  } catch (const Error&) {
+    return nullptr;  // registering the library says what is wrong
+  }
 }
 
 // Writes `[a, b]`, each item as `write` does.
@@ -66,6 +77,12 @@ std::string describe() {
     if (const Kernels* const kernels = choose_kernels(name, &error)) isas.push_back(kernels);
   }
   array(out, isas, [&](const Kernels* isa) { word(isa->name); });
+  const Kernels* const chosen = kernels_by_default();
+  out << ", \"isa\": ";
+  if (chosen != nullptr)
+    word(chosen->name);
+  else
+    out << "null";
 
   out << ", \"quants\": ";
   array(out, kQuantFormats, [&](const QuantFormat& quant) {
@@ -98,13 +115,15 @@ std::string describe() {
 }  // namespace
 }  // namespace ferrum
 
-// JSON: version, architecture, isas (that this machine runs, best first), quants (with the isas
-// that have an int8 kernel), ops with their ports and attributes, stages of a profile. Null where
-// there is no memory for it. The text stays for the process.
+// JSON: version, architecture, isas (that this machine runs, best first), isa (a session's by
+// default, null where FERRUM_ISA names none of them), quants (with the isas that have an int8
+// kernel), ops with their ports and attributes, stages of a profile. The text is valid until the
+// calling thread's next call. Null where there is no memory for it.
 FERRUM_EXPORT const char* ferrum_describe() {
   try {
-    static const auto* const text = new std::string(ferrum::describe());
-    return text->c_str();
+    thread_local std::string text;
+    text = ferrum::describe();
+    return text.c_str();
   } catch (const std::bad_alloc&) {
     return nullptr;
   }

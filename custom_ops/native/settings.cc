@@ -1,6 +1,7 @@
 #include "settings.h"
 
 #include <cstdlib>
+#include <cstring>
 #include <initializer_list>
 
 #include "error.h"
@@ -32,30 +33,27 @@ int64_t count(const Lookup& lookup, const char* key, int64_t otherwise) {
   return std::stoll(*value);
 }
 
-const Kernels* kernels(const Lookup& lookup) {
-  const std::optional<std::string> entry = lookup("ferrum.isa");
-  const char* source = "session config entry ferrum.isa";
-  const char* forced = nullptr;
-  if (entry && *entry != "auto") {
-    forced = entry->c_str();
-  } else if (const char* environment = std::getenv("FERRUM_ISA");
-             environment != nullptr && *environment != '\0') {
-    source = "environment variable FERRUM_ISA";
-    forced = environment;
-  }
+const Kernels* kernels_named(const char* name, const char* source) {
   const char* error = nullptr;
-  const Kernels* const chosen = choose_kernels(forced, &error);
-  if (chosen == nullptr)
-    fail("[ferrum] ", source, ", got \"", forced == nullptr ? "" : forced, "\": ",
-         error == nullptr ? "not available" : error);
-  return chosen;
+  const Kernels* const kernels = choose_kernels(name, &error);
+  if (kernels == nullptr) fail("[ferrum] ", source, ", got \"", name, "\": ", error);
+  return kernels;
 }
 
 }  // namespace
 
+const Kernels* default_kernels() {
+  const char* const named = std::getenv("FERRUM_ISA");
+  const bool chosen = named != nullptr && strcmp(named, "") != 0 && strcmp(named, "auto") != 0;
+  return kernels_named(chosen ? named : "", "environment variable FERRUM_ISA");
+}
+
 Settings read_settings(const Lookup& lookup) {
+  const std::string isa = lookup("ferrum.isa").value_or("auto");
   Settings settings;
-  settings.kernels = kernels(lookup);
+  settings.kernels = isa == "auto"
+                         ? default_kernels()
+                         : kernels_named(isa.c_str(), "session config entry ferrum.isa");
   settings.exact = choice(lookup, "ferrum.arithmetic", {"fast", "exact"}) == 1;
   settings.moe_path = static_cast<MoePath>(
       choice(lookup, "ferrum.moe_path", {"auto", "one", "few", "grouped"}));

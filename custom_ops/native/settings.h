@@ -35,4 +35,7 @@ using Lookup = std::function<std::optional<std::string>(const char* key)>;
 // the environment's FERRUM_ISA decides, and without that the machine.
 Settings read_settings(const Lookup& lookup);
 
+// The kernels of a session that says nothing about them. Throws Error where FERRUM_ISA names none.
+const Kernels* default_kernels();
+
 }  // namespace ferrum

@@ -1,0 +1,479 @@
+"""PagedAttention on the library: the same bits for a token however a step is put together."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from native_node import session
+from oracle import attention
+
+from ferrum.custom_ops.library import describe
+
+ISAS = describe()["isas"]
+CACHES: dict[str, tuple[Any, int]] = {
+    "float32": (np.float32, onnx.TensorProto.FLOAT),
+    "float16": (np.float16, onnx.TensorProto.FLOAT16),
+    "bfloat16": (ml_dtypes.bfloat16, onnx.TensorProto.BFLOAT16),
+}
+OUTPUTS = ("output", "key_cache_out", "value_cache_out")
+
+
+class Layer:
+    """Weights and sizes of one attention layer, and tokens to put through it."""
+
+    def __init__(
+        self,
+        heads: int = 4,
+        kv_heads: int = 2,
+        dim: int = 16,
+        cache: str = "float32",
+        rope_scale: float = 1.0,
+        theta: float = 1e4,
+    ) -> None:
+        rng = np.random.default_rng(dim)
+        self.heads, self.kv_heads, self.dim, self.cache = heads, kv_heads, dim, cache
+        self.attributes = {
+            "num_heads": heads,
+            "kv_num_heads": kv_heads,
+            "scale": dim**-0.5,
+            "epsilon": 1e-6,
+            "rope_scale": rope_scale,
+        }
+        self.weights = {
+            "q_norm": rng.uniform(0.5, 1.5, dim).astype(np.float32),
+            "k_norm": rng.uniform(0.5, 1.5, dim).astype(np.float32),
+            "inv_freq": (theta ** (-np.arange(dim // 2) * 2 / dim)).astype(np.float32),
+        }
+
+    def tokens(self, count: int, seed: int = 0) -> dict[str, np.ndarray]:
+        """Random q, k and v of that many tokens."""
+        rng = np.random.default_rng([seed, 5])
+        widths = {"q": self.heads, "k": self.kv_heads, "v": self.kv_heads}
+        return {
+            name: rng.standard_normal((count, heads * self.dim)).astype(np.float32)
+            for name, heads in widths.items()
+        }
+
+    def empty_caches(self, blocks: int, block_size: int) -> dict[str, np.ndarray]:
+        """Caches full of what must never be read: not a number."""
+        shape = (blocks, block_size, self.kv_heads, self.dim)
+        dtype = CACHES[self.cache][0]
+        return {name: np.full(shape, np.nan, dtype) for name in ("key_cache", "value_cache")}
+
+    def node(self, **settings: Any) -> ort.InferenceSession:
+        return session("PagedAttention", self.attributes, cache=CACHES[self.cache][1], **settings)
+
+    def oracle(self, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
+        return attention(feeds, **self.attributes)
+
+
+def bound(
+    node: ort.InferenceSession, feeds: dict[str, np.ndarray], in_place: bool
+) -> list[np.ndarray]:
+    """One run through IO-binding; in place binds a cache as input and output alike.
+
+    numpy has no bfloat16 that onnxruntime takes, so caches go in and come out as their bits.
+    """
+    binding = node.io_binding()
+    kept = {}
+    for name, array in feeds.items():
+        if array.dtype == ml_dtypes.bfloat16:
+            bits, element = array.view(np.uint16), onnx.TensorProto.BFLOAT16
+            kept[name] = ort.OrtValue.ortvalue_from_numpy_with_onnx_type(bits, element)
+        else:
+            kept[name] = ort.OrtValue.ortvalue_from_numpy(array)
+        binding.bind_ortvalue_input(name, kept[name])
+    if in_place:
+        binding.bind_ortvalue_output("key_cache_out", kept["key_cache"])
+        binding.bind_ortvalue_output("value_cache_out", kept["value_cache"])
+        binding.bind_output("output", "cpu")
+        node.run_with_iobinding(binding)
+        # Outputs come back in the order they were bound.
+        ordered = [binding.get_outputs()[2], kept["key_cache"], kept["value_cache"]]
+    else:
+        for name in OUTPUTS:
+            binding.bind_output(name, "cpu")
+        node.run_with_iobinding(binding)
+        ordered = binding.get_outputs()
+    return [to_numpy(value, feeds["key_cache"].dtype) for value in ordered]
+
+
+def to_numpy(value: ort.OrtValue, cache_type: np.dtype[Any]) -> np.ndarray:
+    if value.data_type() != "tensor(bfloat16)":
+        return value.numpy().copy()
+    count = int(np.prod(value.shape()))
+    raw = (ctypes.c_uint16 * count).from_address(value.data_ptr())
+    return np.array(raw, np.uint16).view(cache_type).reshape(value.shape())
+
+
+def step(
+    layer: Layer,
+    tokens: dict[str, np.ndarray],
+    caches: dict[str, np.ndarray],
+    table: list[list[int]],
+    lengths: list[int],
+    past: list[int],
+) -> dict[str, np.ndarray]:
+    """Feeds of one step over sequences of those lengths."""
+    return {
+        **tokens,
+        **caches,
+        "block_table": np.array(table, np.int32).reshape(
+            len(lengths), len(table[0]) if table else 0
+        ),
+        "cumulative_sequence_lengths": np.cumsum([0, *lengths]).astype(np.int32),
+        "past_sequence_lengths": np.array(past, np.int32),
+        **layer.weights,
+    }
+
+
+def three_sequences(layer: Layer) -> dict[str, np.ndarray]:
+    """A prefill, a chunk after 5 tokens, and a decode after 9, over blocks of 4 slots."""
+    caches = layer.empty_caches(12, 4)
+    rng = np.random.default_rng(3)
+    # Sequence 1 has blocks 7, 2, ...; sequence 2 has blocks 9, 0, 4: neither in order.
+    for block, slots in ((7, 4), (2, 1), (9, 4), (0, 4), (4, 1)):
+        for cache in caches.values():
+            cache[block, :slots] = rng.standard_normal((slots, layer.kv_heads, layer.dim))
+    return step(
+        layer,
+        layer.tokens(7 + 3 + 1),
+        caches,
+        [[5, 11, -1], [7, 2, -1], [9, 0, 4]],
+        [7, 3, 1],
+        [0, 5, 9],
+    )
+
+
+def tolerance(cache: str) -> float:
+    """One rounding of the cache's type on values of a few units; float32 by its sums."""
+    return {"float32": 2e-5, "float16": 3e-3, "bfloat16": 3e-2}[cache]
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("in_place", [False, True], ids=["copied", "in_place"])
+@pytest.mark.parametrize("cache", CACHES)
+def test_a_mixed_step_equals_the_definition(cache: str, in_place: bool, isa: str) -> None:
+    layer = Layer(cache=cache, rope_scale=1.25)
+    feeds = three_sequences(layer)
+    wanted = layer.oracle(feeds)
+    found = bound(layer.node(isa=isa), feeds, in_place)
+    np.testing.assert_allclose(found[0], wanted[0], atol=tolerance(cache))
+    for ours, theirs in zip(found[1:], wanted[1:], strict=True):
+        np.testing.assert_allclose(
+            ours.astype(np.float32), theirs.astype(np.float32), atol=tolerance(cache)
+        )
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    kv_heads=st.integers(1, 3),
+    group=st.sampled_from([1, 2, 3, 8]),
+    dim=st.sampled_from([2, 6, 16, 34, 64, 128]),
+    block_size=st.sampled_from([1, 3, 16, 100]),
+    sequences=st.lists(st.tuples(st.integers(0, 12), st.integers(0, 150)), max_size=4),
+    cache=st.sampled_from(["float32", "float16"]),
+)
+def test_odd_shapes_come_out_right(
+    kv_heads: int,
+    group: int,
+    dim: int,
+    block_size: int,
+    sequences: list[tuple[int, int]],
+    cache: str,
+) -> None:
+    layer = Layer(kv_heads * group, kv_heads, dim, cache)
+    lengths, past = [s[0] for s in sequences], [s[1] for s in sequences]
+    needed = [-(-(a + b) // block_size) for a, b in sequences]
+    columns = max(needed, default=0) + 1
+    ids = np.random.default_rng(1).permutation(sum(needed) + 2)
+    table = np.full((len(sequences), columns), -1)
+    caches = layer.empty_caches(len(ids), block_size)
+    rng = np.random.default_rng(2)
+    for row, count in enumerate(needed):
+        table[row, :count], ids = ids[:count], ids[count:]
+        for position in range(past[row]):
+            at = table[row, position // block_size], position % block_size
+            for array in caches.values():
+                array[at] = rng.standard_normal((kv_heads, dim))
+    feeds = step(layer, layer.tokens(sum(lengths)), caches, table.tolist(), lengths, past)
+    found = layer.node().run(None, feeds)
+    wanted = layer.oracle(feeds)
+    for ours, theirs in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(
+            ours.astype(np.float32), theirs.astype(np.float32), atol=tolerance(cache)
+        )
+
+
+def prefill(
+    layer: Layer, node: ort.InferenceSession, chunks: list[int], block_size: int
+) -> np.ndarray:
+    """The outputs of one sequence whose tokens arrive in those chunks."""
+    total = sum(chunks)
+    tokens = layer.tokens(total)
+    columns = -(-total // block_size)
+    table = [np.random.default_rng(0).permutation(columns).tolist()]
+    caches = layer.empty_caches(columns, block_size)
+    outputs, done = [], 0
+    for chunk in chunks:
+        part = {name: array[done : done + chunk] for name, array in tokens.items()}
+        out, keys, values = node.run(None, step(layer, part, caches, table, [chunk], [done]))
+        outputs.append(out)
+        caches = {"key_cache": keys, "value_cache": values}
+        done += chunk
+    return np.concatenate(outputs)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("cache", ["float32", "float16"])
+def test_a_prompt_has_the_same_bits_in_any_chunks(cache: str, isa: str) -> None:
+    layer = Layer(8, 2, 64, cache)
+    node = layer.node(isa=isa)
+    whole = prefill(layer, node, [203], 16)
+    for chunks in ([1] * 203, [7] * 29, [64, 64, 64, 11], [100, 1, 1, 101]):
+        np.testing.assert_array_equal(prefill(layer, node, chunks, 16), whole)
+    for block_size in (1, 5, 256):
+        np.testing.assert_array_equal(prefill(layer, node, [203], block_size), whole)
+    for threads in (1, 3):
+        other = layer.node(isa=isa, threads=threads)
+        np.testing.assert_array_equal(prefill(layer, other, [203], 16), whole)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_long_contexts_have_the_same_bits_shared_out_or_not(isa: str) -> None:
+    """Past 1024 positions a lone token's keys are split among threads; a prompt's are not."""
+    layer = Layer(4, 1, 16)
+    node = layer.node(isa=isa)
+    whole = prefill(layer, node, [2300], 64)
+    for last in (1, 3, 20):
+        split = prefill(layer, node, [2300 - last] + [1] * last, 64)
+        np.testing.assert_array_equal(split[-last:], whole[-last:])
+
+
+def test_long_contexts_equal_the_definition() -> None:
+    layer = Layer(2, 1, 8)
+    rng = np.random.default_rng(4)
+    past = 3000
+    caches = {
+        name: rng.standard_normal((past // 50 + 1, 50, 1, 8)).astype(np.float32)
+        for name in ("key_cache", "value_cache")
+    }
+    table = [rng.permutation(past // 50 + 1).tolist()]
+    feeds = step(layer, layer.tokens(2), caches, table, [2], [past])
+    np.testing.assert_allclose(layer.node().run(None, feeds)[0], layer.oracle(feeds)[0], atol=2e-6)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_other_sequences_in_the_step_change_no_bit(isa: str) -> None:
+    layer = Layer()
+    feeds = three_sequences(layer)
+    node = layer.node(isa=isa)
+    together = node.run(None, feeds)[0]
+    bounds = feeds["cumulative_sequence_lengths"]
+    for b in range(3):
+        start, end = bounds[b], bounds[b + 1]
+        alone = dict(feeds)
+        for name in ("q", "k", "v"):
+            alone[name] = feeds[name][start:end]
+        alone["block_table"] = feeds["block_table"][b : b + 1]
+        alone["past_sequence_lengths"] = feeds["past_sequence_lengths"][b : b + 1]
+        alone["cumulative_sequence_lengths"] = np.array([0, end - start], np.int32)
+        np.testing.assert_array_equal(node.run(None, alone)[0], together[start:end])
+
+
+def test_a_prompt_as_sequences_of_one_token_that_share_a_row_gives_every_position() -> None:
+    layer = Layer(8, 2, 32, "float16")
+    node = layer.node()
+    tokens, count = layer.tokens(37), 37
+    caches = layer.empty_caches(5, 8)
+    row = [3, 0, 4, 1, 2]
+    whole = node.run(None, step(layer, tokens, caches, [row], [count], [0]))
+    shared = node.run(
+        None, step(layer, tokens, caches, [row] * count, [1] * count, list(range(count)))
+    )
+    for ours, theirs in zip(shared, whole, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("cache", CACHES)
+def test_caches_in_place_are_the_buffers_that_were_bound(cache: str) -> None:
+    layer = Layer(cache=cache)
+    feeds = three_sequences(layer)
+    copied = bound(layer.node(), feeds, in_place=False)
+    placed = bound(layer.node(), feeds, in_place=True)
+    for ours, theirs in zip(placed, copied, strict=True):
+        np.testing.assert_array_equal(ours.view(np.uint8), theirs.view(np.uint8))
+
+
+def test_a_plain_run_leaves_the_caller_s_caches_alone() -> None:
+    layer = Layer()
+    feeds = three_sequences(layer)
+    before = {name: feeds[name].copy() for name in ("key_cache", "value_cache")}
+    layer.node().run(None, feeds)
+    for name, array in before.items():
+        np.testing.assert_array_equal(feeds[name], array)
+
+
+def test_empty_sequences_and_steps_do_nothing() -> None:
+    layer = Layer()
+    caches = layer.empty_caches(2, 4)
+    node = layer.node()
+    out, keys, _ = node.run(None, step(layer, layer.tokens(0), caches, [], [], []))
+    assert out.shape == (0, 64)
+    assert np.isnan(keys).all()
+    tokens = layer.tokens(2)
+    alone = node.run(None, step(layer, tokens, caches, [[1]], [2], [0]))[0]
+    padded = node.run(None, step(layer, tokens, caches, [[-1], [1], [-1]], [0, 2, 0], [9, 0, 0]))[0]
+    np.testing.assert_array_equal(padded, alone)
+
+
+def test_positions_of_a_million_are_rotated_by_the_same_angle_as_in_float32() -> None:
+    layer = Layer(2, 1, 64, theta=5e6)
+    past, block_size = 999_999, 1_000_000
+    caches = {
+        name: np.zeros((1, block_size, 1, 64), np.float32) for name in ("key_cache", "value_cache")
+    }
+    feeds = step(layer, layer.tokens(1), caches, [[0]], [1], [past])
+    keys = layer.node().run(None, feeds)[1]
+    angle = (np.float32(past) * layer.weights["inv_freq"]).astype(np.float64)
+    k = feeds["k"][0].astype(np.float64)
+    k = k / np.sqrt((k**2).mean() + 1e-6) * layer.weights["k_norm"]
+    turned = np.concatenate(
+        [
+            k[:32] * np.cos(angle) - k[32:] * np.sin(angle),
+            k[32:] * np.cos(angle) + k[:32] * np.sin(angle),
+        ]
+    )
+    np.testing.assert_allclose(keys[0, past, 0], turned, atol=2e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("block_table", [[12, 1]], r"block_table\[0, 0\], got 12, expected 0 to 11"),
+        ("block_table", [[0, -1]], r"block_table\[0, 1\], got -1, expected 0 to 11"),
+        ("block_table", [[0, -(2**31)]], r"block_table\[0, 1\], got -2147483648, expected"),
+        ("block_table", [[0]], r"sequence 0 of 6 tokens, got a block_table row of 1 blocks of 4"),
+        ("block_table", [0, 1], "input block_table, got rank 1, expected rank 2"),
+        ("block_table", [[0, 1], [2, 3]], "input block_table, .* expected 1 in dimension 0"),
+        ("cumulative_sequence_lengths", [1, 5], r"lengths\[0\], got 1, expected 0"),
+        ("cumulative_sequence_lengths", [0, 4], r"lengths\[1\], got 4, expected 5, the tokens"),
+        ("cumulative_sequence_lengths", [0, 6], r"lengths\[1\], got 6, expected 5, the tokens"),
+        ("cumulative_sequence_lengths", [0, -5], r"lengths\[1\], got -5, expected at least 0"),
+        ("cumulative_sequence_lengths", [0], "expected 2 in dimension 0"),
+        ("past_sequence_lengths", [-1], r"past_sequence_lengths\[0\], got -1, expected 0 or more"),
+        ("past_sequence_lengths", [4], "sequence 0 of 9 tokens, got a block_table row of 2"),
+        ("past_sequence_lengths", [2**31 - 1], "sequence 0 of 2147483652 tokens"),
+    ],
+)
+def test_lengths_and_blocks_that_do_not_fit_are_refused(
+    name: str, value: list[Any], message: str
+) -> None:
+    layer = Layer()
+    caches = layer.empty_caches(12, 4)
+    feeds = step(layer, layer.tokens(5), caches, [[3, 8]], [5], [1])
+    feeds[name] = np.array(value, np.int32)
+    node = layer.node(name="blk.2.attention")
+    with pytest.raises(Exception, match=rf"\[PagedAttention\] blk.2.attention: .*{message}"):
+        node.run(None, feeds)
+
+
+def test_lengths_that_fall_are_refused() -> None:
+    layer = Layer()
+    feeds = step(layer, layer.tokens(5), layer.empty_caches(4, 4), [[0, 1], [2, 3]], [3, 2], [0, 0])
+    feeds["cumulative_sequence_lengths"] = np.array([0, 7, 5], np.int32)
+    with pytest.raises(Exception, match=r"lengths\[2\], got 5, expected at least 7, where"):
+        layer.node().run(None, feeds)
+
+
+def test_a_refused_step_leaves_the_caches_as_they_were() -> None:
+    layer = Layer()
+    feeds = step(layer, layer.tokens(5), layer.empty_caches(4, 4), [[0], [9]], [3, 2], [0, 0])
+    caches = {
+        name: ort.OrtValue.ortvalue_from_numpy(feeds[name]) for name in ("key_cache", "value_cache")
+    }
+    node = layer.node()
+    binding = node.io_binding()
+    for name, array in feeds.items():
+        value = caches[name] if name in caches else ort.OrtValue.ortvalue_from_numpy(array)
+        binding.bind_ortvalue_input(name, value)
+    binding.bind_output("output", "cpu")
+    binding.bind_ortvalue_output("key_cache_out", caches["key_cache"])
+    binding.bind_ortvalue_output("value_cache_out", caches["value_cache"])
+    with pytest.raises(Exception, match=r"block_table\[1, 0\], got 9"):
+        node.run_with_iobinding(binding)
+    for cache in caches.values():
+        assert np.isnan(cache.numpy()).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "message"),
+    [
+        ("q", (5, 63), "input q, got shape .5, 63., expected 4 heads of an even head_dim"),
+        ("q", (5, 60), "input q, got shape .5, 60., expected 4 heads of an even head_dim"),
+        ("q", (5, 0), "input q, got shape .5, 0., expected 4 heads of an even head_dim"),
+        ("k", (4, 32), "input k, got shape .4, 32., expected 5 in dimension 0"),
+        ("v", (5, 64), "input v, got shape .5, 64., expected 32 in dimension 1"),
+        ("key_cache", (12, 4, 3, 16), "input key_cache, .* expected 2 in dimension 2"),
+        ("key_cache", (12, 4, 2, 8), "input key_cache, .* expected 16 in dimension 3"),
+        ("key_cache", (12, 4, 32), "input key_cache, got rank 3, expected rank 4"),
+        ("value_cache", (11, 4, 2, 16), "input value_cache, .* expected 12 in dimension 0"),
+        ("value_cache", (12, 5, 2, 16), "input value_cache, .* expected 4 in dimension 1"),
+        ("q_norm", (8,), "input q_norm, got shape .8., expected 16 in dimension 0"),
+        ("k_norm", (17,), "input k_norm, got shape .17., expected 16 in dimension 0"),
+        ("inv_freq", (16,), "input inv_freq, got shape .16., expected 8 in dimension 0"),
+    ],
+)
+def test_misshapen_inputs_are_refused(name: str, shape: tuple[int, ...], message: str) -> None:
+    layer = Layer()
+    feeds = step(layer, layer.tokens(5), layer.empty_caches(12, 4), [[3, 8]], [5], [1])
+    feeds[name] = np.zeros(shape, np.float32)
+    with pytest.raises(Exception, match=rf"\[PagedAttention\] node: {message}"):
+        layer.node().run(None, feeds)
+
+
+def test_a_block_size_of_nothing_is_refused() -> None:
+    layer = Layer()
+    feeds = step(layer, layer.tokens(5), layer.empty_caches(12, 0), [[3, 8]], [5], [1])
+    with pytest.raises(Exception, match=r"input key_cache, .* expected a block_size of 1 or more"):
+        layer.node().run(None, feeds)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"num_heads": 5}, "attribute num_heads, got 5, expected a multiple of kv_num_heads = 2"),
+        ({"num_heads": 0}, "attribute num_heads, got 0, expected 1 to"),
+        ({"kv_num_heads": -1}, "attribute kv_num_heads, got -1, expected 1 to"),
+        ({"scale": float("inf")}, "attribute scale, got inf, expected a finite number"),
+        ({"epsilon": -1.0}, "attribute epsilon, got -1, expected 0 or more"),
+        ({"rope_scale": float("nan")}, "attribute rope_scale, got nan, expected a finite"),
+    ],
+)
+def test_attributes_out_of_range_are_refused(change: dict[str, Any], message: str) -> None:
+    layer = Layer()
+    layer.attributes |= change
+    with pytest.raises(Exception, match=rf"\[PagedAttention\] node: {message}"):
+        layer.node()
+
+
+def test_tokens_that_are_no_numbers_leave_other_sequences_alone() -> None:
+    layer = Layer()
+    feeds = three_sequences(layer)
+    clean = layer.node().run(None, feeds)[0]
+    for bad in (np.nan, np.inf, 3e38):
+        spoiled = dict(feeds)
+        for name in ("q", "k", "v"):
+            spoiled[name] = feeds[name].copy()
+            spoiled[name][8] = bad  # of sequence 1
+        found = layer.node().run(None, spoiled)[0]
+        np.testing.assert_array_equal(found[:7], clean[:7])
+        np.testing.assert_array_equal(found[10:], clean[10:])
