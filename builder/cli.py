@@ -85,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"ferrum-build: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("ferrum-build: stopped; nothing was written", file=sys.stderr)
+        print("ferrum-build: stopped", file=sys.stderr)
         return 130
     seconds = time.perf_counter() - started
     if arguments.json:

@@ -13,16 +13,13 @@ import os
 import re
 import secrets
 import shutil
-import signal
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import FrameType
-from typing import Any
+
+from ferrum.builder.interrupts import catch_interrupts
 
 _STAGING_NAME = re.compile(r"\.ferrum-(\d+)-[0-9a-f]{8}")
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class OutputError(ValueError):
@@ -39,20 +36,25 @@ def publish(
     comes last. `folder` is made if it is missing. Raises `OutputError` before the block if a
     target exists and `force` is not set, or if a target is one of `inputs` even then.
     """
-    with _signals_raise(), _made_folder(folder):
+    with catch_interrupts() as signals, _made_folder(folder):
         recover(folder)
         _check_targets(folder, names, inputs, force)
         staging = _Staging(folder, _staging_path(folder))
         try:
-            with _signals_wait():
+            try:
+                signals.hold()
                 staging.make()
-            yield staging.new
-            with _signals_wait():
+                signals.release()
+                yield staging.new
+                signals.hold()
                 _check_targets(folder, names, inputs, force)
                 staging.commit(names)
-        finally:
-            with _signals_wait():
+            finally:
+                signals.hold()
                 staging.remove()
+        finally:  # once more, for a signal that came just before it could be held
+            signals.hold()
+            staging.remove()
 
 
 def recover(folder: Path) -> None:
@@ -68,9 +70,8 @@ def recover(folder: Path) -> None:
         # A folder of another user cannot be cleared by us and harms no one: not our failure.
         with suppress(PermissionError), _Staging(folder, entry).abandoned(int(match[1])) as staging:
             if staging is not None:
-                with _signals_wait():
-                    staging.roll_back()
-                    staging.remove()
+                staging.roll_back()
+                staging.remove()
 
 
 class _Staging:
@@ -214,47 +215,6 @@ def _made_folder(folder: Path) -> Iterator[None]:
             with suppress(OSError):  # someone else has put something there meanwhile
                 path.rmdir()
         raise
-
-
-@contextmanager
-def _handled(handler: Callable[[int, FrameType | None], None], *over: Any) -> Iterator[None]:
-    """Let `handler` take the signals that end a build, where it is `over` that has them now.
-
-    Signals that are ignored stay ignored (nohup), and so do all outside the main thread, which
-    is the only one that receives them.
-    """
-    previous: dict[signal.Signals, Any] = {}
-    try:
-        if threading.current_thread() is threading.main_thread():
-            for number in _SIGNALS:
-                current = signal.getsignal(number)
-                if current in over or (not over and callable(current)):
-                    previous[number] = signal.signal(number, handler)
-        yield
-    finally:
-        for number, old in previous.items():
-            signal.signal(number, old)
-
-
-@contextmanager
-def _signals_raise() -> Iterator[None]:
-    """SIGTERM and SIGHUP end the block as an exception, as Ctrl-C does, so that it cleans up."""
-
-    def end(number: int, _frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    with _handled(end, signal.SIG_DFL):
-        yield
-
-
-@contextmanager
-def _signals_wait() -> Iterator[None]:
-    """A signal that comes inside the block takes effect right after it."""
-    pending: list[int] = []
-    with _handled(lambda number, _frame: pending.append(number)):
-        yield
-    for number in pending[:1]:
-        signal.raise_signal(number)
 
 
 def _alive(pid: int) -> bool:

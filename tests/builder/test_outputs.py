@@ -226,7 +226,7 @@ def test_a_signal_leaves_nothing(number: signal.Signals, tmp_path: Path) -> None
 def test_signals_at_any_moment_leave_whole_outputs(tmp_path: Path) -> None:
     rng = random.Random(1)
     build(tmp_path, "old")
-    for _ in range(20):
+    for _ in range(30):
         process = start_builder(tmp_path, 0)
         time.sleep(rng.uniform(0, 0.03))
         process.send_signal(rng.choice([signal.SIGINT, signal.SIGTERM]))
