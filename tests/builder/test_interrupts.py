@@ -49,9 +49,13 @@ def test_a_held_signal_waits_for_the_release() -> None:
 
 
 def test_a_signal_still_held_at_the_end_is_not_lost() -> None:
-    with pytest.raises(KeyboardInterrupt), catch_interrupts() as signals:
-        signals.hold()
-        signal.raise_signal(signal.SIGINT)
+    def work() -> None:
+        with catch_interrupts() as signals:
+            signals.hold()
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
 
 
 def test_an_ignored_signal_stays_ignored() -> None:
