@@ -6,7 +6,8 @@
 // and has arrays for scales and minimums.
 //
 // Vocabulary: transpose16 (16 bytes of each row, from an offset on, to 4 quads), byte_and, or_, shift_left, shift_right
-// (16-bit lanes, count as template argument: masks clear what crosses a byte), shift_right_32,
+// (16-bit lanes, count as template argument: masks clear what crosses a byte), byte_lane,
+// top_nibbles with kTopFactor (a group of high nibbles and what undoes their size), shift_right_32,
 // shift_left_32, xor_, splat_byte, splat_int, table16 (16 bytes), look_up, half_lanes (the low 16
 // bits of each lane as float16), gather_u16, gather_u32 (of each row), spread_bits.
 
@@ -17,8 +18,7 @@ FERRUM_INLINE Ints high_nibbles(Ints v) { return and_(shift_right<4>(v), splat_b
 
 template <int kByte>
 FERRUM_INLINE Floats byte_of(Ints v) {
-  const Ints shifted = shift_right_32<8 * kByte>(v);
-  return to_floats(kByte == 3 ? shifted : and_(shifted, splat_int(255)));
+  return to_floats(byte_lane<kByte>(v));
 }
 
 // out[0 .. 3] = factor * the four bytes of each lane.
@@ -75,17 +75,25 @@ FERRUM_INLINE Ints pick_bits(Ints v) {
   return and_(move_bits<kFrom, kTo>(v), splat_byte(kMask));
 }
 
-// d and dmin of Q4_K and Q5_K with their twelve bytes of 6-bit scales and minimums.
+// d and dmin of Q4_K and Q5_K with their twelve bytes of 6-bit scales and minimums. The scales of
+// odd groups are multiplied by `odd_factor`.
 template <class Sink>
-FERRUM_INLINE void unpack_scales_k4(const Rows& rows, Sink* sink) {
+FERRUM_INLINE void unpack_scales_k4(const Rows& rows, float odd_factor, Sink* sink) {
   Ints head[4];
   transpose16(rows, 0, head);
   const Floats d = half_lanes(head[0]), dmin = half_lanes(shift_right_32<16>(head[0]));
+  const Floats odd = odd_factor == 1.0f ? d : mul(d, broadcast(odd_factor));
   const Ints six = splat_byte(0x3f), two = splat_byte(0x30);
-  scaled_bytes(and_(head[1], six), d, sink->scale);
-  scaled_bytes(or_(low_nibbles(head[3]), and_(shift_right<2>(head[1]), two)), d, sink->scale + 4);
-  scaled_bytes(and_(head[2], six), dmin, sink->min);
-  scaled_bytes(or_(high_nibbles(head[3]), and_(shift_right<2>(head[2]), two)), dmin, sink->min + 4);
+  const auto put = [&](Ints scales, Ints mins, int at) {
+    sink->scale[at] = mul(byte_of<0>(scales), d);
+    sink->scale[at + 1] = mul(byte_of<1>(scales), odd);
+    sink->scale[at + 2] = mul(byte_of<2>(scales), d);
+    sink->scale[at + 3] = mul(byte_of<3>(scales), odd);
+    scaled_bytes(mins, dmin, sink->min + at);
+  };
+  put(and_(head[1], six), and_(head[2], six), 0);
+  put(or_(low_nibbles(head[3]), and_(shift_right<2>(head[1]), two)),
+      or_(high_nibbles(head[3]), and_(shift_right<2>(head[2]), two)), 4);
 }
 
 struct FormatQ4_K {
@@ -93,12 +101,18 @@ struct FormatQ4_K {
   static constexpr bool kHalves = false, kMins = true;
   template <class Sink>
   static FERRUM_INLINE void unpack(const Rows& rows, int, Sink* sink) {
+#pragma GCC unroll 8
+    for (int part = 0; part < 8; ++part) {  // 16 bytes: half of an even and of an odd group
+      Ints raw[4];
+      transpose16(rows, 16 + 16 * part, raw);
+      const int at = part / 2 * 16 + part % 2 * 4;
 #pragma GCC unroll 4
-    for (int part = 0; part < 4; ++part) {
-      unpack_nibbles(rows, 16 + 32 * part, 16 * part, 8, sink);
-      unpack_nibbles(rows, 32 + 32 * part, 16 * part + 4, 8, sink);
+      for (int i = 0; i < 4; ++i) {
+        sink->put(at + i, low_nibbles(raw[i]));
+        sink->put(at + 8 + i, top_nibbles(raw[i]));
+      }
     }
-    unpack_scales_k4(rows, sink);
+    unpack_scales_k4(rows, kTopFactor, sink);
   }
 };
 
@@ -129,7 +143,7 @@ struct FormatQ5_K {
     unpack_part<1>(rows, 48, high, sink);
     unpack_part<2>(rows, 48, high, sink);
     unpack_part<3>(rows, 48, high, sink);
-    unpack_scales_k4(rows, sink);
+    unpack_scales_k4(rows, 1.0f, sink);
   }
 };
 

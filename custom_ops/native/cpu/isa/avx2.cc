@@ -106,6 +106,16 @@ FERRUM_INLINE Ints gather_u32(const Rows& rows, int at) {
   for (int r = 0; r < kRows; ++r) memcpy(lanes + r, rows.row(r) + at, 4);
   return _mm256_load_si256(reinterpret_cast<const __m256i*>(lanes));
 }
+// Byte kByte of each lane.
+template <int kByte>
+FERRUM_INLINE Ints byte_lane(Ints x) {
+  return _mm256_and_si256(_mm256_srli_epi32(x, 8 * kByte), _mm256_set1_epi32(255));
+}
+// High nibbles, moved down: where they lie they would saturate vpmaddubsw.
+constexpr float kTopFactor = 1.0f;
+FERRUM_INLINE Ints top_nibbles(Ints x) {
+  return _mm256_and_si256(_mm256_srli_epi16(x, 4), _mm256_set1_epi8(15));
+}
 // Four bits from bit kFirst on, each to bit 4 of a byte: a product puts a copy of them, shifted by
 // 0, 7, 14 and 21, under each byte's lowest bit.
 template <int kFirst>
@@ -124,7 +134,8 @@ FERRUM_INLINE Ints load_fourth_rows(const Rows& rows, int r, int at) {
 }
 
 // 16 bytes of each of 8 rows: out[i] holds bytes 4 i .. 4 i + 3 of every row, a row per lane.
-FERRUM_INLINE void transpose16(const Rows& rows, int at, Ints* out) {
+FERRUM_INLINE void transpose16(const Rows& all, int at, Ints* out) {
+  const Rows rows = all.hidden();
   const Ints a = load_fourth_rows(rows, 0, at), b = load_fourth_rows(rows, 1, at);
   const Ints c = load_fourth_rows(rows, 2, at), d = load_fourth_rows(rows, 3, at);
   const Ints ab_low = _mm256_unpacklo_epi32(a, b), ab_high = _mm256_unpackhi_epi32(a, b);

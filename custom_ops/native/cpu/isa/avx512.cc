@@ -104,6 +104,15 @@ FERRUM_INLINE Ints gather_u32(const Rows& rows, int at) {
   for (int r = 0; r < kRows; ++r) memcpy(lanes + r, rows.row(r) + at, 4);
   return _mm512_load_si512(lanes);
 }
+// Byte kByte of each lane: a dot product with a single 1 does a shift's and a mask's work.
+template <int kByte>
+FERRUM_INLINE Ints byte_lane(Ints x) {
+  return _mm512_dpbusd_epi32(_mm512_setzero_si512(), x, _mm512_set1_epi32(1 << 8 * kByte));
+}
+// High nibbles where they lie, 16 times too large: vpdpbusd takes 240 as well as 15, and the
+// weight's scale takes the factor out exactly.
+constexpr float kTopFactor = 1.0f / 16;
+FERRUM_INLINE Ints top_nibbles(Ints x) { return _mm512_and_si512(x, _mm512_set1_epi8(-16)); }
 // Four bits from bit kFirst on, each to bit 4 of a byte.
 template <int kFirst>
 FERRUM_INLINE Ints spread_bits(Ints words) {
@@ -118,15 +127,15 @@ FERRUM_INLINE Ints load_fourth_rows(const Rows& rows, int r, int at) {
   const auto row = [&](int i) {
     return _mm_loadu_si128(reinterpret_cast<const __m128i*>(rows.row(i) + at));
   };
-  // Masked broadcasts run on any vector port; inserts would compete with the shuffles below.
-  Ints quarters = _mm512_broadcast_i32x4(row(r));
-  quarters = _mm512_mask_broadcast_i32x4(quarters, 0x00f0, row(r + 4));
-  quarters = _mm512_mask_broadcast_i32x4(quarters, 0x0f00, row(r + 8));
-  return _mm512_mask_broadcast_i32x4(quarters, 0xf000, row(r + 12));
+  // Half-width inserts from memory: full-width loads would halve the load rate.
+  const __m256i upper = _mm256_inserti128_si256(_mm256_castsi128_si256(row(r)), row(r + 4), 1);
+  const __m256i lower = _mm256_inserti128_si256(_mm256_castsi128_si256(row(r + 8)), row(r + 12), 1);
+  return _mm512_inserti64x4(_mm512_castsi256_si512(upper), lower, 1);
 }
 
 // 16 bytes of each of 16 rows: out[i] holds bytes 4 i .. 4 i + 3 of every row, a row per lane.
-FERRUM_INLINE void transpose16(const Rows& rows, int at, Ints* out) {
+FERRUM_INLINE void transpose16(const Rows& all, int at, Ints* out) {
+  const Rows rows = all.hidden();
   const Ints a = load_fourth_rows(rows, 0, at), b = load_fourth_rows(rows, 1, at);
   const Ints c = load_fourth_rows(rows, 2, at), d = load_fourth_rows(rows, 3, at);
   const Ints ab_low = _mm512_unpacklo_epi32(a, b), ab_high = _mm512_unpackhi_epi32(a, b);
