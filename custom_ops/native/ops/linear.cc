@@ -56,17 +56,36 @@ void quantize_span(const Kernels& kernels, const float* x, int64_t begin, int64_
                    const_cast<int16_t*>(row.sums) + begin / (kGroup / 2));
 }
 
+void quantize_two_terms(const Kernels& kernels, const float* x, int64_t begin, int64_t n,
+                        const Int8Row* rows) {
+  quantize_span(kernels, x, begin, n, rows[0]);
+  constexpr int64_t kSpan = 8 * kGroup;
+  float rest[kSpan];
+  for (int64_t done = 0; done < n; done += kSpan) {
+    const int64_t span = std::min(kSpan, n - done), at = begin + done;
+    for (int64_t i = 0; i < span; ++i)
+      rest[i] = x[done + i] -
+                rows[0].scale[(at + i) / kGroup] * static_cast<float>(rows[0].q[at + i]);
+    quantize_span(kernels, rest, at, span, rows[1]);
+  }
+}
+
 Activations take_activations(Arena& arena, ThreadPool& pool, const Kernels& kernels,
-                             const float* x, int64_t tokens, int64_t k, Forms forms) {
+                             const float* x, int64_t tokens, int64_t k, Forms forms,
+                             int64_t terms) {
   Activations activations{nullptr, nullptr};
   if (forms.floats) {
     activations.floats = arena.take<const float*>(tokens);
     for (int64_t t = 0; t < tokens; ++t) activations.floats[t] = x + t * k;
   }
   if (forms.int8) {
-    activations.int8 = take_int8_rows(arena, tokens, k);
+    activations.int8 = take_int8_rows(arena, tokens * terms, k);
     for_each(pool, tokens, [&](int64_t t, size_t) {
-      quantize_span(kernels, x + t * k, 0, k, activations.int8[t]);
+      const Int8Row* const rows = activations.int8 + t * terms;
+      if (terms == kTwoTerms)
+        quantize_two_terms(kernels, x + t * k, 0, k, rows);
+      else
+        quantize_span(kernels, x + t * k, 0, k, *rows);
     });
   }
   return activations;

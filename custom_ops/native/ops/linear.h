@@ -42,8 +42,12 @@ struct Matrix {
 // Rows of activations in the forms that the matrices at hand need; the other is null.
 struct Activations {
   const float** floats;  // [tokens] pointers to [k]
-  Int8Row* int8;         // [tokens]
+  Int8Row* int8;         // [tokens], or [tokens, 2] where they are taken in two terms
 };
+
+// Two int8 terms of a row: its values, and what those leave over. Their sum holds some 15 bits of
+// each value; a matrix multiplies them as two columns, whose products are then added.
+constexpr int64_t kTwoTerms = 2;
 
 struct Forms {
   bool floats, int8;
@@ -57,9 +61,14 @@ Int8Row* take_int8_rows(Arena& arena, int64_t tokens, int64_t k);
 void quantize_span(const Kernels& kernels, const float* x, int64_t begin, int64_t n,
                    const Int8Row& row);
 
-// The rows of x [tokens, k] in the forms asked for. x must stay in place.
+// The same for both terms: rows[0] takes the values, rows[1] what it leaves over.
+void quantize_two_terms(const Kernels& kernels, const float* x, int64_t begin, int64_t n,
+                        const Int8Row* rows);
+
+// The rows of x [tokens, k] in the forms asked for, int8 in `terms` (1 or 2). x must stay in place.
 Activations take_activations(Arena& arena, ThreadPool& pool, const Kernels& kernels,
-                             const float* x, int64_t tokens, int64_t k, Forms forms);
+                             const float* x, int64_t tokens, int64_t k, Forms forms,
+                             int64_t terms = 1);
 
 // out[c * stride + r - begin] = matrix row r times activations c, for r in begin .. end - 1 and
 // c in first .. first + columns - 1.

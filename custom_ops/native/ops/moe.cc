@@ -20,17 +20,18 @@ struct Pass {
   Arena& arena;
   MoePlan plan;
   Activations x;       // [pairs], token rows in the plan's order
-  Activations hidden;  // [pairs] rows of silu(gate) * up
+  Activations hidden;  // [pairs] rows of silu(gate) * up, in two terms where int8
   const float* weights;
   float* out;
 
   int64_t width() const { return problem.gate.rows; }
+  int64_t terms() const { return hidden.int8 != nullptr ? kTwoTerms : 1; }
 
   // silu(gate) * up of pair i, elements begin .. begin + n, in the form that `down` reads.
   void store_hidden(int64_t i, int64_t begin, int64_t n, float* gate, const float* up) const {
     settings.kernels->silu_multiply(gate, up, n);
     if (hidden.int8 != nullptr)
-      quantize_span(*settings.kernels, gate, begin, n, hidden.int8[i]);
+      quantize_two_terms(*settings.kernels, gate, begin, n, hidden.int8 + kTwoTerms * i);
     else
       memcpy(const_cast<float*>(hidden.floats[i]) + begin, gate,
              static_cast<size_t>(n) * sizeof(float));
@@ -93,14 +94,16 @@ struct Pass {
     });
   }
 
-  // out[t, begin .. begin + n) from the products of all pairs, [pairs, chunk].
-  void combine(const float* products, int64_t chunk, int64_t begin, int64_t n) const {
+  // out[t, begin .. begin + n) from the products of all pairs, [pairs, terms, chunk].
+  void combine(float* products, int64_t chunk, int64_t begin, int64_t n) const {
     const int64_t hidden_size = problem.down.rows;
     for (int64_t t = 0; t < plan.tokens; ++t) {
       float* const sum = out + t * hidden_size + begin;
       for (int64_t s = 0; s < plan.k; ++s) {
         const float weight = weights[t * plan.k + s];
-        const float* const product = products + plan.place_of[t * plan.k + s] * chunk;
+        float* const product = products + plan.place_of[t * plan.k + s] * terms() * chunk;
+        if (terms() == kTwoTerms)
+          for (int64_t r = 0; r < n; ++r) product[r] += product[chunk + r];
         if (s == 0)
           for (int64_t r = 0; r < n; ++r) sum[r] = weight * product[r];
         else
@@ -111,9 +114,10 @@ struct Pass {
 
   void down() const {
     const int64_t rows = problem.down.rows;
-    const int64_t held = std::max(kDownBuffer / plan.pairs / kGroup * kGroup, kGroup);
+    const int64_t columns = plan.pairs * terms();
+    const int64_t held = std::max(kDownBuffer / columns / kGroup * kGroup, kGroup);
     const int64_t chunk = std::min({chunk_of(rows), held, chunks_in(rows, kGroup) * kGroup});
-    const int64_t buffer = plan.pairs * chunk;
+    const int64_t buffer = columns * chunk;
     auto* const buffers = arena.take<float>(buffer * static_cast<int64_t>(worker_limit()));
     SplitTimer timer(settings.profile, Stage::down, Stage::combine);
     for_each(pool, chunks_in(rows, chunk), [&](int64_t item, size_t worker) {
@@ -122,8 +126,9 @@ struct Pass {
       const uint64_t start = timer.now();
       for (int64_t g = 0; g < plan.group_count; ++g) {
         const ExpertGroup& group = plan.groups[g];
-        multiply(problem.down.at(group.expert), hidden, group.first, group.count, begin, end,
-                 products + group.first * chunk, chunk);
+        multiply(problem.down.at(group.expert), hidden, group.first * terms(),
+                 group.count * terms(), begin, end, products + group.first * terms() * chunk,
+                 chunk);
       }
       const uint64_t middle = timer.now();
       combine(products, chunk, begin, end - begin);
@@ -149,7 +154,7 @@ Activations in_order(Arena& arena, const MoePlan& plan, const Activations& x) {
 Activations hidden_rows(Arena& arena, int64_t pairs, const Matrix& down) {
   Activations hidden{nullptr, nullptr};
   if (down.type.int8) {
-    hidden.int8 = take_int8_rows(arena, pairs, down.k);
+    hidden.int8 = take_int8_rows(arena, kTwoTerms * pairs, down.k);
   } else {
     auto* const values = arena.take<float>(pairs * down.k);
     hidden.floats = arena.take<const float*>(pairs);

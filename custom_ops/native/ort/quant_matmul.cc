@@ -20,11 +20,24 @@ class QuantMatMul : public Kernel {
     const Matrix matrix = matrix_of(weight, type_, k);
     const Tensor out = context.output(0, {tokens, matrix.rows});
     const ArenaLease arena;
-    const Activations activations = take_activations(*arena, context, *settings.kernels,
-                                                     x.data<const float>(), tokens, k,
-                                                     {!type_.int8, type_.int8});
-    const Product product{matrix, out.data<float>()};
-    multiply_all(context, &product, 1, activations, tokens);
+    // Two int8 terms: the attention's output moves the router, the head's input the token.
+    const int64_t terms = type_.int8 ? kTwoTerms : 1;
+    const Activations activations =
+        take_activations(*arena, context, *settings.kernels, x.data<const float>(), tokens, k,
+                         {!type_.int8, type_.int8}, terms);
+    auto* const sums = out.data<float>();
+    if (terms == 1) {
+      const Product product{matrix, sums};
+      multiply_all(context, &product, 1, activations, tokens);
+      return;
+    }
+    const Product product{matrix, arena->take<float>(kTwoTerms * tokens * matrix.rows)};
+    multiply_all(context, &product, 1, activations, kTwoTerms * tokens);
+    for_each(context, tokens, [&](int64_t t, size_t) {
+      const float* const first = product.out + kTwoTerms * t * matrix.rows;
+      const float* const second = first + matrix.rows;
+      for (int64_t r = 0; r < matrix.rows; ++r) sums[t * matrix.rows + r] = first[r] + second[r];
+    });
   }
 
  private:
