@@ -1,0 +1,149 @@
+"""ferrum-run: the command line of the runtime."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from ferrum.runtime.options import OptionError, add_options, given
+from ferrum.runtime.sampler import SamplingError, SamplingParams
+from ferrum.runtime.settings import Settings, SettingsError
+
+_DESCRIPTION = """\
+Continue a prompt with a model that ferrum-build has exported, or chat with it.
+
+With -p or -f the prompt is continued as it stands (with --chat: answered, by
+the model's chat template). Without them every line of the standard input is
+a message of one conversation. The text goes to the standard output, speeds
+and reports to the standard error."""
+
+_EPILOG = """\
+Every setting may also come from the environment, as FERRUM_<NAME>
+(FERRUM_MOE_PATH=grouped); an option wins over it.
+
+examples:
+  ferrum-run out/model.onnx -p "def fibonacci(n):" --max-tokens 100
+  ferrum-run out/model.onnx --temperature 0.6 --top-k 20 --top-p 0.95
+  ferrum-run out/model.onnx -p "import os" --profile
+  ferrum-run out/model.onnx -p "import os" --trace 'blk.*.expert_ids' --trace-file ids.npz
+
+exit status: 0 done, 1 the graph failed, 2 bad input or arguments (one line says
+what), 130 stopped by Ctrl-C"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Complains in one line: a usage of forty options would bury it."""
+
+    def error(self, message: str) -> NoReturn:
+        print(f"{self.prog}: {message}; see {self.prog} --help", file=sys.stderr)
+        raise SystemExit(2)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The arguments of ferrum-run."""
+    result = _Parser(
+        prog="ferrum-run",
+        usage="ferrum-run OUT.onnx [-p PROMPT | -f FILE] [options]",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    result.add_argument("model", metavar="OUT.onnx", type=Path,
+                        help="the graph that ferrum-build wrote, or its folder")  # fmt: skip
+    prompt = result.add_mutually_exclusive_group()
+    prompt.add_argument("-p", "--prompt", metavar="PROMPT", help="the text to continue")
+    prompt.add_argument("-f", "--file", metavar="FILE", help="a file with the text to continue; "
+                        "- is the standard input")  # fmt: skip
+    result.add_argument("--chat", action="store_true",
+                        help="answer the prompt as a message, by the chat template")  # fmt: skip
+    result.add_argument("--system", metavar="TEXT", help="the system message of a chat")
+    result.add_argument("--chat-option", metavar="NAME=JSON", action="append", default=[],
+                        help="a variable of the chat template, such as "
+                        "enable_thinking=false")  # fmt: skip
+    result.add_argument("--json", action="store_true",
+                        help="print one JSON object instead of text (with -p or -f)")  # fmt: skip
+    result.add_argument("--trace-file", metavar="FILE.npz", type=Path,
+                        help="where --trace saves its values (default: trace.npz)")  # fmt: skip
+    add_options(result.add_argument_group("sampling"), SamplingParams)
+    add_options(result.add_argument_group("settings"), Settings)
+    return result
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ferrum-run; returns the exit status."""
+    arguments = parser().parse_args(argv)
+    try:
+        params = SamplingParams(**given(arguments, SamplingParams))
+        settings = Settings.read(**given(arguments, Settings))
+        variables = _chat_options(arguments.chat_option)
+        if arguments.trace_file and not settings.trace:
+            raise OptionError("[trace_file] is given without --trace, which names what to save")
+        prompt = _prompt(arguments)
+        if arguments.json and prompt is None:
+            raise OptionError("[json] is given without a prompt -> -p or -f")
+    except (OptionError, SamplingError, SettingsError, OSError, UnicodeDecodeError) as error:
+        return _complain(error, 2)
+    except KeyboardInterrupt:
+        return 130
+    # Imported here so that --help and a wrong option answer at once.
+    from ferrum.runtime.artifact import ArtifactError
+    from ferrum.runtime.binding import GraphError
+    from ferrum.runtime.chat_template import ChatError
+    from ferrum.runtime.conversation import Conversation, Run
+    from ferrum.runtime.llm import LLM
+    from ferrum.runtime.session_errors import SessionError
+    from ferrum.runtime.trace import TraceError
+
+    bad_input = (ArtifactError, SettingsError, SamplingError, SessionError, TraceError, ChatError,
+                 OSError)  # fmt: skip
+    try:
+        with LLM(arguments.model, settings) as llm:
+            run = Run(llm, params, arguments.trace_file or Path("trace.npz"), arguments.json)
+            conversation = Conversation(llm, arguments.system, variables)
+            if prompt is None:
+                return run.converse(conversation)
+            return run.once(conversation.ask(prompt) if arguments.chat else prompt)
+    except BrokenPipeError:
+        # The reader has gone. Python would complain once more when it flushes at its end.
+        sys.stdout = open("/dev/null", "w")  # noqa: SIM115
+        return 1
+    except bad_input as error:
+        return _complain(error, 2)
+    except GraphError as error:
+        return _complain(error, 1)
+    except KeyboardInterrupt:
+        print("ferrum-run: stopped", file=sys.stderr)
+        return 130
+
+
+def _complain(error: Exception, status: int) -> int:
+    print(f"ferrum-run: {' '.join(str(error).split())}", file=sys.stderr)
+    return status
+
+
+def _prompt(arguments: argparse.Namespace) -> str | None:
+    if arguments.file is None:
+        prompt: str | None = arguments.prompt
+        return prompt
+    if arguments.file == "-":
+        return sys.stdin.read()
+    return Path(arguments.file).read_text(encoding="utf-8")
+
+
+def _chat_options(texts: Sequence[str]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        try:
+            found[name] = json.loads(value)
+        except ValueError:
+            raise OptionError(f"[chat_option] {text!r} -> NAME=JSON, such as enable_thinking=false"
+                              ) from None  # fmt: skip
+        if not equals or not name.isidentifier():
+            raise OptionError(f"[chat_option] {text!r} -> NAME=JSON, such as enable_thinking=false")
+    return found

@@ -1,0 +1,153 @@
+"""What ferrum-run does with a loaded model: one prompt, or a conversation, and the reports."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from ferrum.runtime.llm import LLM
+from ferrum.runtime.profile import table
+from ferrum.runtime.request import Completion
+from ferrum.runtime.sampler import SamplingParams
+from ferrum.runtime.stream import Stream
+
+
+class Conversation:
+    """The messages so far; asking gives the prompt for the next answer."""
+
+    def __init__(self, llm: LLM, system: str | None, variables: dict[str, Any]) -> None:
+        self._llm, self._variables = llm, variables
+        self._messages: list[dict[str, str]] = []
+        if system is not None:
+            self._messages.append({"role": "system", "content": system})
+
+    def ask(self, text: str) -> str:
+        """The prompt that has the model answer `text`."""
+        self._messages.append({"role": "user", "content": text})
+        return self._llm.chat_prompt(self._messages, **self._variables)
+
+    def answered(self, text: str) -> None:
+        """Note the answer."""
+        self._messages.append({"role": "assistant", "content": text})
+
+
+class Run:
+    """Streams completions to the standard output and reports to the standard error."""
+
+    def __init__(self, llm: LLM, params: SamplingParams, trace_file: Path, as_json: bool) -> None:
+        self._llm, self._params = llm, params
+        self._trace_file, self._json = trace_file, as_json
+
+    def once(self, prompt: str) -> int:
+        """Continue one prompt; the exit status."""
+        completion = self._complete(prompt)
+        if self._json:
+            print(json.dumps(self._as_dict(completion), indent=1))
+        else:
+            print(flush=True)
+            print(speeds(completion), file=sys.stderr)
+        self._reports()
+        return 130 if completion.finish_reason == "cancelled" else 0
+
+    def converse(self, conversation: Conversation) -> int:
+        """Answer line after line until the input ends; the exit status."""
+        interactive = sys.stdin.isatty()
+        status = 0
+        while status == 0:
+            if interactive:
+                print("> ", end="", file=sys.stderr, flush=True)
+            line = sys.stdin.readline()
+            if not line:
+                break
+            if not line.strip():
+                continue
+            completion = self._complete(conversation.ask(line.rstrip("\n")))
+            conversation.answered(completion.text)
+            print(flush=True)
+            print(speeds(completion), file=sys.stderr)
+            # At a terminal Ctrl-C stops an answer; between answers, and in a pipe, the program.
+            if completion.finish_reason == "cancelled" and not interactive:
+                status = 130
+        self._reports()
+        return status
+
+    def _complete(self, prompt: str) -> Completion:
+        # A chat prompt spells out its first token; for other models none is asked for.
+        stream = self._llm.stream(prompt, self._params)
+        try:
+            self._show(stream)
+        except KeyboardInterrupt:
+            stream.close()
+        except BaseException:
+            stream.close()
+            raise
+        return stream.completion
+
+    def _show(self, stream: Stream) -> None:
+        for piece in stream:
+            if piece.text and not self._json:
+                print(piece.text, end="", flush=True)
+
+    def _reports(self) -> None:
+        settings = self._llm.settings
+        if settings.profile and not self._json:
+            print(table(self._llm.profile(), self._llm.clock.steps), file=sys.stderr)
+        if settings.expert_load and not self._json:
+            for layer, counts in enumerate(self._expert_load()):
+                print(f"layer {layer:>3} experts: {' '.join(map(str, counts))}", file=sys.stderr)
+        if settings.trace:
+            self._llm.trace.save(self._trace_file)
+            print(f"{len(self._llm.trace.names)} values in {self._trace_file}", file=sys.stderr)
+
+    def _expert_load(self) -> list[list[int]]:
+        counts: list[list[int]] = self._llm.expert_load().tolist()
+        return counts
+
+    def _as_dict(self, completion: Completion) -> dict[str, Any]:
+        prompt, generation = rates(completion)
+        result: dict[str, Any] = {
+            "text": completion.text,
+            "token_ids": completion.token_ids,
+            "finish_reason": completion.finish_reason,
+            "stop_reason": completion.stop_reason,
+            "prompt_tokens": completion.prompt_tokens,
+            "prompt_seconds": completion.timings.first_token,
+            "generation_seconds": completion.timings.generation,
+            "prompt_tokens_per_second": prompt,
+            "generation_tokens_per_second": generation,
+        }
+        if completion.logprobs is not None:
+            result["logprobs"] = [row.model_dump() for row in completion.logprobs]
+        if self._llm.settings.profile:
+            result["profile"] = {
+                row.name: {"calls": row.calls, "seconds": row.seconds}
+                for row in self._llm.profile()
+            }
+        if self._llm.settings.expert_load:
+            result["expert_load"] = self._expert_load()
+        return result
+
+
+def rates(completion: Completion) -> tuple[float | None, float | None]:
+    """Tokens per second of the prompt and of the generation; None where there was nothing to time.
+
+    The first token comes out of the prompt's last step, so the generation's time begins after it.
+    """
+    timings, later = completion.timings, len(completion.token_ids) - 1
+    prompt = completion.prompt_tokens / timings.first_token if later >= 0 else None
+    return prompt, later / timings.generation if later > 0 else None
+
+
+def speeds(completion: Completion) -> str:
+    """One line for people: how fast the prompt and the text went."""
+    prompt, generation = rates(completion)
+    count, timings = len(completion.token_ids), completion.timings
+    parts = [f"prompt: {completion.prompt_tokens:,} tokens"]
+    if prompt is not None:
+        parts[0] += f" in {timings.first_token:.2f} s, {prompt:,.1f} tokens/s"
+    parts.append(f"generation: {count:,} tokens")
+    if generation is not None:
+        parts[1] += f" in {timings.generation:.2f} s, {generation:,.1f} tokens/s"
+    return f"[{'; '.join(parts)}; {completion.finish_reason}]"

@@ -1,0 +1,161 @@
+"""The exported graph as an ONNX Runtime session, loaded as the settings say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnxruntime as ort
+
+from ferrum.custom_ops.library import register
+from ferrum.runtime.artifact import Artifact, ArtifactError, Manifest
+from ferrum.runtime.settings import Settings, SettingsError
+
+INPUTS = {
+    "input_ids": "tensor(int64)",
+    "cumulative_sequence_lengths": "tensor(int32)",
+    "past_sequence_lengths": "tensor(int32)",
+    "block_table": "tensor(int32)",
+}
+LOGITS = "logits"
+
+
+@dataclass(frozen=True)
+class CacheName:
+    """One cache of one layer: its input and the output that is the same buffer."""
+
+    past: str
+    present: str
+
+
+def cache_names(layers: int) -> list[CacheName]:
+    """Key and value caches of all layers, in order."""
+    return [
+        CacheName(f"past_key_values.{layer}.{kind}", f"present.{layer}.{kind}")
+        for layer in range(layers)
+        for kind in ("key", "value")
+    ]
+
+
+class Graph:
+    """A loaded graph. Weights are mapped from their files, not read."""
+
+    def __init__(
+        self, session: ort.InferenceSession, manifest: Manifest, captured: tuple[str, ...] = ()
+    ) -> None:
+        self.session, self.manifest = session, manifest
+        self.caches = cache_names(manifest.model.layers)
+        self.captured = captured  # outputs beyond logits and caches
+
+    @classmethod
+    def load(cls, artifact: Artifact, settings: Settings) -> Graph:
+        """The graph of an export.
+
+        ArtifactError where ONNX Runtime refuses it or it is not the manifest's, SettingsError
+        where the library refuses a setting.
+        """
+        return cls._load(artifact, settings, str(artifact.path), session_options(settings), ())
+
+    @classmethod
+    def capturing(
+        cls, artifact: Artifact, settings: Settings, model: bytes, captured: tuple[str, ...]
+    ) -> Graph:
+        """`model`, a variant of the export's graph that has `captured` as further outputs."""
+        options = session_options(settings)
+        options.add_session_config_entry(
+            "session.model_external_initializers_file_folder_path",
+            str(artifact.path.parent.absolute()),
+        )
+        return cls._load(artifact, settings, model, options, captured)
+
+    @classmethod
+    def _load(cls, artifact: Artifact, settings: Settings, model: str | bytes,
+              options: ort.SessionOptions, captured: tuple[str, ...]) -> Graph:  # fmt: skip
+        # Folding constants would decode every weight to float32 when the ops are ordinary ones.
+        keep_packed = ["ConstantFolding"] if settings.kernels == "reference" else []
+        try:
+            session = ort.InferenceSession(
+                model, options, providers=["CPUExecutionProvider"], disabled_optimizers=keep_packed
+            )
+        except Exception as error:  # ONNX Runtime's errors have no base class of their own
+            raise ArtifactError(
+                f"[{artifact.path}] ONNX Runtime refuses it: {_one_line(error)}"
+            ) from error
+        _check(artifact.path, session, artifact.manifest)
+        return cls(session, artifact.manifest, captured)
+
+
+def session_options(settings: Settings) -> ort.SessionOptions:
+    """ONNX Runtime's options for these settings, the library registered.
+
+    SettingsError where the library refuses one: an instruction set that the machine lacks.
+    """
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = settings.threads
+    options.log_severity_level = 3  # warnings about the user's machine are not the user's affair
+    options.add_session_config_entry(
+        "session.intra_op.allow_spinning", "1" if settings.spin else "0"
+    )
+    if settings.trace_out is not None:
+        options.enable_profiling = True
+        options.profile_file_prefix = str(settings.trace_out.absolute()) + ".ort"
+    if settings.kernels == "native":
+        _register(options, settings)
+    return options
+
+
+def _register(options: ort.SessionOptions, settings: Settings) -> None:
+    try:
+        register(
+            options,
+            arithmetic=settings.arithmetic,
+            isa=settings.isa,
+            moe_path=settings.moe_path,
+            moe_few_max=settings.moe_few_max,
+            moe_gate_up=settings.moe_gate_up,
+            route=settings.route,
+            profile=settings.profile,
+        )
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # ONNX Runtime's errors have no base class of their own
+        raise SettingsError(_one_line(error)) from error
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+def _check(path: Path, session: ort.InferenceSession, manifest: Manifest) -> None:
+    """The graph has the inputs and outputs that the manifest's model calls for."""
+    model = manifest.model
+    inputs = {port.name: port for port in session.get_inputs()}
+    outputs = {port.name: port for port in session.get_outputs()}
+    dtype = {"float32": "float"}.get(manifest.graph.kv_dtype, manifest.graph.kv_dtype)
+    caches = cache_names(model.layers)
+    wanted = {**INPUTS, **{cache.past: f"tensor({dtype})" for cache in caches}}
+    for name, kind in wanted.items():
+        _check_port(path, inputs.get(name), "input", name, kind)
+    for cache in caches:
+        _check_port(path, outputs.get(cache.present), "output", cache.present, f"tensor({dtype})")
+        if list(inputs[cache.past].shape[2:]) != [model.kv_heads, model.head_dim]:
+            raise ArtifactError(
+                f"[{path}] {cache.past} has shape {inputs[cache.past].shape} -> "
+                f"[blocks, block_size, {model.kv_heads}, {model.head_dim}] as in ferrum.json"
+            )
+    _check_port(path, outputs.get(LOGITS), "output", LOGITS, "tensor(float)")
+    if outputs[LOGITS].shape[1:] != [model.vocabulary]:
+        raise ArtifactError(
+            f"[{path}] logits have shape {outputs[LOGITS].shape} -> "
+            f"[sequences, {model.vocabulary}] as in ferrum.json"
+        )
+    if extra := sorted(set(inputs) - set(wanted)):
+        raise ArtifactError(f"[{path}] inputs that the runtime does not know: {', '.join(extra)}")
+
+
+def _check_port(path: Path, port: Any, what: str, name: str, kind: str) -> None:
+    if port is None:
+        raise ArtifactError(f"[{path}] has no {what} {name} -> a graph written by ferrum-build")
+    if port.type != kind:
+        raise ArtifactError(f"[{path}] {what} {name} is {port.type} -> {kind} as in ferrum.json")

@@ -1,0 +1,83 @@
+"""The KV caches: their memory, and how much of it there should be."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
+
+from ferrum.runtime.artifact import ArtifactError, Model
+from ferrum.runtime.settings import Settings
+
+_ALIGNMENT = 64  # a cache line, and the widest vector load
+_BFLOAT16 = 16  # ONNX's number for a type that NumPy lacks
+_STORED: dict[str, type[np.generic]] = {
+    "float32": np.float32,
+    "float16": np.float16,
+    "bfloat16": np.uint16,
+}
+
+
+class KvCaches:
+    """[blocks, block_size, kv_heads, head_dim] for keys and values of every layer, by input name.
+
+    The memory is zero pages of the system until a block is first written, so a large capacity
+    costs address space and nothing else.
+    """
+
+    def __init__(self, names: list[str], model: Model, dtype: str, blocks: int, block_size: int):
+        shape = (blocks, block_size, model.kv_heads, model.head_dim)
+        try:
+            self.arrays = {name: _aligned(shape, _STORED[dtype]) for name in names}
+        except MemoryError:
+            size = bytes_per_token(model, dtype) * blocks * block_size
+            raise ArtifactError(
+                f"[kv caches] {size / 1e9:.1f} GB for {blocks * block_size:,} tokens cannot be "
+                "had -> a smaller kv_capacity"
+            ) from None
+        self.values = {name: _ort_value(array, dtype) for name, array in self.arrays.items()}
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all caches together."""
+        return sum(array.nbytes for array in self.arrays.values())
+
+
+def bytes_per_token(model: Model, dtype: str) -> int:
+    """What one token takes in the caches of all layers."""
+    return 2 * model.layers * model.kv_heads * model.head_dim * np.dtype(_STORED[dtype]).itemsize
+
+
+def default_capacity(model: Model, dtype: str, settings: Settings) -> int:
+    """Tokens for max_sequences contexts, but no more than a quarter of the free memory holds."""
+    wanted = settings.max_sequences * model.context_length
+    affordable = _available_memory() // 4 // bytes_per_token(model, dtype)
+    return max(settings.block_size, min(wanted, affordable))
+
+
+def _available_memory() -> int:
+    """Bytes that programs can still have, as Linux estimates; elsewhere the free pages."""
+    try:
+        with open("/proc/meminfo") as file:
+            for line in file:
+                if line.startswith("MemAvailable:"):
+                    return int(line.split()[1]) * 1024
+    except OSError:
+        pass  # not Linux
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def _aligned(shape: tuple[int, ...], dtype: type[np.generic]) -> npt.NDArray[np.generic]:
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    raw = np.zeros(size + _ALIGNMENT, np.uint8)
+    start = -raw.ctypes.data % _ALIGNMENT
+    return raw[start : start + size].view(dtype).reshape(shape)
+
+
+def _ort_value(array: npt.NDArray[np.generic], dtype: str) -> ort.OrtValue:
+    """The array's own memory as a value of ONNX Runtime."""
+    if dtype == "bfloat16":
+        return ort.OrtValue.ortvalue_from_numpy_with_onnx_type(array, _BFLOAT16)
+    return ort.OrtValue.ortvalue_from_numpy(array)

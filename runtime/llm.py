@@ -1,0 +1,239 @@
+"""The front door: an exported model that continues texts.
+
+with LLM("model.onnx") as llm:
+    print(llm.generate("def add(", SamplingParams(max_tokens=20))[0].text)
+    for piece in llm.stream("def add("):
+        print(piece.text, end="")
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from ferrum.custom_ops.library import read_profile
+from ferrum.runtime.artifact import Artifact
+from ferrum.runtime.chat_template import ChatError, ChatTemplate, Message
+from ferrum.runtime.chrome_trace import write_chrome_trace
+from ferrum.runtime.engine import Engine
+from ferrum.runtime.graph import Graph
+from ferrum.runtime.profile import Clock, Stage, stages
+from ferrum.runtime.request import Completion
+from ferrum.runtime.sampler import SamplingParams
+from ferrum.runtime.session import Session
+from ferrum.runtime.settings import Settings
+from ferrum.runtime.stream import Stream
+from ferrum.runtime.tokenizer import Tokenizer
+from ferrum.runtime.trace import EXPERT_IDS, Trace, load_with_trace
+
+Prompt = str | Sequence[int]
+
+
+class LLM:
+    """A model with its tokenizer and caches.
+
+    Threads may share one: steps are taken one at a time, and each advances everyone's requests.
+    """
+
+    def __init__(
+        self, path: str | Path, settings: Settings | None = None, **overrides: Any
+    ) -> None:
+        """Open an export: its .onnx or its folder.
+
+        Settings come from `settings`, or else from the environment, and from keyword arguments
+        over either. Raises ArtifactError, SettingsError or TraceError, each with one line.
+        """
+        self.settings = (
+            Settings.read(**overrides) if settings is None else settings.but(**overrides)
+        )
+        self.artifact = Artifact.open(path)
+        manifest = self.artifact.manifest
+        self.tokenizer = Tokenizer(self.artifact.tokenizer, manifest.tokenizer)
+        self._template: ChatTemplate | None = None
+        self._lock = threading.RLock()
+        self._trace: Trace | None = None
+        wanted = (*self.settings.trace, *((EXPERT_IDS,) if self.settings.expert_load else ()))
+        if wanted:
+            self._graph, self._trace = load_with_trace(self.artifact, self.settings, wanted)
+        else:
+            self._graph = Graph.load(self.artifact, self.settings)
+        self.session = Session(self._graph, self.settings, self._trace)
+        self._engine = Engine(self.session, self.tokenizer)
+        self._closed = False
+        self.session.prepare()
+        self._forget_warm_up()
+
+    def generate(
+        self,
+        prompts: Prompt | Sequence[Prompt],
+        params: SamplingParams | Sequence[SamplingParams] | None = None,
+    ) -> list[Completion]:
+        """Continue prompts, all of them together; results in the prompts' order.
+
+        A prompt is a text or token ids; `params` are for all (None is greedy) or one for each.
+        SessionError where a prompt is empty, has an unknown token, or does not fit.
+        """
+        texts = _prompts(prompts)
+        if params is None or isinstance(params, SamplingParams):
+            each: list[SamplingParams | None] = [params] * len(texts)
+        else:
+            each = list(params)
+        if len(each) != len(texts):
+            raise ValueError(f"[generate] {len(each)} params for {len(texts)} prompts -> as many")
+        streams: list[Stream] = []
+        try:
+            for text, one in zip(texts, each, strict=True):
+                streams.append(self.stream(text, one))
+            return [stream.finish() for stream in streams]
+        finally:
+            for stream in streams:
+                stream.close()
+
+    def stream(self, prompt: Prompt, params: SamplingParams | None = None) -> Stream:
+        """Continue one prompt; iterate over the result for each token and its text as it comes."""
+        ids = self.tokenizer.encode(prompt) if isinstance(prompt, str) else [int(i) for i in prompt]
+        return self._start(ids, params)
+
+    def chat(
+        self,
+        messages: Sequence[Message],
+        params: SamplingParams | None = None,
+        **variables: Any,
+    ) -> Completion:
+        """The model's answer to messages ({"role": ..., "content": ...}), by its chat template.
+
+        `variables` are the template's own, such as enable_thinking=False. ChatError where the
+        export has no template or the template refuses the messages.
+        """
+        return self.stream_chat(messages, params, **variables).finish()
+
+    def stream_chat(
+        self,
+        messages: Sequence[Message],
+        params: SamplingParams | None = None,
+        **variables: Any,
+    ) -> Stream:
+        """As `chat`, piece by piece."""
+        text = self.chat_prompt(messages, **variables)
+        return self._start(self.tokenizer.encode(text, add_bos=False), params)
+
+    def chat_prompt(self, messages: Sequence[Message], **variables: Any) -> str:
+        """The text that the chat template makes of messages."""
+        if self._template is None:
+            self._template = self._load_template()
+        return self._template.render(messages, **variables)
+
+    def score(self, prompt: Prompt) -> npt.NDArray[np.float32]:
+        """Natural log of the probability of each token after the first: float32[tokens - 1].
+
+        The mean, negated, is the prompt's cross entropy in nats; exp of that its perplexity.
+        """
+        ids = self.tokenizer.encode(prompt) if isinstance(prompt, str) else [int(i) for i in prompt]
+        name = object()
+        with self._lock:
+            self._check_open()
+            try:
+                logits = self.session.prefill_all(name, ids)[:-1].astype(np.float64)
+            finally:
+                if name in self.session.sequences:
+                    self.session.release(name)
+        best = logits.max(-1, keepdims=True)
+        normal = best[:, 0] + np.log(np.exp(logits - best).sum(-1))
+        taken = logits[np.arange(len(ids) - 1), np.asarray(ids[1:], np.int64)]
+        scores: npt.NDArray[np.float32] = (taken - normal).astype(np.float32)
+        return scores
+
+    def profile(self) -> list[Stage]:
+        """Where the steps' time went so far; with settings.profile, inside the graph too.
+
+        The library's totals are the process's: with several models at work they add up.
+        """
+        library = read_profile() if self.settings.profile else {}
+        return stages(self.session.clock, library)
+
+    @property
+    def clock(self) -> Clock:
+        """Number of steps and time per kind of work."""
+        return self.session.clock
+
+    @property
+    def trace(self) -> Trace:
+        """The values that settings.trace names; RuntimeError without any."""
+        if self._trace is None:
+            raise RuntimeError("[trace] no value is traced -> LLM(..., trace=('blk.0.moe',))")
+        return self._trace
+
+    def expert_load(self) -> npt.NDArray[np.int64]:
+        """How often each expert was chosen, int64[layers, experts]; needs settings.expert_load."""
+        return self.trace.expert_load(self.artifact.manifest.model.experts)
+
+    def close(self) -> None:
+        """End all requests; writes settings.trace_out. The model can no longer be used."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            self._engine.cancel_all()
+            if self.settings.trace_out is not None:
+                write_chrome_trace(
+                    self.settings.trace_out, self._graph.session, self.session.clock.spans
+                )
+
+    def __enter__(self) -> LLM:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        where: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _start(self, ids: list[int], params: SamplingParams | None) -> Stream:
+        with self._lock:
+            self._check_open()
+            request = self._engine.add(ids, SamplingParams() if params is None else params)
+            return Stream(self._engine, request, self._lock)
+
+    def _load_template(self) -> ChatTemplate:
+        path = self.artifact.chat_template
+        if path is None:
+            raise ChatError(f"[{self.artifact.path}] has no chat template -> a plain prompt")
+        files = self.artifact.manifest.tokenizer
+        tokens = {"bos_token": files.bos, "eos_token": next(iter(files.eos), None),
+                  "pad_token": files.pad}  # fmt: skip
+        return ChatTemplate(
+            path.read_text(encoding="utf-8"),
+            {name: "" if id is None else self.tokenizer.token(id) for name, id in tokens.items()},
+        )
+
+    def _forget_warm_up(self) -> None:
+        """The profile and the trace begin with the first request."""
+        self.session.clock.clear()
+        if self.settings.profile:
+            read_profile(reset=True)
+        if self._trace is not None:
+            self._trace.clear()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise RuntimeError("[LLM] is closed")
+
+
+def _prompts(prompts: Prompt | Sequence[Prompt]) -> list[Prompt]:
+    """One prompt (a text, or token ids) or several, as a list of them."""
+    if isinstance(prompts, str):
+        return [prompts]
+    several: list[Prompt] = []
+    for prompt in prompts:
+        if isinstance(prompt, (int, np.integer)):
+            return [[int(token) for token in cast(Sequence[int], prompts)]]
+        several.append(prompt)
+    return several

@@ -1,0 +1,53 @@
+"""One sequence's place in the KV caches: how many tokens are there, and in which blocks.
+
+Its length is the only count there is: positions, the past that the graph is told and the slots
+written all follow from it, so they cannot disagree.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from ferrum.runtime.block_pool import BlockPool
+
+
+class Sequence:
+    """Blocks of `pool` for up to `max_tokens` tokens, taken on demand."""
+
+    def __init__(self, pool: BlockPool, max_tokens: int) -> None:
+        self.pool, self.max_tokens = pool, max_tokens
+        self.length = 0  # tokens in the cache
+        self._table = np.empty(pool.blocks_for(max_tokens), np.int32)
+        self._count = 0
+
+    @property
+    def blocks(self) -> npt.NDArray[np.int32]:
+        """int32[blocks]: the blocks it has, in the order of its tokens."""
+        return self._table[: self._count]
+
+    def blocks_needed(self, tokens: int) -> int:
+        """How many more blocks it must take to hold `tokens` more tokens."""
+        return max(0, self.pool.blocks_for(self.length + tokens) - self._count)
+
+    def room(self, free: int) -> int:
+        """How many more tokens fit into its last block and `free` others."""
+        slots = (self._count + free) * self.pool.block_size
+        return min(slots, self.max_tokens) - self.length
+
+    def reserve(self, tokens: int) -> None:
+        """Take the blocks for `tokens` more tokens, or `OutOfBlocks` and none."""
+        taken = self.pool.take(self.blocks_needed(tokens))
+        self._table[self._count : self._count + len(taken)] = taken
+        self._count += len(taken)
+
+    def trim(self) -> None:
+        """Give back the blocks beyond its length, after a step that did not come about."""
+        needed = self.pool.blocks_for(self.length)
+        self.pool.give(self._table[needed : self._count].tolist())
+        self._count = needed
+
+    def release(self) -> None:
+        """Give back every block; the sequence is empty again."""
+        self.length = 0
+        self.trim()

@@ -1,0 +1,285 @@
+"""The decode session: sequences by id over one graph and its paged KV caches.
+
+session = Session.open("model.onnx")
+logits = session.prefill("a", [1, 2, 3])     # float32[vocabulary], of the last token
+logits = session.decode("a", 4)
+session.release("a")
+
+Every call does all or nothing: what it refuses leaves every sequence as it was. A session is for
+one thread at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator
+from collections.abc import Sequence as Items
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import numpy.typing as npt
+
+from ferrum.runtime.artifact import Artifact
+from ferrum.runtime.batcher import Batcher, Row
+from ferrum.runtime.binding import Binding
+from ferrum.runtime.block_pool import BlockPool
+from ferrum.runtime.graph import Graph
+from ferrum.runtime.kv_cache import KvCaches, default_capacity
+from ferrum.runtime.profile import Clock
+from ferrum.runtime.sequence import Sequence
+from ferrum.runtime.session_errors import (
+    BadToken,
+    CacheFull,
+    ContextTooLong,
+    NoTokens,
+    RepeatedSequence,
+    StartMismatch,
+    TooManySequences,
+    UnknownSequence,
+)
+from ferrum.runtime.settings import Settings
+from ferrum.runtime.trace import Trace
+
+SequenceId = Hashable
+Logits = npt.NDArray[np.float32]
+
+# Logits of every token of a piece are large where the vocabulary is: 64 MB of them at a time.
+_MOST_LOGITS = 1 << 24
+
+
+class Session:
+    """Sequences that share one graph, one pool of blocks and one step at a time."""
+
+    def __init__(self, graph: Graph, settings: Settings, trace: Trace | None = None) -> None:
+        """Makes caches and buffers for a loaded graph; `trace` keeps what the graph captures."""
+        model, dtype = graph.manifest.model, graph.manifest.graph.kv_dtype
+        capacity = settings.kv_capacity or default_capacity(model, dtype, settings)
+        self.pool = BlockPool(-(-capacity // settings.block_size), settings.block_size)
+        caches = KvCaches(
+            [cache.past for cache in graph.caches], model, dtype, self.pool.blocks,
+            settings.block_size,
+        )  # fmt: skip
+        self._binding = Binding(graph, caches)
+        self._batcher = Batcher(model.vocabulary)
+        self._trace = trace
+        self._sequences: dict[SequenceId, Sequence] = {}
+        self.context_length = model.context_length
+        self.max_sequences, self.step_tokens = settings.max_sequences, settings.step_tokens
+        self.clock = Clock(keep_spans=settings.trace_out is not None)
+
+    @classmethod
+    def open(cls, model: str | Path | Artifact, settings: Settings | None = None) -> Session:
+        """A session of an export; ArtifactError or SettingsError says what is wrong with them."""
+        artifact = model if isinstance(model, Artifact) else Artifact.open(model)
+        chosen = Settings.read() if settings is None else settings
+        return cls(Graph.load(artifact, chosen), chosen)
+
+    @property
+    def vocabulary(self) -> int:
+        """How many logits a token has."""
+        return self._batcher.vocabulary
+
+    @property
+    def sequences(self) -> list[SequenceId]:
+        """The ids that are open."""
+        return list(self._sequences)
+
+    def kv_capacity(self) -> int:
+        """Tokens that the caches hold, over all sequences."""
+        return self.pool.blocks * self.pool.block_size
+
+    def free_blocks(self) -> int:
+        """Blocks that no sequence has."""
+        return self.pool.free
+
+    def longest(self) -> int:
+        """Tokens of the longest sequence that can be: a context, or all of the caches."""
+        return min(self.context_length, self.kv_capacity())
+
+    def length(self, seq: SequenceId) -> int:
+        """Tokens of a sequence that are in the caches."""
+        return self._known(seq).length
+
+    def prepare(self, max_tokens: int = 1) -> None:
+        """Grow the buffers for steps of `max_tokens` tokens and warm the kernels up with one.
+
+        The step runs on a sequence of its own, whose blocks are given back. CacheFull or
+        ContextTooLong where such a step could not run.
+        """
+        if max_tokens < 1:
+            raise NoTokens(f"[prepare] max_tokens, got {max_tokens} -> 1 or more")
+        private = self.sequence()
+        self._check_fit([("warm-up", private, max_tokens)])
+        try:
+            for size in _chunks(max_tokens, self.step_tokens):
+                self.run([(private, [0] * size)])
+        finally:
+            private.release()
+
+    def prefill(self, seq: SequenceId, tokens: Items[int], start: int | None = None) -> Logits:
+        """Append tokens to a sequence (a new one where the id is new).
+
+        Returns the last token's logits, float32[vocabulary]. `start`, where given, must be the
+        sequence's length: a caller that counts positions finds out at once when it miscounts.
+        """
+        *_, last = self._append(seq, tokens, start, every=False)
+        return cast(Logits, last[-1].copy())
+
+    def prefill_all(self, seq: SequenceId, tokens: Items[int]) -> Logits:
+        """As `prefill`, with the logits of each of the tokens: float32[tokens, vocabulary].
+
+        The tokens go in as that many sequences of one token that share a block table: all their
+        keys are written before any of them attends, so each sees exactly those before it.
+        """
+        return np.concatenate([part.copy() for part in self._append(seq, tokens, None, every=True)])
+
+    def decode(self, seq: SequenceId, token: int) -> Logits:
+        """Append one token to a sequence that is there; its logits, float32[vocabulary]."""
+        return cast(Logits, self.decode_batch([(seq, token)])[0])
+
+    def decode_batch(self, pairs: Items[tuple[SequenceId, int]]) -> Logits:
+        """Append one token each to several sequences, in one step.
+
+        Returns float32[len(pairs), vocabulary] in the order of the pairs.
+        """
+        if not pairs:
+            return np.empty((0, self.vocabulary), np.float32)
+        return cast(Logits, self.step([(seq, [token]) for seq, token in pairs]).copy())
+
+    def step(self, pieces: Items[tuple[SequenceId, Items[int]]]) -> Logits:
+        """Append tokens to several sequences at once, each any number: one run of the graph.
+
+        Returns the logits of each piece's last token, float32[len(pieces), vocabulary], in a
+        buffer that the next step overwrites.
+        """
+        seen: set[SequenceId] = set()
+        for seq, tokens in pieces:
+            if seq in seen:
+                raise RepeatedSequence(f"[sequence {seq!r}] is twice in one step")
+            seen.add(seq)
+            self._check_tokens(seq, tokens)
+        self._check_fit([(seq, self._known(seq), len(tokens)) for seq, tokens in pieces])
+        return self.run([(self._sequences[seq], tokens) for seq, tokens in pieces])
+
+    def sequence(self) -> Sequence:
+        """An empty sequence for `run`, kept by the caller and known under no id."""
+        return Sequence(self.pool, self.context_length)
+
+    def run(self, pieces: Items[tuple[Sequence, Items[int]]]) -> Logits:
+        """As `step`, over sequences that the caller keeps and tokens that `check` has passed."""
+        try:
+            for sequence, tokens in pieces:
+                sequence.reserve(len(tokens))
+            logits = self._run([Row(tokens, s.length, s.blocks) for s, tokens in pieces])
+        except BaseException:
+            for sequence, _ in pieces:
+                sequence.trim()
+            raise
+        for sequence, tokens in pieces:
+            sequence.length += len(tokens)
+        return logits
+
+    def check(self, tokens: Items[int], beyond: int = 0) -> None:
+        """Raise where a sequence could never hold these tokens and `beyond` more, all alone."""
+        self._check_tokens("new", tokens)
+        if len(tokens) + beyond > self.longest():
+            raise ContextTooLong(
+                f"[prompt] {len(tokens):,} tokens and {beyond} to come -> at most "
+                f"{self.longest():,}: the model's context is {self.context_length:,}, the caches "
+                f"hold {self.kv_capacity():,}"
+            )
+
+    def release(self, seq: SequenceId) -> None:
+        """Forget a sequence; its blocks are free again."""
+        self._known(seq).release()
+        del self._sequences[seq]
+
+    def reset(self) -> None:
+        """Forget every sequence."""
+        for seq in self.sequences:
+            self.release(seq)
+
+    def _append(
+        self, seq: SequenceId, tokens: Items[int], start: int | None, *, every: bool
+    ) -> Iterator[Logits]:
+        """Run tokens of one sequence in steps of the usual size, after all has been checked."""
+        new = seq not in self._sequences
+        sequence = self._open(seq) if new else self._sequences[seq]
+        before = sequence.length
+        most = max(1, _MOST_LOGITS // self.vocabulary) if every else self.step_tokens
+        try:
+            if start is not None and start != before:
+                raise StartMismatch(
+                    f"[sequence {seq!r}] tokens for position {start}, but it ends at {before}"
+                )
+            self._check_tokens(seq, tokens)
+            self._check_fit([(seq, sequence, len(tokens))])
+            done = 0
+            for size in _chunks(len(tokens), min(most, self.step_tokens)):
+                part = tokens[done : done + size]
+                yield self._every(sequence, part) if every else self.run([(sequence, part)])
+                done += size
+        except BaseException:
+            sequence.length = before
+            sequence.trim()
+            if new:
+                self.release(seq)
+            raise
+
+    def _every(self, sequence: Sequence, tokens: Items[int]) -> Logits:
+        sequence.reserve(len(tokens))
+        logits = self._run(
+            [Row([token], sequence.length + i, sequence.blocks) for i, token in enumerate(tokens)]
+        )
+        sequence.length += len(tokens)
+        return logits
+
+    def _run(self, rows: list[Row]) -> Logits:
+        arrays = self._batcher.arrays(rows)
+        with self.clock.measure("graph"):
+            self._binding.run(arrays)
+        if self._trace is not None:
+            self._trace.add(arrays, self._binding.captured())
+        return arrays.logits
+
+    def _open(self, seq: SequenceId) -> Sequence:
+        if len(self._sequences) >= self.max_sequences:
+            raise TooManySequences(
+                f"[sequence {seq!r}] {len(self._sequences)} are open -> release one, or a larger "
+                f"max_sequences ({self.max_sequences})"
+            )
+        opened = self._sequences[seq] = self.sequence()
+        return opened
+
+    def _known(self, seq: SequenceId) -> Sequence:
+        if seq not in self._sequences:
+            raise UnknownSequence(f"[sequence {seq!r}] is not open -> prefill it first")
+        return self._sequences[seq]
+
+    def _check_tokens(self, seq: SequenceId, tokens: Items[int]) -> None:
+        if len(tokens) == 0:
+            raise NoTokens(f"[sequence {seq!r}] no tokens -> at least one")
+        for token in (min(tokens), max(tokens)):
+            if not 0 <= token < self.vocabulary:
+                raise BadToken(f"[sequence {seq!r}] token id {token} -> 0 to {self.vocabulary - 1}")
+
+    def _check_fit(self, wanted: Items[tuple[SequenceId, Sequence, int]]) -> None:
+        needed = 0
+        for seq, sequence, count in wanted:
+            if sequence.length + count > self.context_length:
+                raise ContextTooLong(
+                    f"[sequence {seq!r}] {sequence.length:,} tokens and {count:,} more -> at most "
+                    f"{self.context_length:,}, the model's context"
+                )
+            needed += sequence.blocks_needed(count)
+            if needed > self.pool.free:
+                raise CacheFull(
+                    f"[sequence {seq!r}] {count:,} tokens more, for which the step needs "
+                    f"{needed:,} blocks -> {self.pool.free:,} of {self.pool.blocks:,} are free; "
+                    "release sequences, or a larger kv_capacity"
+                )
+
+
+def _chunks(count: int, size: int) -> list[int]:
+    """Sizes of the pieces that `count` tokens are cut into."""
+    return [min(size, count - start) for start in range(0, count, size)]

@@ -1,0 +1,179 @@
+"""How a model is run: one strict object, from a constructor, the environment or a command line.
+
+An argument (of the constructor, or an option of ferrum-run) wins over the environment variable
+FERRUM_<NAME>, which wins over the default. A name that is not a field, or a value that is not
+allowed, raises SettingsError; nothing is ignored.
+
+Settings that only change how fast a step runs never change which tokens come out.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from ferrum.custom_ops.library import Arithmetic, GateUp, Isa, MoePath, Route
+from ferrum.runtime.options import OptionError, parse
+
+PREFIX = "FERRUM_"
+# Variables with the prefix that others read: the library's own path, the tests' data.
+_NOT_SETTINGS = frozenset({"FERRUM_LIBRARY", "FERRUM_SHARED_DATA"})
+
+
+class SettingsError(ValueError):
+    """A setting that does not exist or has a value that is not allowed; one line."""
+
+
+class Settings(BaseModel):
+    """All settings with their defaults; names in [brackets] are the source systems' switches."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    kernels: Literal["native", "reference"] = Field(
+        "native",
+        description="native runs ferrum's library; reference runs the ops' bodies in standard "
+        "ONNX ops on ONNX Runtime alone, slowly",
+    )
+    arithmetic: Arithmetic = Field(
+        "fast",
+        description="fast multiplies activations in int8 blocks, exact in float32; the two may "
+        "differ where two tokens are almost equally likely",
+    )
+    isa: Isa = Field("auto", description="the instruction set of the kernels; auto asks the CPU")
+    moe_path: MoePath = Field(
+        "auto",
+        description="force QuantMoE's way for one token, for few, or grouped by expert "
+        "[MOE_BATCHED, MOE_BATCHED_DECODE]",
+    )
+    moe_few_max: int = Field(
+        32,
+        ge=0,
+        le=999_999_999,
+        description="with moe_path auto, steps of more tokens are grouped by expert "
+        "[MOE_BATCH_THRESHOLD, MOE_PREFILL_THRESHOLD]",
+    )
+    moe_gate_up: GateUp = Field(
+        "fused",
+        description="unfused runs gate, up and SiLU as loops of their own [MOE_FUSED_GATE_UP_SILU]",
+    )
+    route: Route = Field(
+        "graph",
+        description="host leaves the choice of experts to ONNX Runtime's standard ops "
+        "[MOE_HOST_TOPK, MOE_HOST_ROUTE]",
+    )
+    threads: int = Field(
+        0, ge=0, le=4096, description="threads of a step; 0 is one per physical core"
+    )
+    spin: bool = Field(
+        True,
+        description="let idle threads spin between ops: faster steps, but a busy CPU; turn off "
+        "where other programs need the cores",
+    )
+    kv_capacity: int | None = Field(
+        None,
+        ge=1,
+        description="tokens that the KV caches hold, over all sequences [KV_CAPACITY]; by default "
+        "max_sequences contexts, as far as a quarter of the free memory goes",
+    )
+    block_size: int = Field(32, ge=1, le=4096, description="tokens per block of the KV caches")
+    max_sequences: int = Field(
+        16, ge=1, le=4096, description="most sequences that run at a time [PAGED_MAX_SEQS]"
+    )
+    step_tokens: int = Field(
+        512,
+        ge=1,
+        le=1 << 20,
+        description="most tokens in a step: decodes first, then pieces of prompts",
+    )
+    profile: bool = Field(
+        False, description="time a step's stages [MOE_PROFILE, DECODE_OP_PROFILE]"
+    )
+    trace_out: Path | None = Field(
+        None, description="write a Chrome trace of steps and nodes to this file [TRACE_OUT]"
+    )
+    trace: tuple[str, ...] = Field(
+        (),
+        description="keep the graph's values of these names, such as blk.0.expert_ids or "
+        "'blk.*.output'; comma-separated, * and ? allowed",
+    )
+    expert_load: bool = Field(
+        False, description="count how often each expert of each layer is chosen [MOE_LOAD_TRACE]"
+    )
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise SettingsError(_sentence(error)) from None
+
+    @field_validator("trace", mode="before")
+    @classmethod
+    def _names(cls, value: Any) -> Any:
+        """Names as one comma-separated string, or as a list of such."""
+        texts = [value] if isinstance(value, str) else value
+        if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+            return value
+        return tuple(name.strip() for text in texts for name in text.split(",") if name.strip())
+
+    @field_validator("trace_out", mode="before")
+    @classmethod
+    def _path(cls, value: Any) -> Any:
+        return Path(value) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _steps_hold_every_decode(self) -> Settings:
+        if self.step_tokens < self.max_sequences:
+            raise ValueError(
+                f"step_tokens, got {self.step_tokens} -> at least max_sequences "
+                f"({self.max_sequences}), so that every sequence can advance in a step"
+            )
+        return self
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str] | None = None, /, **given: Any) -> Settings:
+        """The settings given, then those of the environment (default os.environ), then defaults."""
+        variables = os.environ if environment is None else environment
+        return cls(**{**_from_environment(variables), **given})
+
+    def but(self, **changes: Any) -> Settings:
+        """A copy with some fields changed, as strictly checked."""
+        return type(self)(**{**self.model_dump(exclude_unset=True), **changes})
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for variable, text in environment.items():
+        if not variable.startswith(PREFIX) or variable in _NOT_SETTINGS:
+            continue
+        name = variable.removeprefix(PREFIX).lower()
+        if name not in Settings.model_fields or variable != PREFIX + name.upper():
+            allowed = sorted(PREFIX + field.upper() for field in Settings.model_fields)
+            raise SettingsError(
+                f"[settings] environment variable {variable} -> one of {', '.join(allowed)}"
+            )
+        if text:  # as with most programs, an empty variable is one that is not set
+            found[name] = _parse(variable, name, text)
+    return found
+
+
+def _parse(variable: str, name: str, text: str) -> Any:
+    try:
+        return parse(Settings, name, text)
+    except OptionError as error:
+        raise SettingsError(f"[settings] environment variable {variable}: {error}") from None
+
+
+def _sentence(error: ValidationError) -> str:
+    """The first of pydantic's findings, as one line of ours."""
+    first = error.errors()[0]
+    name = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        return f"[settings] {name} -> one of {', '.join(sorted(Settings.model_fields))}"
+    if not name:
+        return f"[settings] {first['msg'].removeprefix('Value error, ')}"
+    wanted = first["msg"].removeprefix("Input should be ")
+    return f"[settings] {name}, got {first['input']!r} -> {wanted}"

@@ -1,0 +1,131 @@
+"""Text to token ids and back, the way back also token by token."""
+
+from __future__ import annotations
+
+import codecs
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from tokenizers import Tokenizer as _Tokenizer
+
+from ferrum.runtime.artifact import ArtifactError, TokenizerFiles
+
+
+class Tokenizer:
+    """tokenizer.json, a byte-level one: every token stands for some bytes of UTF-8."""
+
+    def __init__(self, path: Path, files: TokenizerFiles) -> None:
+        self.files = files
+        try:
+            text = path.read_text(encoding="utf-8")
+            self._tokenizer = _Tokenizer.from_str(text)
+            parts = json.loads(text)
+        except Exception as error:  # the tokenizers library raises bare Exception
+            raise ArtifactError(
+                f"[{path}] not a tokenizer: {' '.join(str(error).split())}"
+            ) from error
+        kind = (parts.get("decoder") or {}).get("type")
+        if kind != "ByteLevel":
+            raise ArtifactError(f"[{path}] decoder is {kind} -> ByteLevel, as ferrum-build writes")
+        added = parts.get("added_tokens", [])
+        self._special = {token["id"] for token in added if token["special"]}
+        self._bytes = _byte_alphabet()
+
+    def __len__(self) -> int:
+        """How many ids have a token."""
+        return self._tokenizer.get_vocab_size()
+
+    def encode(self, text: str, *, add_bos: bool | None = None) -> list[int]:
+        """Ids of a text; special tokens that it spells out, such as <|im_start|>, are recognized.
+
+        `add_bos` None puts the model's first token in front where the model wants it.
+        """
+        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
+        wanted = self.files.add_bos if add_bos is None else add_bos
+        return [self.files.bos, *ids] if wanted and self.files.bos is not None else ids
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of ids, without special tokens; bytes that are no UTF-8 become U+FFFD."""
+        return b"".join(map(self.token_bytes, ids)).decode("utf-8", "replace")
+
+    def token(self, token: int) -> str:
+        """How the vocabulary writes a token; empty for an id without one."""
+        return self._tokenizer.id_to_token(token) or ""
+
+    def token_bytes(self, token: int) -> bytes:
+        """The bytes that a token adds to a text; none for special tokens and unused ids."""
+        written = self._tokenizer.id_to_token(token)
+        if written is None or token in self._special:
+            return b""
+        try:
+            return bytes(self._bytes[character] for character in written)
+        except KeyError:  # an added token is written as it reads
+            return written.encode()
+
+
+class Detokenizer:
+    """Text from one token after the other; a character comes out when its last byte is there."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def add(self, token: int) -> str:
+        """The text that this token completes."""
+        return self._decoder.decode(self._tokenizer.token_bytes(token))
+
+    def end(self) -> str:
+        """What was held back: U+FFFD where the last character is incomplete."""
+        return self._decoder.decode(b"", final=True)
+
+
+class StopStrings:
+    """Passes text on until a stop string begins; text that may be its beginning is held back."""
+
+    def __init__(self, stops: Iterable[str]) -> None:
+        self._stops = tuple(stops)
+        self._held = ""
+        self.found: str | None = None
+
+    def add(self, text: str) -> str:
+        """The part of all text so far that is safe to show and was not shown yet."""
+        if self.found is not None:
+            return ""
+        self._held += text
+        matches = [(self._held.find(stop), stop) for stop in self._stops]
+        # Of two that begin at one place the first given counts.
+        first = min((at for at, _ in matches if at >= 0), default=-1)
+        if first >= 0:
+            self.found = next(stop for at, stop in matches if at == first)
+            shown, self._held = self._held[:first], ""
+            return shown
+        keep = max((_overlap(self._held, stop) for stop in self._stops), default=0)
+        cut = len(self._held) - keep
+        shown, self._held = self._held[:cut], self._held[cut:]
+        return shown
+
+    def end(self) -> str:
+        """What was held back, when no more text comes."""
+        shown, self._held = self._held, ""
+        return shown
+
+
+def _overlap(text: str, stop: str) -> int:
+    """The length of the longest end of `text` that is a proper beginning of `stop`."""
+    for length in range(min(len(text), len(stop) - 1), 0, -1):
+        if text.endswith(stop[:length]):
+            return length
+    return 0
+
+
+def _byte_alphabet() -> dict[str, int]:
+    """The character that byte-level BPE (GPT-2) writes for each byte.
+
+    Printable Latin-1 characters stand for themselves; the other bytes take, in order, the
+    characters from 256 on.
+    """
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in set(printable)]
+    alphabet = {chr(byte): byte for byte in printable}
+    return alphabet | {chr(256 + i): byte for i, byte in enumerate(others)}
