@@ -39,3 +39,31 @@ void quantize_group(const float* x, int64_t n, int8_t* q, float* scale, int16_t*
     sums[i / 16] = static_cast<int16_t>(sums[i / 16] + q[i]);
   }
 }
+
+// Kernels::quantize. The vocabulary: magnitudes (the bits of |x|), max_ints, reduce_max, add_ints,
+// reduce_add_ints and store_group (kGroup / kLanes vectors of ints as bytes).
+void quantize(const float* x, int64_t k, int8_t* q, float* scale, int16_t* sums) {
+  constexpr int kVectors = static_cast<int>(kGroup) / kLanes;
+  for (int64_t at = 0; at < k; at += kGroup, q += kGroup, ++scale, sums += 2) {
+    if (k - at < kGroup) return quantize_group(x + at, k - at, q, scale, sums);
+    Floats value[kVectors];
+    for (int i = 0; i < kVectors; ++i) value[i] = load(x + at + i * kLanes);
+    Ints largest = magnitudes(value[0]);
+    for (int i = 1; i < kVectors; ++i) largest = max_ints(largest, magnitudes(value[i]));
+    const GroupScale group = group_scale(reduce_max(largest));
+    if (group.inverse == 0.0f) {  // zeros, or something that is not a number
+      quantize_group(x + at, kGroup, q, scale, sums);
+      continue;
+    }
+    *scale = group.scale;
+    Ints code[kVectors];
+    for (int i = 0; i < kVectors; ++i)
+      code[i] = round_to_int(mul(value[i], broadcast(group.inverse)));
+    store_group(q, code);
+    for (int half = 0; half < 2; ++half) {
+      Ints sum = code[half * kVectors / 2];
+      for (int i = 1; i < kVectors / 2; ++i) sum = add_ints(sum, code[half * kVectors / 2 + i]);
+      sums[half] = static_cast<int16_t>(reduce_add_ints(sum));
+    }
+  }
+}

@@ -86,7 +86,8 @@ void multiply_strip(const uint8_t* weights, size_t row_bytes, int64_t rows, int6
       const int64_t first = batch.count * i / pieces, end = batch.count * (i + 1) / pieces;
       for (int64_t c = first; c < end; ++c)
         advance(batch.column[c], at, kPerGroup, columns + (c - first));
-      multiply_columns<Format>(tile, depth, columns, static_cast<int>(end - first), sums + first);
+      multiply_columns<ShapeOf<Format>>(tile, depth, columns, static_cast<int>(end - first),
+                                        sums + first);
     }
   }
 }

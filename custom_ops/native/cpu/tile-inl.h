@@ -9,7 +9,7 @@
 // and they are the same on every instruction set.
 //
 // The vocabulary of the including file, besides floats-inl.h's: kRows (= kLanes), kMaxColumns,
-// kWideBias, dot_quad, dot_quads, and what unpack-inl.h names.
+// kWideBias, code_class, dot_quad, dot_quads, and what unpack-inl.h names.
 
 constexpr int kTileGroups = kSuperBlock / kGroup;
 constexpr int kTileQuads = kSuperBlock / 4;
@@ -38,6 +38,17 @@ union Prepared {
   float sum;
 };
 
+// All that multiplying depends on, so that formats of one shape share their code. kCodes bounds
+// the stored codes where the instruction set minds their size (code_class).
+template <bool kHasHalves, bool kHasMins, bool kHasBias, int kCodes>
+struct Shape {
+  static constexpr bool kHalves = kHasHalves, kMins = kHasMins, kBias = kHasBias;
+  static constexpr int kMaxCode = kCodes;
+};
+template <class Format>
+using ShapeOf =
+    Shape<Format::kHalves, Format::kMins, Format::kBias != 0, code_class(Format::kMaxCode)>;
+
 template <class Format>
 constexpr int64_t prepared_per_group() {
   return Format::kHalves ? 2 : 1;
@@ -60,28 +71,28 @@ void prepare_column(const Int8Row& x, int64_t first_group, int64_t groups, Prepa
       out[g].sum = scale[g] * static_cast<float>(sums[2 * g] + sums[2 * g + 1]);
 }
 
-template <class Format>
+template <class Kind>
 FERRUM_INLINE Ints first_sum(const TileColumn& x, int i) {
-  return Format::kBias ? broadcast_int(x.start[i]) : zero_ints();
+  return Kind::kBias ? broadcast_int(x.start[i]) : zero_ints();
 }
 
-// The float side of one group of one column: `low` is the whole group's dot product, or its first
-// half's where the format has halves.
-template <class Format>
+// The float side of one group of one column. `low` is the whole group's dot product, or its first
+// half's where the shape has halves.
+template <class Kind>
 FERRUM_INLINE Floats add_group(Ints low, Ints high, const Floats* scale, const Floats* min, int g,
                  const TileColumn& x, Floats sum) {
-  const Floats part = Format::kHalves ? fma(to_floats(low), scale[2 * g],
+  const Floats part = Kind::kHalves ? fma(to_floats(low), scale[2 * g],
                                             mul(to_floats(high), scale[2 * g + 1]))
                                       : mul(to_floats(low), scale[g]);
   sum = fma(part, broadcast(x.scale[g]), sum);
-  if (!Format::kMins) return sum;
-  if (!Format::kHalves) return subtract_product(min[g], broadcast(x.sum[g]), sum);
+  if (!Kind::kMins) return sum;
+  if (!Kind::kHalves) return subtract_product(min[g], broadcast(x.sum[g]), sum);
   sum = subtract_product(min[2 * g], broadcast(x.sum[2 * g]), sum);
   return subtract_product(min[2 * g + 1], broadcast(x.sum[2 * g + 1]), sum);
 }
 
 // sums[c] of kColumns columns += one tile's products.
-template <class Format, int kColumns>
+template <class Kind, int kColumns>
 void multiply_tile(const Tile& tile, int groups, const TileColumn* x, Floats* sums) {
   Floats sum[kColumns];
   const int8_t* q[kColumns];
@@ -92,26 +103,26 @@ void multiply_tile(const Tile& tile, int groups, const TileColumn* x, Floats* su
   for (int g = 0; g < groups; ++g) {
     const int at = g * kGroup;
     Ints low[kColumns], high[kColumns];
-    for (int c = 0; c < kColumns; ++c) low[c] = first_sum<Format>(x[c], Format::kHalves ? 2 * g : g);
-    if (Format::kHalves) {
-      for (int c = 0; c < kColumns; ++c) high[c] = first_sum<Format>(x[c], 2 * g + 1);
-      dot_quads<Format, 4, kColumns>(tile.q + 8 * g, q, at, low);
-      dot_quads<Format, 4, kColumns>(tile.q + 8 * g + 4, q, at + 16, high);
+    for (int c = 0; c < kColumns; ++c) low[c] = first_sum<Kind>(x[c], Kind::kHalves ? 2 * g : g);
+    if (Kind::kHalves) {
+      for (int c = 0; c < kColumns; ++c) high[c] = first_sum<Kind>(x[c], 2 * g + 1);
+      dot_quads<Kind, 4, kColumns>(tile.q + 8 * g, q, at, low);
+      dot_quads<Kind, 4, kColumns>(tile.q + 8 * g + 4, q, at + 16, high);
     } else {
-      dot_quads<Format, 8, kColumns>(tile.q + 8 * g, q, at, low);
+      dot_quads<Kind, 8, kColumns>(tile.q + 8 * g, q, at, low);
     }
     for (int c = 0; c < kColumns; ++c)
-      sum[c] = add_group<Format>(low[c], high[c], tile.scale, tile.min, g, x[c], sum[c]);
+      sum[c] = add_group<Kind>(low[c], high[c], tile.scale, tile.min, g, x[c], sum[c]);
   }
   for (int c = 0; c < kColumns; ++c) sums[c] = sum[c];
 }
 
-template <class Format>
+template <class Kind>
 void multiply_columns(const Tile& tile, int groups, const TileColumn* x, int count, Floats* sums) {
   switch (count) {
 #define FERRUM_CASE(n)                                   \
   case n:                                                \
-    return multiply_tile<Format, n>(tile, groups, x, sums);
+    return multiply_tile<Kind, n>(tile, groups, x, sums);
     FERRUM_CASE(1)
     FERRUM_CASE(2)
     FERRUM_CASE(3)
@@ -136,7 +147,7 @@ struct OneColumn {
   Floats scale[kParts];
   Floats min[Format::kMins ? kParts : 1];
   FERRUM_INLINE void put(int i, Ints quad) {
-    dot[i / kQuadsPerPart] = dot_quad<Format>(quad, x + 4 * i, dot[i / kQuadsPerPart]);
+    dot[i / kQuadsPerPart] = dot_quad<ShapeOf<Format>>(quad, x + 4 * i, dot[i / kQuadsPerPart]);
   }
 };
 
@@ -146,11 +157,11 @@ FERRUM_INLINE Floats multiply_one(const Rows& rows, const TileColumn& x, Floats 
   OneColumn<Format> sink;
   sink.x = x.q;
 #pragma GCC unroll 16
-  for (int i = 0; i < OneColumn<Format>::kParts; ++i) sink.dot[i] = first_sum<Format>(x, i);
+  for (int i = 0; i < OneColumn<Format>::kParts; ++i) sink.dot[i] = first_sum<ShapeOf<Format>>(x, i);
   Format::unpack(rows, kTileGroups, &sink);
 #pragma GCC unroll 8
   for (int g = 0; g < kTileGroups; ++g)
-    sum = add_group<Format>(sink.dot[kStep * g], sink.dot[kStep * g + kStep - 1], sink.scale,
+    sum = add_group<ShapeOf<Format>>(sink.dot[kStep * g], sink.dot[kStep * g + kStep - 1], sink.scale,
                             sink.min, g, x, sum);
   return sum;
 }

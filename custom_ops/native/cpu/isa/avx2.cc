@@ -48,6 +48,29 @@ Floats power_of_two(Ints n) {
   return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(n, _mm256_set1_epi32(127)), 23));
 }
 
+Ints magnitudes(Floats x) {
+  return _mm256_and_si256(_mm256_castps_si256(x), _mm256_set1_epi32(0x7fffffff));
+}
+Ints max_ints(Ints a, Ints b) { return _mm256_max_epi32(a, b); }
+Ints add_ints(Ints a, Ints b) { return _mm256_add_epi32(a, b); }
+uint32_t reduce_max(Ints x) {
+  __m128i m = _mm_max_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
+  m = _mm_max_epi32(m, _mm_shuffle_epi32(m, 0x4e));
+  return static_cast<uint32_t>(_mm_cvtsi128_si32(_mm_max_epi32(m, _mm_shuffle_epi32(m, 0xb1))));
+}
+int32_t reduce_add_ints(Ints x) {
+  __m128i s = _mm_add_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
+  s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4e));
+  return _mm_cvtsi128_si32(_mm_add_epi32(s, _mm_shuffle_epi32(s, 0xb1)));
+}
+void store_group(int8_t* q, const Ints* code) {
+  // Packs work within 128 bits: each dword of the result is one code vector's half, out of order.
+  const Ints low = _mm256_packs_epi32(code[0], code[1]), high = _mm256_packs_epi32(code[2], code[3]);
+  const Ints order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(q),
+                      _mm256_permutevar8x32_epi32(_mm256_packs_epi16(low, high), order));
+}
+
 #include "../exp-inl.h"
 #include "../floats-inl.h"
 #include "../attention-inl.h"
@@ -59,6 +82,9 @@ constexpr int kRows = kLanes;
 #define FERRUM_MAX_COLUMNS 4
 constexpr int kMaxColumns = FERRUM_MAX_COLUMNS;
 constexpr int kWideBias = 0;  // codes that fill a byte keep their sign: see dot_quads
+constexpr int code_class(int largest) {
+  return largest <= 15 ? 15 : largest <= 31 ? 31 : largest <= 63 ? 63 : 255;
+}
 
 #include "../rows-inl.h"
 
@@ -158,10 +184,10 @@ FERRUM_INLINE Ints broadcast_quad(const int8_t* x) {
 // as still fit are added up before they are widened. Codes that fill a byte are multiplied by
 // magnitude, their sign moved to the activation: 2 * 128 * 127 fits because activations stay
 // within +-127.
-template <class Format, int kQuads, int kColumns>
+template <class Kind, int kQuads, int kColumns>
 FERRUM_INLINE void dot_quads(const Ints* quads, const int8_t* const* x, int at, Ints* sums) {
-  constexpr bool kSigned = Format::kMaxCode > 128;
-  constexpr int kFit = kSigned ? 1 : 32767 / (2 * 127 * Format::kMaxCode);
+  constexpr bool kSigned = Kind::kMaxCode > 128;
+  constexpr int kFit = kSigned ? 1 : 32767 / (2 * 127 * Kind::kMaxCode);
   constexpr int kRun = kFit < kQuads ? kFit : kQuads;
   static_assert(kRun > 0, "one product of two codes must fit");
   const Ints ones = _mm256_set1_epi16(1);
@@ -183,10 +209,10 @@ FERRUM_INLINE void dot_quads(const Ints* quads, const int8_t* const* x, int at, 
 }
 
 // sum + the dot product of one quad of every row with four activations. See dot_quads.
-template <class Format>
+template <class Kind>
 FERRUM_INLINE Ints dot_quad(Ints quad, const int8_t* x, Ints sum) {
   const int8_t* column[1] = {x};
-  dot_quads<Format, 1, 1>(&quad, column, 0, &sum);
+  dot_quads<Kind, 1, 1>(&quad, column, 0, &sum);
   return sum;
 }
 
@@ -195,11 +221,6 @@ FERRUM_INLINE Ints dot_quad(Ints quad, const int8_t* x, Ints sum) {
 #include "../unpack_small-inl.h"
 #include "../strip-inl.h"
 #include "../tile_kernels-inl.h"
-
-void quantize(const float* x, int64_t k, int8_t* q, float* scale, int16_t* sums) {
-  for (int64_t at = 0; at < k; at += kGroup, q += kGroup, ++scale, sums += 2)
-    quantize_group(x + at, k - at < kGroup ? k - at : kGroup, q, scale, sums);
-}
 
 }  // namespace
 

@@ -50,6 +50,18 @@ Floats power_of_two(Ints n) {
   return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(n, _mm512_set1_epi32(127)), 23));
 }
 
+Ints magnitudes(Floats x) {
+  return _mm512_and_si512(_mm512_castps_si512(x), _mm512_set1_epi32(0x7fffffff));
+}
+Ints max_ints(Ints a, Ints b) { return _mm512_max_epi32(a, b); }
+Ints add_ints(Ints a, Ints b) { return _mm512_add_epi32(a, b); }
+uint32_t reduce_max(Ints x) { return static_cast<uint32_t>(_mm512_reduce_max_epi32(x)); }
+int32_t reduce_add_ints(Ints x) { return _mm512_reduce_add_epi32(x); }
+void store_group(int8_t* q, const Ints* code) {
+  for (int i = 0; i < 2; ++i)
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(q) + i, _mm512_cvtepi32_epi8(code[i]));
+}
+
 #include "../exp-inl.h"
 #include "../floats-inl.h"
 #include "../attention-inl.h"
@@ -61,6 +73,7 @@ constexpr int kRows = kLanes;
 #define FERRUM_MAX_COLUMNS 8
 constexpr int kMaxColumns = FERRUM_MAX_COLUMNS;
 constexpr int kWideBias = 128;  // vpdpbusd takes any unsigned byte without saturating
+constexpr int code_class(int) { return 255; }
 
 #include "../rows-inl.h"
 
@@ -153,20 +166,20 @@ FERRUM_INLINE Ints broadcast_quad(const int8_t* x) {
 }
 
 // sum + the dot product of one quad of every row with four activations.
-template <class Format>
+template <class Kind>
 FERRUM_INLINE Ints dot_quad(Ints quad, const int8_t* x, Ints sum) {
   return _mm512_dpbusd_epi32(sum, quad, broadcast_quad(x));
 }
 
 // sums[c] += the dot products of kQuads quads of every row with the activations from `at` on.
-template <class Format, int kQuads, int kColumns>
+template <class Kind, int kQuads, int kColumns>
 FERRUM_INLINE void dot_quads(const Ints* quads, const int8_t* const* x, int at, Ints* sums) {
 #pragma GCC unroll 8
   for (int i = 0; i < kQuads; ++i) {
     const Ints w = quads[i];
 #pragma GCC unroll 8
     for (int c = 0; c < kColumns; ++c)
-      sums[c] = dot_quad<Format>(w, x[c] + at + 4 * i, sums[c]);
+      sums[c] = dot_quad<Kind>(w, x[c] + at + 4 * i, sums[c]);
   }
 }
 
@@ -175,11 +188,6 @@ FERRUM_INLINE void dot_quads(const Ints* quads, const int8_t* const* x, int at, 
 #include "../unpack_small-inl.h"
 #include "../strip-inl.h"
 #include "../tile_kernels-inl.h"
-
-void quantize(const float* x, int64_t k, int8_t* q, float* scale, int16_t* sums) {
-  for (int64_t at = 0; at < k; at += kGroup, q += kGroup, ++scale, sums += 2)
-    quantize_group(x + at, k - at < kGroup ? k - at : kGroup, q, scale, sums);
-}
 
 }  // namespace
 

@@ -56,15 +56,27 @@ Floats power_of_two(Ints n) {
   return x;
 }
 
+Ints magnitudes(Floats x) {
+  Ints bits;
+  memcpy(&bits, &x, sizeof bits);
+  return bits & 0x7fffffff;
+}
+Ints max_ints(Ints a, Ints b) { return a > b ? a : b; }
+Ints add_ints(Ints a, Ints b) { return a + b; }
+uint32_t reduce_max(Ints x) {
+  int32_t largest = x[0];
+  for (int i = 1; i < kLanes; ++i) largest = x[i] > largest ? x[i] : largest;
+  return static_cast<uint32_t>(largest);
+}
+int32_t reduce_add_ints(Ints x) { return x[0] + x[1] + x[2] + x[3]; }
+void store_group(int8_t* q, const Ints* code) {
+  for (int i = 0; i < kGroup; ++i) q[i] = static_cast<int8_t>(code[i / kLanes][i % kLanes]);
+}
+
 #include "../exp-inl.h"
 #include "../floats-inl.h"
 #include "../attention-inl.h"
 #include "../quantize-inl.h"
-
-void quantize(const float* x, int64_t k, int8_t* q, float* scale, int16_t* sums) {
-  for (int64_t at = 0; at < k; at += kGroup, q += kGroup, ++scale, sums += 2)
-    quantize_group(x + at, k - at < kGroup ? k - at : kGroup, q, scale, sums);
-}
 
 #include "../row_int8-inl.h"
 
