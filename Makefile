@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 SAMPLE := models/samples/tinycode-Q4_K_M.gguf
 NATIVE := $(shell find custom_ops/native custom_ops/CMakeLists.txt -type f 2>/dev/null)
 
-.PHONY: demo test test-native lint typecheck bench setup clean
+.PHONY: demo test test-native lint typecheck accuracy setup clean
 
 setup: $(VENV)/.test-ready
 
@@ -29,8 +29,9 @@ $(VENV)/.test-ready: $(VENV)/.ready
 
 demo: $(VENV)/.ready
 	$(BIN)/ferrum-build $(SAMPLE) out/demo/tinycode.onnx --force
-	$(BIN)/ferrum-run out/demo/tinycode.onnx -p 'def fibonacci(n):' --max-tokens 120 \
-		--temperature 0.8 --top-p 0.95 --seed 3
+	@printf '%s\n' '--- the prompt:' 'class Node:' '    def __init__(self' '--- its continuation:'
+	@$(BIN)/ferrum-run out/demo/tinycode.onnx --max-tokens 80 --temperature 0.8 --top-p 0.95 \
+		--seed 1 -p "$$(printf 'class Node:\n    def __init__(self')"
 
 test: $(VENV)/.test-ready
 	$(BIN)/python -m pytest tests -n 2 --dist loadfile
@@ -53,3 +54,6 @@ typecheck: $(VENV)/.test-ready
 
 clean:
 	rm -rf $(VENV) build out
+
+accuracy: $(VENV)/.test-ready
+	$(BIN)/python tests/tools/accuracy.py
