@@ -25,13 +25,24 @@ Floats sub(Floats a, Floats b) { return _mm256_sub_ps(a, b); }
 Floats mul(Floats a, Floats b) { return _mm256_mul_ps(a, b); }
 Floats div(Floats a, Floats b) { return _mm256_div_ps(a, b); }
 Floats fma(Floats a, Floats b, Floats c) { return _mm256_fmadd_ps(a, b, c); }
-float fma_scalar(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
 Floats max(Floats a, Floats b) { return _mm256_max_ps(a, b); }
 Floats min(Floats a, Floats b) { return _mm256_min_ps(a, b); }
 float reduce_add(Floats x) {
   __m128 sum = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
   sum = _mm_add_ps(sum, _mm_movehl_ps(sum, sum));
   return _mm_cvtss_f32(_mm_add_ss(sum, _mm_movehdup_ps(sum)));
+}
+// Lane i of the result is the sum of v[i]'s lanes, by pairs at distances 2, 1, 4 of every vector.
+Floats reduce_lanes(const Floats* v) {
+  Floats four[2];
+  for (int i = 0; i < 2; ++i) {
+    const Floats *a = v + 4 * i, *b = a + 1, *c = a + 2, *d = a + 3;
+    const Floats ab = add(_mm256_unpacklo_ps(*a, *b), _mm256_unpackhi_ps(*a, *b));
+    const Floats cd = add(_mm256_unpacklo_ps(*c, *d), _mm256_unpackhi_ps(*c, *d));
+    four[i] = add(_mm256_shuffle_ps(ab, cd, 0x44), _mm256_shuffle_ps(ab, cd, 0xee));
+  }
+  return add(_mm256_permute2f128_ps(four[0], four[1], 0x20),
+             _mm256_permute2f128_ps(four[0], four[1], 0x31));
 }
 Floats widen_half(const uint8_t* p) {
   return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));

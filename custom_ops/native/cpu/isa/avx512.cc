@@ -31,10 +31,23 @@ Floats sub(Floats a, Floats b) { return _mm512_sub_ps(a, b); }
 Floats mul(Floats a, Floats b) { return _mm512_mul_ps(a, b); }
 Floats div(Floats a, Floats b) { return _mm512_div_ps(a, b); }
 Floats fma(Floats a, Floats b, Floats c) { return _mm512_fmadd_ps(a, b, c); }
-float fma_scalar(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
 Floats max(Floats a, Floats b) { return _mm512_max_ps(a, b); }
 Floats min(Floats a, Floats b) { return _mm512_min_ps(a, b); }
 float reduce_add(Floats x) { return _mm512_reduce_add_ps(x); }
+// Lane i of the result is the sum of v[i]'s lanes, by pairs at distances 2, 1, 4, 8 of every vector.
+Floats reduce_lanes(const Floats* v) {
+  Floats four[4];
+  for (int i = 0; i < 4; ++i) {
+    const Floats *a = v + 4 * i, *b = a + 1, *c = a + 2, *d = a + 3;
+    const Floats ab = add(_mm512_unpacklo_ps(*a, *b), _mm512_unpackhi_ps(*a, *b));
+    const Floats cd = add(_mm512_unpacklo_ps(*c, *d), _mm512_unpackhi_ps(*c, *d));
+    four[i] = add(_mm512_shuffle_ps(ab, cd, 0x44), _mm512_shuffle_ps(ab, cd, 0xee));
+  }
+  const auto halve = [](Floats a, Floats b) {
+    return add(_mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(a, b, 0xdd));
+  };
+  return halve(halve(four[0], four[1]), halve(four[2], four[3]));
+}
 Floats widen_half(const uint8_t* p) {
   return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
 }

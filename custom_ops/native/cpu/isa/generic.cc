@@ -27,10 +27,12 @@ Floats sub(Floats a, Floats b) { return a - b; }
 Floats mul(Floats a, Floats b) { return a * b; }
 Floats div(Floats a, Floats b) { return a / b; }
 Floats fma(Floats a, Floats b, Floats c) { return a * b + c; }
-float fma_scalar(float a, float b, float c) { return a * b + c; }
 Floats max(Floats a, Floats b) { return a > b ? a : b; }
 Floats min(Floats a, Floats b) { return a < b ? a : b; }
 float reduce_add(Floats x) { return (x[0] + x[2]) + (x[1] + x[3]); }
+Floats reduce_lanes(const Floats* v) {
+  return Floats{reduce_add(v[0]), reduce_add(v[1]), reduce_add(v[2]), reduce_add(v[3])};
+}
 Floats widen_half(const uint8_t* p) {
   return Floats{half_to_float(read_u16(p)), half_to_float(read_u16(p + 2)),
                 half_to_float(read_u16(p + 4)), half_to_float(read_u16(p + 6))};
