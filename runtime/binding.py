@@ -9,7 +9,7 @@ import numpy.typing as npt
 import onnxruntime as ort
 
 from ferrum.runtime.batcher import StepArrays
-from ferrum.runtime.graph import INPUTS, LOGITS, Graph
+from ferrum.runtime.graph import INPUTS, LOGITS, Graph, one_line
 from ferrum.runtime.kv_cache import KvCaches
 
 
@@ -43,7 +43,7 @@ class Binding:
         try:
             self._session.run_with_iobinding(self._binding, self._options)
         except Exception as error:  # ONNX Runtime's errors have no base class of their own
-            raise GraphError(f"[graph] {' '.join(str(error).split())}") from error
+            raise GraphError(f"[graph] {one_line(error)}") from error
 
     def captured(self) -> dict[str, npt.NDArray[np.generic]]:
         """The captured outputs of the last step."""

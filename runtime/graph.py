@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ INPUTS = {
     "block_table": "tensor(int32)",
 }
 LOGITS = "logits"
+_CODES = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ class Graph:
             )
         except Exception as error:  # ONNX Runtime's errors have no base class of their own
             raise ArtifactError(
-                f"[{artifact.path}] ONNX Runtime refuses it: {_one_line(error)}"
+                f"[{artifact.path}] ONNX Runtime refuses it: {one_line(error)}"
             ) from error
         _check(artifact.path, session, artifact.manifest)
         return cls(session, artifact.manifest, captured)
@@ -120,11 +122,12 @@ def _register(options: ort.SessionOptions, settings: Settings) -> None:
     except FileNotFoundError:
         raise
     except Exception as error:  # ONNX Runtime's errors have no base class of their own
-        raise SettingsError(_one_line(error)) from error
+        raise SettingsError(one_line(error)) from error
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+def one_line(error: Exception) -> str:
+    """What ONNX Runtime says, without the codes that it puts in front."""
+    return _CODES.sub("", " ".join(str(error).split()))
 
 
 def _check(path: Path, session: ort.InferenceSession, manifest: Manifest) -> None:

@@ -95,4 +95,4 @@ def _placeholder(annotation: Any) -> str:
         return "N"
     if float in kinds:
         return "X"
-    return "TEXT"
+    return "N,N" if get_args(annotation)[:1] == (int,) else "TEXT"

@@ -93,11 +93,11 @@ class StopStrings:
         if self.found is not None:
             return ""
         self._held += text
-        matches = [(self._held.find(stop), stop) for stop in self._stops]
-        # Of two that begin at one place the first given counts.
-        first = min((at for at, _ in matches if at >= 0), default=-1)
-        if first >= 0:
-            self.found = next(stop for at, stop in matches if at == first)
+        starts = [(self._held.find(stop), stop) for stop in self._stops]
+        # The one that is complete first counts, so that where tokens end makes no difference.
+        matches = [(at + len(stop), at, stop) for at, stop in starts if at >= 0]
+        if matches:
+            _, first, self.found = min(matches)
             shown, self._held = self._held[:first], ""
             return shown
         keep = max((_overlap(self._held, stop) for stop in self._stops), default=0)

@@ -1,0 +1,74 @@
+"""A graph is loaded only if it is what its manifest says, and what ONNX Runtime takes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+import tiny_export
+
+from ferrum.runtime.artifact import Artifact, ArtifactError
+from ferrum.runtime.graph import Graph, cache_names
+from ferrum.runtime.settings import Settings, SettingsError
+
+REFERENCE = Settings(kernels="reference")
+
+
+@pytest.fixture
+def export(tmp_path: Path) -> Path:
+    return tiny_export.write(tmp_path)
+
+
+def refused(path: Path, sentence: str) -> None:
+    with pytest.raises(ArtifactError, match=sentence) as caught:
+        Graph.load(Artifact.open(path), REFERENCE)
+    assert "\n" not in str(caught.value)
+
+
+def test_caches_are_named_in_order() -> None:
+    assert [name.past for name in cache_names(2)] == [
+        "past_key_values.0.key", "past_key_values.0.value",
+        "past_key_values.1.key", "past_key_values.1.value",
+    ]  # fmt: skip
+    assert cache_names(1)[1].present == "present.0.value"
+
+
+def test_a_file_that_is_no_graph_is_refused(export: Path) -> None:
+    export.write_bytes(b"\x08\x08not a graph")
+    refused(export, r"tiny\.onnx\] ONNX Runtime refuses it")
+
+
+@pytest.mark.parametrize(
+    ("part", "values", "sentence"),
+    [
+        ("model", {"layers": 3}, r"no input past_key_values\.2\.key"),
+        ("model", {"vocabulary": 9}, "logits have shape .*9"),
+        ("model", {"head_dim": 8}, r"past_key_values\.0\.key has shape .*8"),
+        ("model", {"layers": 1}, r"inputs that the runtime does not know: past_key_values\.1\.key"),
+        ("graph", {"kv_dtype": "float16"}, r"is tensor\(float\) -> tensor\(float16\)"),
+    ],
+)
+def test_a_graph_that_is_not_the_manifest_s_is_refused(
+    export: Path, part: str, values: dict[str, Any], sentence: str
+) -> None:
+    file = export.parent / "ferrum.json"
+    manifest = json.loads(file.read_text())
+    manifest[part].update(values)
+    file.write_text(json.dumps(manifest))
+    refused(export, sentence)
+
+
+def test_a_graph_without_an_output_is_refused(export: Path) -> None:
+    model = onnx.load(export)
+    del model.graph.output[1]
+    onnx.save(model, export)
+    refused(export, r"no output present\.0\.key")
+
+
+def test_an_instruction_set_that_the_library_lacks_is_a_setting_s_error(export: Path) -> None:
+    with pytest.raises(SettingsError, match=r"ferrum\.isa.*neon") as caught:
+        Graph.load(Artifact.open(export), Settings(isa="neon"))
+    assert "\n" not in str(caught.value)
