@@ -1,15 +1,16 @@
-// Float32 algorithms over a vector vocabulary, compiled once per instruction set.
+// Float32 algorithms over a vector vocabulary, compiled once per instruction set: products of
+// decoded weights, norms and SiLU.
 //
 // The including file defines, in the same unnamed namespace: `kLanes`, `Floats`, and the functions
-// zero, broadcast, load, store, add, sub, mul, fma (a * b + c), max, reduce_add (fixed tree),
-// widen_half, widen_bfloat16 (kLanes values of 2 bytes each), exp_of. Sums run in kChains chains of
-// lanes, chain by position, so that bits depend on n alone.
+// zero, broadcast, load, store, add, sub, mul, div, fma (a * b + c), max, min, reduce_add (a fixed
+// tree), widen_half, widen_bfloat16 (kLanes values of 2 bytes each), exp_of. A dot product runs in
+// one chain per lane and then across lanes, so its bits depend on its length alone.
 
-constexpr int kChains = 4;
-constexpr int kStride = kChains * kLanes;
-constexpr int kStretch = 512;       // values decoded at a time
-constexpr int kFloatColumns = 16;   // columns that share one decoded stretch
-static_assert(kStretch % kStride == 0 && kStretch % kSuperBlock == 0, "whole blocks and chains");
+constexpr int kStretch = 512;     // values decoded at a time
+constexpr int kBlockRows = 4;     // of weights and ...
+constexpr int kBlockColumns = 4;  // ... columns whose sums rest in registers together
+constexpr int kFloatColumns = 16;  // columns that share decoded stretches
+static_assert(kStretch % kLanes == 0 && kStretch % kSuperBlock == 0, "whole vectors and blocks");
 
 // The weights of one stretch as floats: in place where they are, else decoded into `buffer`.
 template <int kType>
@@ -28,45 +29,78 @@ const float* decode_stretch(const uint8_t* row, int64_t at, int64_t n, int type,
   return buffer;
 }
 
-// sums[chain] += w * x over n values; a ragged end is filled with zeros.
-void dot_stretch(const float* w, const float* x, int64_t n, Floats* sums) {
-  Floats chain[kChains];
-  for (int j = 0; j < kChains; ++j) chain[j] = sums[j];
+// sums[r * kColumns + c] += w[r] * x[c], lane by lane, over n values.
+template <int kHeight, int kColumns>
+void multiply_block(const float* const* w, const float* const* x, int64_t n, Floats* sums) {
+  Floats sum[kHeight * kColumns];
+  for (int i = 0; i < kHeight * kColumns; ++i) sum[i] = sums[i];
+  const auto step = [&](const float* const* weights, const float* const* columns, int64_t at) {
+    Floats value[kColumns];
+    for (int c = 0; c < kColumns; ++c) value[c] = load(columns[c] + at);
+    for (int r = 0; r < kHeight; ++r) {
+      const Floats weight = load(weights[r] + at);
+      for (int c = 0; c < kColumns; ++c)
+        sum[r * kColumns + c] = fma(weight, value[c], sum[r * kColumns + c]);
+    }
+  };
   int64_t i = 0;
-  for (; i + kStride <= n; i += kStride)
-    for (int j = 0; j < kChains; ++j)
-      chain[j] = fma(load(w + i + j * kLanes), load(x + i + j * kLanes), chain[j]);
-  if (i < n) {
-    float rest[2][kStride] = {};
-    memcpy(rest[0], w + i, static_cast<size_t>(n - i) * sizeof(float));
-    memcpy(rest[1], x + i, static_cast<size_t>(n - i) * sizeof(float));
-    for (int j = 0; j < kChains; ++j)
-      chain[j] = fma(load(rest[0] + j * kLanes), load(rest[1] + j * kLanes), chain[j]);
+  for (; i + kLanes <= n; i += kLanes) step(w, x, i);
+  if (i < n) {  // a ragged end, filled up with zeros
+    float rest[kHeight + kColumns][kLanes] = {};
+    const float* ends[kHeight + kColumns];
+    for (int j = 0; j < kHeight + kColumns; ++j) {
+      memcpy(rest[j], (j < kHeight ? w[j] : x[j - kHeight]) + i,
+             static_cast<size_t>(n - i) * sizeof(float));
+      ends[j] = rest[j];
+    }
+    step(ends, ends + kHeight, 0);
   }
-  for (int j = 0; j < kChains; ++j) sums[j] = chain[j];
+  for (int j = 0; j < kHeight * kColumns; ++j) sums[j] = sum[j];
 }
 
-float add_up(const Floats* sums) {
-  return reduce_add(add(add(sums[0], sums[1]), add(sums[2], sums[3])));
+// kHeight rows against up to kFloatColumns columns.
+template <int kType, int kHeight>
+void multiply_rows(int type, const uint8_t* weights, size_t row_bytes, int64_t k,
+                   const float* const* x, int64_t columns, float* out, int64_t out_stride) {
+  float buffer[kHeight][kStretch];
+  Floats sums[kFloatColumns * kHeight];
+  for (int64_t i = 0; i < columns * kHeight; ++i) sums[i] = zero();
+  for (int64_t at = 0; at < k; at += kStretch) {
+    const int64_t n = k - at < kStretch ? k - at : kStretch;
+    const float* w[kHeight];
+    for (int r = 0; r < kHeight; ++r)
+      w[r] = decode_stretch<kType>(weights + static_cast<size_t>(r) * row_bytes, at, n, type,
+                                   buffer[r]);
+    const float* from[kFloatColumns];
+    for (int64_t c = 0; c < columns; ++c) from[c] = x[c] + at;
+    int64_t c = 0;
+    for (; c + kBlockColumns <= columns; c += kBlockColumns)
+      multiply_block<kHeight, kBlockColumns>(w, from + c, n, sums + c * kHeight);
+    for (; c < columns; ++c) multiply_block<kHeight, 1>(w, from + c, n, sums + c * kHeight);
+  }
+  const int64_t blocked = columns / kBlockColumns * kBlockColumns;
+  for (int64_t c = 0; c < columns; ++c)
+    for (int r = 0; r < kHeight; ++r) {
+      const int64_t block = c / kBlockColumns * kBlockColumns;
+      const Floats sum = c < blocked ? sums[block * kHeight + r * kBlockColumns + c - block]
+                                     : sums[c * kHeight + r];
+      out[c * out_stride + r] = reduce_add(sum);
+    }
 }
 
 template <int kType>
 void multiply_floats(int type, const uint8_t* weights, size_t row_bytes, int64_t rows, int64_t k,
                      const float* const* x, int64_t columns, float* out, int64_t out_stride) {
-  float buffer[kStretch];
-  Floats sums[kFloatColumns][kChains];
-  for (int64_t r = 0; r < rows; ++r)
-    for (int64_t first = 0; first < columns; first += kFloatColumns) {
-      const int64_t count = columns - first < kFloatColumns ? columns - first : kFloatColumns;
-      for (int64_t c = 0; c < count; ++c)
-        for (int j = 0; j < kChains; ++j) sums[c][j] = zero();
-      for (int64_t at = 0; at < k; at += kStretch) {
-        const int64_t n = k - at < kStretch ? k - at : kStretch;
-        const float* w = decode_stretch<kType>(weights + r * row_bytes, at, n, type, buffer);
-        for (int64_t c = 0; c < count; ++c) dot_stretch(w, x[first + c] + at, n, sums[c]);
-      }
-      for (int64_t c = 0; c < count; ++c) out[(first + c) * out_stride + r] = add_up(sums[c]);
+  for (int64_t first = 0; first < columns; first += kFloatColumns) {
+    const int64_t count = columns - first < kFloatColumns ? columns - first : kFloatColumns;
+    for (int64_t r = 0; r < rows;) {
+      const bool block = r + kBlockRows <= rows;
+      const auto run = block ? multiply_rows<kType, kBlockRows> : multiply_rows<kType, 1>;
+      run(type, weights + static_cast<size_t>(r) * row_bytes, row_bytes, k, x + first, count,
+          out + first * out_stride + r, out_stride);
+      r += block ? kBlockRows : 1;
     }
+  }
 }
 
 // kernels.h's MatMulFloat for one type.
@@ -78,10 +112,9 @@ void matmul_float(const uint8_t* weights, size_t row_bytes, int64_t rows, int64_
 }
 
 void rms_norm(const float* x, const float* weight, int64_t n, float epsilon, float* y) {
-  Floats sums[kChains];
-  for (int j = 0; j < kChains; ++j) sums[j] = zero();
-  dot_stretch(x, x, n, sums);
-  const float inverse = 1.0f / __builtin_sqrtf(add_up(sums) / static_cast<float>(n) + epsilon);
+  Floats sum = zero();
+  multiply_block<1, 1>(&x, &x, n, &sum);
+  const float inverse = 1.0f / __builtin_sqrtf(reduce_add(sum) / static_cast<float>(n) + epsilon);
   const Floats factor = broadcast(inverse);
   int64_t i = 0;
   for (; i + kLanes <= n; i += kLanes)
