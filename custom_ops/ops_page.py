@@ -1,4 +1,4 @@
-"""OPS.md from the contracts and the quant table: `python -m ferrum.custom_ops.ops_page > OPS.md`."""
+"""OPS.md of the contracts and quant table: `python -m ferrum.custom_ops.ops_page > OPS.md`."""
 
 from __future__ import annotations
 

@@ -123,9 +123,8 @@ def main() -> None:
     parser.add_argument("--exact", action="store_true", help="the float32 products")
     args = parser.parse_args()
     bench = Bench(args)
-    print(
-        f"[{args.rows}, {args.k}], {args.threads} threads, memory {read_rate(args.threads):.1f} GB/s"
-    )
+    memory = read_rate(args.threads)
+    print(f"[{args.rows}, {args.k}], {args.threads} threads, memory {memory:.1f} GB/s")
     for name in args.types:
         for isa in args.isas:
             if bench.library.ferrum_test_isa(isa.encode()) == 0:

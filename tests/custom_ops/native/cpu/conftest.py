@@ -113,7 +113,8 @@ def random_blocks() -> Callable[[str, int, float, int], npt.NDArray[np.uint8]]:
     """tests/tools/random_blocks.py's generator: name, count, deviation, seed."""
     path = Path(__file__).parents[3] / "tools" / "random_blocks.py"
     spec = importlib.util.spec_from_file_location("random_blocks", path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look their module up
     spec.loader.exec_module(module)
