@@ -83,6 +83,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         variables = _chat_options(arguments.chat_option)
         if arguments.trace_file and not settings.trace:
             raise OptionError("[trace_file] is given without --trace, which names what to save")
+        if arguments.trace_file and not arguments.trace_file.absolute().parent.is_dir():
+            raise OptionError(
+                f"[trace_file] {arguments.trace_file} -> a file in an existing folder"
+            )
         prompt = _prompt(arguments)
         if arguments.json and prompt is None:
             raise OptionError("[json] is given without a prompt -> -p or -f")

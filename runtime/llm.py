@@ -27,7 +27,7 @@ from ferrum.runtime.profile import Clock, Stage, stages
 from ferrum.runtime.request import Completion
 from ferrum.runtime.sampler import SamplingParams
 from ferrum.runtime.session import Session
-from ferrum.runtime.settings import Settings
+from ferrum.runtime.settings import Settings, SettingsError
 from ferrum.runtime.stream import Stream
 from ferrum.runtime.tokenizer import Tokenizer
 from ferrum.runtime.trace import EXPERT_IDS, Trace, load_with_trace
@@ -52,6 +52,11 @@ class LLM:
         self.settings = (
             Settings.read(**overrides) if settings is None else settings.but(**overrides)
         )
+        trace_out = self.settings.trace_out
+        if trace_out is not None and not trace_out.absolute().parent.is_dir():
+            raise SettingsError(
+                f"[settings] trace_out, got {trace_out} -> an existing folder's file"
+            )
         self.artifact = Artifact.open(path)
         manifest = self.artifact.manifest
         self.tokenizer = Tokenizer(self.artifact.tokenizer, manifest.tokenizer)

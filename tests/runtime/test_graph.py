@@ -11,7 +11,7 @@ import pytest
 import tiny_export
 
 from ferrum.runtime.artifact import Artifact, ArtifactError
-from ferrum.runtime.graph import Graph, cache_names
+from ferrum.runtime.graph import Graph, cache_names, session_options
 from ferrum.runtime.settings import Settings, SettingsError
 
 REFERENCE = Settings(kernels="reference")
@@ -72,3 +72,27 @@ def test_an_instruction_set_that_the_library_lacks_is_a_setting_s_error(export: 
     with pytest.raises(SettingsError, match=r"ferrum\.isa.*neon") as caught:
         Graph.load(Artifact.open(export), Settings(isa="neon"))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("values", "key", "entry"),
+    [
+        ({"arithmetic": "exact"}, "ferrum.arithmetic", "exact"),
+        ({"isa": "generic"}, "ferrum.isa", "generic"),
+        ({"moe_path": "grouped"}, "ferrum.moe_path", "grouped"),
+        ({"moe_few_max": 7}, "ferrum.moe_few_max", "7"),
+        ({"moe_gate_up": "unfused"}, "ferrum.moe_gate_up", "unfused"),
+        ({"route": "host"}, "ferrum.route", "host"),
+        ({"profile": True}, "ferrum.profile", "1"),
+        ({"spin": False}, "session.intra_op.allow_spinning", "0"),
+    ],
+)
+def test_settings_reach_the_library_and_onnxruntime(
+    values: dict[str, Any], key: str, entry: str
+) -> None:
+    assert session_options(Settings(**values)).get_session_config_entry(key) == entry
+    assert session_options(Settings()).get_session_config_entry(key) != entry
+
+
+def test_threads_are_onnxruntime_s() -> None:
+    assert session_options(Settings(threads=3)).intra_op_num_threads == 3

@@ -1,0 +1,32 @@
+"""One file with ONNX Runtime's events and ours, on one clock."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from ferrum.runtime.llm import LLM
+from ferrum.runtime.sampler import SamplingParams
+
+
+def test_runs_of_the_graph_lie_within_our_spans(
+    tiny_llm: Callable[..., LLM], tmp_path: Path
+) -> None:
+    file = tmp_path / "trace.json"
+    llm = tiny_llm(trace_out=file)
+    llm.generate([1, 2, 3], SamplingParams(max_tokens=4, ignore_eos=True))
+    assert not file.exists()
+    llm.close()
+    assert list(tmp_path.iterdir()) == [file]  # ONNX Runtime's own file is gone
+    events = json.loads(file.read_text())["traceEvents"]
+    spans = [event for event in events if event["cat"] == "ferrum"]
+    graphs = [event for event in spans if event["name"] == "graph"]
+    runs = [event for event in events if event["name"] == "model_run"][-4:]  # after the warm-up
+    assert len(graphs) == 4
+    assert {"step", "graph", "sample"} == {event["name"] for event in spans}
+    for graph, run in zip(graphs, runs, strict=True):
+        # Two clocks are aligned by reading both, microseconds apart.
+        assert graph["ts"] - 200 <= run["ts"]
+        assert run["ts"] + run["dur"] <= graph["ts"] + graph["dur"] + 200
+    assert any(event["cat"] == "Node" for event in events)

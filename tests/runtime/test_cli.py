@@ -1,0 +1,240 @@
+"""ferrum-run as people use it: what comes out where, and with which exit status."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tiny_export import END, greedy, tokenizer
+
+from ferrum.custom_ops.library import describe
+
+RUN = [str(Path(sys.executable).with_name("ferrum-run"))]
+TINY = ["--kernels", "reference", "--threads", "1", "--ignore-eos"]
+
+
+def run(*words: Any, **options: Any) -> subprocess.CompletedProcess[str]:
+    options.setdefault("input", "")
+    return subprocess.run([*RUN, *map(str, words)], text=True, capture_output=True, **options)
+
+
+def expected(prompt: str, count: int) -> str:
+    ids = tokenizer().encode(prompt, add_special_tokens=False).ids
+    return tokenizer().decode(greedy(ids, count), skip_special_tokens=True)
+
+
+def test_a_prompt_is_continued_and_timed(tiny: Path) -> None:
+    done = run(tiny, "-p", "the youth", "--max-tokens", 12, *TINY)
+    assert done.returncode == 0
+    assert done.stdout == expected("the youth", 12) + "\n"
+    speeds = r"\[prompt: 5 tokens in .* tokens/s; generation: 12 tokens in .* tokens/s; length\]\n"
+    assert re.fullmatch(speeds, done.stderr)
+
+
+def test_the_prompt_may_come_from_a_file_or_a_pipe(tiny: Path, tmp_path: Path) -> None:
+    (tmp_path / "prompt.txt").write_text("the youth")
+    wanted = expected("the youth", 5) + "\n"
+    words = [tiny, "--max-tokens", 5, *TINY]
+    assert run(*words, "-f", tmp_path / "prompt.txt").stdout == wanted
+    assert run(*words, "-f", "-", input="the youth").stdout == wanted
+
+
+def test_json_holds_everything(tiny: Path) -> None:
+    done = run(tiny, "-p", "the", "--max-tokens", 4, "--json", "--logprobs", 2, *TINY)
+    result = json.loads(done.stdout)
+    assert done.stderr == ""
+    assert result["token_ids"] == greedy(tokenizer().encode("the").ids, 4)
+    assert result["text"] == expected("the", 4)
+    assert (result["finish_reason"], result["prompt_tokens"]) == ("length", 1)
+    assert [len(row["top"]) for row in result["logprobs"]] == [2] * 4
+    assert result["generation_tokens_per_second"] > 0
+
+
+def test_options_reach_the_sampler(tiny: Path) -> None:
+    words = [tiny, "-p", "the", "--max-tokens", 30, *TINY]
+    warm = ["--temperature", 50, "--top-k", 90]
+    one, again, other = (run(*words, *warm, "--seed", seed).stdout for seed in (1, 1, 2))
+    assert one == again != other
+    text = expected("the", 30)
+    assert run(*words, "--stop", text[4:7]).stdout == text[: text.index(text[4:7])] + "\n"
+
+
+def chat_reply(messages: str, count: int) -> str:
+    return expected(messages + "<|im_start|>assistant\n", count)
+
+
+def test_lines_of_a_pipe_are_a_conversation(tiny: Path) -> None:
+    done = run(tiny, "--max-tokens", 3, "--system", "be", *TINY, input="hi\n\nso\n")
+    first = "<|im_start|>system\nbe<|im_end|>\n<|im_start|>user\nhi<|im_end|>\n"
+    reply = chat_reply(first, 3)
+    second = f"{first}<|im_start|>assistant\n{reply}<|im_end|>\n<|im_start|>user\nso<|im_end|>\n"
+    assert done.stdout == reply + "\n" + chat_reply(second, 3) + "\n"
+    assert done.stderr.count("[prompt:") == 2
+    assert done.returncode == 0
+
+
+def test_a_prompt_can_be_a_message(tiny: Path) -> None:
+    done = run(tiny, "-p", "hi", "--chat", "--max-tokens", 3, *TINY)
+    assert done.stdout == chat_reply("<|im_start|>user\nhi<|im_end|>\n", 3) + "\n"
+
+
+def test_settings_come_from_the_environment_too(tiny: Path) -> None:
+    words = [tiny, "-p", "the", "--max-tokens", 2]
+    variables = {**os.environ, "FERRUM_KERNELS": "nonsense"}
+    refused = run(*words, env=variables)
+    assert (refused.returncode, "kernels, got 'nonsense'" in refused.stderr) == (2, True)
+    assert run(*words, "--kernels", "reference", env=variables).returncode == 0
+
+
+def test_a_profile_names_the_stages(exported: Path) -> None:
+    words = [exported, "-p", "import os", "--max-tokens", 4, "--ignore-eos", "--profile"]
+    stages = {line.split()[0] for line in run(*words).stderr.splitlines()}
+    assert {"attention", "route", "gate_up", "down", "lm_head", "python"} <= stages
+    assert set(stages) & set(describe()["stages"]) == set(json.loads(
+        run(*words, "--json").stdout)["profile"]) & set(describe()["stages"])  # fmt: skip
+
+
+def test_a_trace_is_saved(exported: Path, tmp_path: Path) -> None:
+    file, chrome = tmp_path / "ids.npz", tmp_path / "chrome.json"
+    done = run(exported, "-p", "import os", "--max-tokens", 4, "--ignore-eos", "--trace",
+               "blk.*.expert_ids,blk.0.expert_weights", "--trace", "blk.3.output",
+               "--trace-file", file, "--trace-out", chrome, "--expert-load")  # fmt: skip
+    assert done.returncode == 0
+    saved = np.load(file)
+    assert saved["blk.3.expert_ids"].shape == (len(saved["token"]), 4)
+    assert saved["blk.0.expert_weights"].sum(-1) == pytest.approx(1, abs=1e-6)
+    assert f"values in {file}" in done.stderr
+    assert done.stderr.count("experts:") == 4
+    assert json.loads(chrome.read_text())["traceEvents"]
+
+
+BAD = {
+    "no such file": (["nothing.onnx", "-p", "x"], r"\[nothing.onnx\] no such file"),
+    "no export": ([__file__, "-p", "x"], r"no ferrum\.json beside it"),
+    "unknown option": (["TINY", "--temprature", "1"], "unrecognized arguments: --temprature"),
+    "no model": ([], "OUT.onnx"),
+    "two prompts": (["TINY", "-p", "x", "-f", "y"], "not allowed with"),
+    "bad number": (["TINY", "--temperature", "warm"], r"\[temperature\] got 'warm' -> a number"),
+    "bad value": (["TINY", "--top-p", "2"], r"top_p, got 2.0 -> less than or equal to 1"),
+    "bad choice": (["TINY", "--moe-path", "fast"], r"moe_path, got 'fast' -> 'auto', 'one'"),
+    "isa": (["TINY", "-p", "x", "--isa", "neon"], r"ferrum\.isa"),
+    "empty prompt": (["TINY", "-p", ""], "no tokens -> at least one"),
+    "prompt beyond the context": (["TINY", "-p", "x" * 96], "96 tokens and 1 to come -> at most"),
+    "prompt beyond the caches": (
+        ["TINY", "-p", "x" * 40, "--kv-capacity", "32"], "at most 32: .*the caches hold 32"
+    ),
+    "traced name": (["TINY", "-p", "x", "--trace", "blk.0.key.sun"], r"such as blk\.0\.key\.sum"),
+    "trace file alone": (["TINY", "-p", "x", "--trace-file", "f"], "without --trace"),
+    "trace file in no folder": (
+        ["TINY", "-p", "x", "--trace", "*.sum", "--trace-file", "/nowhere/f.npz"], "/nowhere/f.npz"
+    ),
+    "Chrome trace in no folder": (["TINY", "-p", "x", "--trace-out", "/nowhere/f"], "/nowhere/f"),
+    "json without a prompt": (["TINY", "--json"], "without a prompt"),
+    "missing prompt file": (["TINY", "-f", "nowhere.txt"], "nowhere.txt"),
+    "chat option": (["TINY", "-p", "x", "--chat", "--chat-option", "a=b"], "NAME=JSON"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_bad_input_is_one_line_and_status_2(tiny: Path, what: str) -> None:
+    words, sentence = BAD[what]
+    kernels = [] if what in ("isa", "no model") else ["--kernels", "reference"]
+    done = run(*[str(tiny) if word == "TINY" else word for word in words], *kernels)
+    assert done.returncode == 2
+    assert re.search(sentence, done.stderr)
+    assert done.stderr.startswith("ferrum-run: ")
+    assert done.stderr.count("\n") == 1
+    assert done.stdout.strip() == ""
+
+
+def imported_by(program: str, *modules: str) -> tuple[str, list[str]]:
+    """What a program prints, and which of the modules it has imported at its end."""
+    asked = f"\nimport sys; print([name for name in {modules} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program + asked], text=True, capture_output=True)
+    *printed, last = done.stdout.splitlines()
+    return "\n".join(printed), json.loads(last.replace("'", '"'))
+
+
+def test_help_does_not_wait_for_the_runtime() -> None:
+    program = "from ferrum.runtime.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass"
+    printed, imported = imported_by(program, "onnxruntime", "onnx", "tokenizers")
+    assert "--moe-path {auto,one,few,grouped}" in printed
+    assert imported == []
+
+
+def test_the_usual_way_needs_no_onnx_package() -> None:
+    program = "import ferrum.runtime.llm"
+    assert imported_by(program, "onnx", "onnxscript", "gguf")[1] == []
+
+
+def start(*words: Any, **options: Any) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([*RUN, *map(str, words)], stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE, **options)  # fmt: skip
+
+
+def test_ctrl_c_stops_cleanly_with_the_speeds(exported: Path) -> None:
+    process = start(exported, "-p", "import os", "--ignore-eos", "--max-tokens", "none")
+    assert process.stdout is not None
+    process.stdout.read(20)  # it has begun
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert re.fullmatch(r"\[prompt: .* cancelled\]\n", errors.decode())
+
+
+def test_a_reader_that_goes_away_ends_it_quietly(exported: Path) -> None:
+    process = start(exported, "-p", "import os", "--ignore-eos", "--max-tokens", "none")
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.read(20)
+    process.stdout.close()
+    assert process.wait(timeout=60) == 1
+    assert process.stderr.read() == b""
+    process.stderr.close()
+
+
+def test_at_a_terminal_ctrl_c_stops_the_answer_and_the_chat_goes_on(exported: Path) -> None:
+    master, slave = pty.openpty()
+    process = start(exported, "--ignore-eos", "--max-tokens", "none", stdin=slave)
+    os.close(slave)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    os.write(master, b"hello\n")
+    process.stdout.read(20)
+    process.send_signal(signal.SIGINT)
+    seen = until(process.stderr.fileno(), b"cancelled]\n> ")
+    assert seen.startswith(b"> ")
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    os.close(master)
+    assert process.returncode == 130
+
+
+def until(descriptor: int, ending: bytes) -> bytes:
+    """Everything read up to `ending`; fails where it does not come within a minute."""
+    seen, deadline = b"", time.monotonic() + 60
+    while not seen.endswith(ending):
+        ready, _, _ = select.select([descriptor], [], [], max(0, deadline - time.monotonic()))
+        assert ready, seen
+        seen += os.read(descriptor, 4096)
+    return seen
+
+
+def test_the_end_token_ends_the_text(tiny: Path) -> None:
+    prompt = next(i for i in range(200) if END in greedy([i], 40)[3:])
+    text = tokenizer().decode([prompt])
+    if tokenizer().encode(text).ids != [prompt]:
+        pytest.fail("the prompt that ends has no text; choose another seed in tiny_export")
+    done = run(tiny, "-p", text, "--kernels", "reference", "--threads", "1", "--max-tokens", 90)
+    assert done.stderr.rstrip().endswith("; stop]")

@@ -1,0 +1,157 @@
+"""The sample model on ferrum's kernels: how it is run makes no difference to what it says."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ferrum.custom_ops.library import describe
+from ferrum.runtime.llm import LLM
+from ferrum.runtime.sampler import SamplingParams
+from ferrum.runtime.session import Session
+from ferrum.runtime.settings import Settings
+
+PROMPTS = [
+    "def fibonacci(n):\n",
+    "import os\nimport sys\n\n\nclass Reader:\n    def __init__(self, path):\n        self.path",
+    "for i in range(10):\n    print(",
+    '"""Tests of the parser."""\n\nimport unittest\n',
+]
+GREEDY = SamplingParams(max_tokens=40, ignore_eos=True)
+SAMPLED = SamplingParams(max_tokens=40, temperature=0.8, top_p=0.95, seed=3, ignore_eos=True)
+
+# Settings that change how a step runs, and never a bit of what comes out.
+SWITCHES: list[dict[str, Any]] = [
+    {"moe_path": "one"},
+    {"moe_path": "few"},
+    {"moe_path": "grouped"},
+    {"moe_few_max": 0},
+    {"moe_gate_up": "unfused"},
+    {"threads": 1},
+    {"spin": False},
+    {"profile": True},
+    {"block_size": 5},
+    {"max_sequences": 1},
+    {"step_tokens": 16},
+    {"trace": "blk.*"},
+    {"expert_load": True},
+    {"isa": describe()["isas"][0]},
+]
+# Changes that round float sums otherwise, what they change, and how close two logits must be for
+# that to decide: where activations are rounded to int8, a last bit can become a step of int8, some
+# hundredths of a logit.
+EXACT = {"arithmetic": "exact"}
+ROUNDINGS: list[tuple[dict[str, Any], dict[str, Any], float]] = [
+    ({}, {"route": "host"}, 0.1),
+    ({}, EXACT, 0.1),
+    *(({}, {"isa": isa}, 0.1) for isa in describe()["isas"][1:]),
+    *((EXACT, {"isa": isa}, 0.01) for isa in describe()["isas"][1:]),
+]
+
+
+def texts(path: Path, **settings: Any) -> list[list[int]]:
+    with LLM(path, **settings) as llm:
+        params = [GREEDY] * len(PROMPTS) + [SAMPLED] * len(PROMPTS)
+        return [result.token_ids for result in llm.generate(PROMPTS * 2, params)]
+
+
+@cache
+def plain(path: Path) -> list[list[int]]:
+    return texts(path)
+
+
+@pytest.mark.parametrize("switch", SWITCHES, ids=str)
+def test_a_switch_changes_no_token(exported: Path, switch: dict[str, Any]) -> None:
+    assert texts(exported, **switch) == plain(exported)
+
+
+def rows(path: Path, ids: list[int], **settings: Any) -> np.ndarray:
+    session = Session.open(path, Settings(**settings))
+    return session.prefill_all("a", ids)
+
+
+@pytest.mark.parametrize(("base", "change", "close"), ROUNDINGS, ids=str)
+def test_other_rounding_chooses_otherwise_only_at_near_ties(
+    exported: Path, base: dict[str, Any], change: dict[str, Any], close: float
+) -> None:
+    """Along the plain text another choice is made seldom, and only between close logits."""
+    with LLM(exported) as llm:
+        prompts = [llm.tokenizer.encode(prompt) for prompt in PROMPTS]
+    differing = 0
+    for prompt, tokens in zip(prompts, plain(exported), strict=False):
+        ids, asked = prompt + tokens, slice(len(prompt) - 1, -1)
+        usual = rows(exported, ids, **base)[asked]
+        other = rows(exported, ids, **{**base, **change})[asked]
+        lead = usual.max(-1) - usual[np.arange(len(tokens)), other.argmax(-1)]
+        assert lead.max() < close
+        differing += np.count_nonzero(lead)
+    assert differing <= 4  # of 160
+
+
+def test_reference_bodies_and_exact_kernels_agree(exported: Path) -> None:
+    with LLM(exported) as llm:
+        prompt = llm.tokenizer.encode(PROMPTS[0])
+    tokens = plain(exported)[0]
+    exact = rows(exported, prompt + tokens, arithmetic="exact")
+    stock = rows(exported, prompt + tokens, kernels="reference")
+    # Both are float32 over caches in float16: they differ by rounding.
+    np.testing.assert_allclose(stock, exact, rtol=0, atol=0.02)
+
+
+def feed(session: Session, seq: str, ids: list[int], size: int) -> np.ndarray:
+    for start in range(0, len(ids), size):
+        logits = session.prefill(seq, ids[start : start + size], start=start)
+    return logits
+
+
+@pytest.mark.parametrize("arithmetic", ["fast", "exact"])
+def test_chunks_and_company_change_no_bit(exported: Path, arithmetic: Any) -> None:
+    session = Session.open(exported, Settings(arithmetic=arithmetic))
+    with LLM(exported) as llm:
+        ids = llm.tokenizer.encode("".join(PROMPTS) * 3)
+        others = [llm.tokenizer.encode(prompt) for prompt in PROMPTS]
+    assert len(ids) > 100
+    whole = session.prefill("whole", ids)
+    assert np.array_equal(feed(session, "sevens", ids, 7), whole)
+    assert np.array_equal(feed(session, "one by one", ids, 1), whole)
+    assert np.array_equal(session.prefill_all("all", ids)[-1], whole)
+    # Mixed: chunks of the prompt share each step with decodes and prefills of others.
+    for i, other in enumerate(others):
+        session.prefill(f"other {i}", other)
+    session.prefill("mixed", ids[:3])
+    for start in range(3, len(ids), 11):
+        company = [(f"other {i}", [start % 50 + i] * (i + 1)) for i in range(len(others))]
+        logits = session.step([*company[:2], ("mixed", ids[start : start + 11]), *company[2:]])
+        mixed = logits[2].copy()
+    assert np.array_equal(mixed, whole)
+
+
+def test_texts_are_the_same_alone_and_together(exported: Path) -> None:
+    with LLM(exported) as llm:
+        alone = [llm.generate(prompt, SAMPLED)[0].text for prompt in PROMPTS]
+        together = [result.text for result in llm.generate(PROMPTS, SAMPLED)]
+    assert together == alone
+
+
+def test_texts_survive_preemption(exported: Path) -> None:
+    """A pool too small for all has the youngest computed anew, with the same outcome."""
+    with LLM(exported, kv_capacity=160, block_size=8) as llm:
+        together = [result.token_ids for result in llm.generate(PROMPTS * 2, GREEDY)]
+        assert llm._engine.scheduler.preemptions > 0
+    assert together == plain(exported)[: len(PROMPTS)] * 2
+
+
+def test_scores_are_those_of_single_steps(exported: Path) -> None:
+    with LLM(exported) as llm:
+        ids = llm.tokenizer.encode(PROMPTS[1])
+        scores = llm.score(ids)
+        logits = [llm.session.prefill("a", ids[:1])]
+        logits += [llm.session.decode("a", token) for token in ids[1:-1]]
+    for row, token, score in zip(logits, ids[1:], scores, strict=True):
+        wide = row.astype(np.float64)
+        exact = wide[token] - wide.max() - np.log(np.exp(wide - wide.max()).sum())
+        assert score == pytest.approx(exact, abs=1e-6)
