@@ -35,6 +35,7 @@ demo: $(VENV)/.ready
 
 test: $(VENV)/.test-ready
 	$(BIN)/python -m pytest tests -n 2 --dist loadfile
+	PYTHON=$(BIN)/python tests/tools/sanitize.sh
 
 test-native: $(VENV)/.test-ready
 	$(BIN)/python -m pytest tests/custom_ops -n 2 --dist loadfile

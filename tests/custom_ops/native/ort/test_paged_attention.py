@@ -86,6 +86,8 @@ def bound(
     kept = {}
     for name, array in feeds.items():
         if array.dtype == ml_dtypes.bfloat16:
+            if not hasattr(ort.OrtValue, "ortvalue_from_numpy_with_onnx_type"):
+                pytest.skip(f"onnxruntime {ort.__version__} takes no bfloat16 from Python")
             bits, element = array.view(np.uint16), onnx.TensorProto.BFLOAT16
             kept[name] = ort.OrtValue.ortvalue_from_numpy_with_onnx_type(bits, element)
         else:
@@ -252,9 +254,9 @@ def test_long_contexts_have_the_same_bits_shared_out_or_not(isa: str) -> None:
     """Past 1024 positions a lone token's keys are split among threads; a prompt's are not."""
     layer = Layer(4, 1, 16)
     node = layer.node(isa=isa)
-    whole = prefill(layer, node, [2300], 64)
+    whole = prefill(layer, node, [1130], 64)
     for last in (1, 3, 20):
-        split = prefill(layer, node, [2300 - last] + [1] * last, 64)
+        split = prefill(layer, node, [1130 - last] + [1] * last, 64)
         np.testing.assert_array_equal(split[-last:], whole[-last:])
 
 
