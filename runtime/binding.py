@@ -23,7 +23,6 @@ class Binding:
     def __init__(self, graph: Graph, caches: KvCaches) -> None:
         self._session, self._captured = graph.session, graph.captured
         self._binding = graph.session.io_binding()
-        self._options = ort.RunOptions()
         self._bound: dict[str, tuple[Any, ort.OrtValue]] = {}
         # ONNX Runtime holds neither the caches' memory nor, before 1.31, the values.
         self._caches = caches
@@ -41,7 +40,7 @@ class Binding:
         for name in self._captured:  # their shapes change, so ONNX Runtime allocates them
             self._binding.bind_output(name, "cpu")
         try:
-            self._session.run_with_iobinding(self._binding, self._options)
+            self._session.run_with_iobinding(self._binding)
         except Exception as error:  # ONNX Runtime's errors have no base class of their own
             raise GraphError(f"[graph] {one_line(error)}") from error
 

@@ -30,7 +30,8 @@ class Tokenizer:
             raise ArtifactError(f"[{path}] decoder is {kind} -> ByteLevel, as ferrum-build writes")
         added = parts.get("added_tokens", [])
         self._special = {token["id"] for token in added if token["special"]}
-        self._bytes = _byte_alphabet()
+        self._alphabet = _byte_alphabet()
+        self._bytes: dict[int, bytes] = {}  # of the tokens that have been asked for
 
     def __len__(self) -> int:
         """How many ids have a token."""
@@ -55,13 +56,18 @@ class Tokenizer:
 
     def token_bytes(self, token: int) -> bytes:
         """The bytes that a token adds to a text; none for special tokens and unused ids."""
+        if token not in self._bytes:
+            self._bytes[token] = self._spelled(token)
+        return self._bytes[token]
+
+    def _spelled(self, token: int) -> bytes:
         written = self._tokenizer.id_to_token(token)
         if written is None or token in self._special:
             return b""
         try:
-            return bytes(self._bytes[character] for character in written)
+            return bytes(self._alphabet[character] for character in written)
         except KeyError:  # an added token is written as it reads
-            return written.encode()
+            return str(written).encode()
 
 
 class Detokenizer:
