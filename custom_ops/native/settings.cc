@@ -51,12 +51,11 @@ const Kernels* default_kernels() {
 Settings read_settings(const Lookup& lookup) {
   const std::string isa = lookup("ferrum.isa").value_or("auto");
   Settings settings;
-  settings.kernels = isa == "auto"
-                         ? default_kernels()
-                         : kernels_named(isa.c_str(), "session config entry ferrum.isa");
+  settings.kernels = isa == "auto" ? default_kernels()
+                                   : kernels_named(isa.c_str(), "session config entry ferrum.isa");
   settings.exact = choice(lookup, "ferrum.arithmetic", {"fast", "exact"}) == 1;
-  settings.moe_path = static_cast<MoePath>(
-      choice(lookup, "ferrum.moe_path", {"auto", "one", "few", "grouped"}));
+  settings.moe_path =
+      static_cast<MoePath>(choice(lookup, "ferrum.moe_path", {"auto", "one", "few", "grouped"}));
   settings.moe_few_max = count(lookup, "ferrum.moe_few_max", settings.moe_few_max);
   settings.fused_gate_up = choice(lookup, "ferrum.moe_gate_up", {"fused", "unfused"}) == 0;
   settings.host_route = choice(lookup, "ferrum.route", {"graph", "host"}) == 1;

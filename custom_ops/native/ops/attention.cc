@@ -70,8 +70,7 @@ struct Attention {
     const KvCache& cache = problem.cache;
     for_each_run(row, begin, end, [&](int64_t block, int64_t slot, int64_t from, int64_t run) {
       kernels.attention_scores(query, dim(), count, cache.keys + cache.offset(block, slot, kv_head),
-                               cache.type, cache.slot_elements(), run, dim(), scores + from,
-                               kTile);
+                               cache.type, cache.slot_elements(), run, dim(), scores + from, kTile);
     });
     for (int64_t a = 0; a < count; ++a) {
       float* const own = scores + a * kTile;
@@ -98,8 +97,7 @@ struct Attention {
     std::fill_n(partial.most, count, -std::numeric_limits<float>::infinity());
     std::fill_n(partial.sum, count, 0.0f);
     std::fill_n(partial.values, count * dim(), 0.0f);
-    const float* const query =
-        queries + (kv_head * problem.tokens + block.first) * group * dim();
+    const float* const query = queries + (kv_head * problem.tokens + block.first) * group * dim();
     const int64_t row = sequence[block.first], seen_by_all = position[block.first] + 1;
     const int64_t last = position[block.first + block.count - 1];
     const int64_t end = std::min(last + 1, (segment + 1) * kSegment);
@@ -219,8 +217,7 @@ void run_attention(const AttentionProblem& problem, const Settings& settings, Th
       blocks[block_count++] = {t, std::min(kQueryTokens, end - t)};
   }
   const Kernels& kernels = *settings.kernels;
-  const float* const queries =
-      rotate_and_store(problem, kernels, position, sequence, pool, arena);
+  const float* const queries = rotate_and_store(problem, kernels, position, sequence, pool, arena);
   const Attention attention{problem, kernels, position, sequence, queries};
   const auto workers = static_cast<int64_t>(worker_limit());
   if (most_segments > 1 && block_count * problem.cache.kv_heads < 4 * workers)

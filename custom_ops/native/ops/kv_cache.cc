@@ -23,9 +23,9 @@ uint16_t to_bfloat16(float value) {
 uint16_t to_float16(float value) {
   const uint32_t bits = bits_of(value), magnitude = bits & 0x7fffffff;
   const auto sign = static_cast<uint16_t>(bits >> 16 & 0x8000);
-  if (magnitude > 0x7f800000) return sign | 0x7e00;    // NaN
-  if (magnitude >= 0x477ff000) return sign | 0x7c00;   // 65520 and above round to infinity
-  if (magnitude >= 0x38800000) {                       // normal: shift the exponent, round
+  if (magnitude > 0x7f800000) return sign | 0x7e00;   // NaN
+  if (magnitude >= 0x477ff000) return sign | 0x7c00;  // 65520 and above round to infinity
+  if (magnitude >= 0x38800000) {                      // normal: shift the exponent, round
     const uint32_t rebased = magnitude - (112u << 23);
     return sign | static_cast<uint16_t>((rebased + 0xfff + (rebased >> 13 & 1)) >> 13);
   }
@@ -53,8 +53,7 @@ void store_elements(int type, const float* from, int64_t n, uint8_t* to) {
 
 void check_sequences(const Sequences& sequences, int64_t tokens, const KvCache& cache) {
   const int32_t* const ends = sequences.cumulative;
-  if (ends[0] != 0)
-    fail("cumulative_sequence_lengths[0], got ", ends[0], ", expected 0");
+  if (ends[0] != 0) fail("cumulative_sequence_lengths[0], got ", ends[0], ", expected 0");
   for (int64_t b = 0; b < sequences.count; ++b) {
     if (ends[b + 1] < ends[b])
       fail("cumulative_sequence_lengths[", b + 1, "], got ", ends[b + 1], ", expected at least ",
@@ -65,8 +64,8 @@ void check_sequences(const Sequences& sequences, int64_t tokens, const KvCache& 
     const int64_t length = int64_t{sequences.past[b]} + ends[b + 1] - ends[b];
     const int64_t used = (length + cache.block_size - 1) / cache.block_size;
     if (used > sequences.columns)
-      fail("sequence ", b, " of ", length, " tokens, got a block_table row of ",
-           sequences.columns, " blocks of ", cache.block_size, ", expected at least ", used);
+      fail("sequence ", b, " of ", length, " tokens, got a block_table row of ", sequences.columns,
+           " blocks of ", cache.block_size, ", expected at least ", used);
     for (int64_t column = 0; column < used; ++column) {
       const int64_t block = sequences.block(b, column);
       if (block < 0 || block >= cache.blocks)

@@ -64,15 +64,14 @@ void quantize_two_terms(const Kernels& kernels, const float* x, int64_t begin, i
   for (int64_t done = 0; done < n; done += kSpan) {
     const int64_t span = std::min(kSpan, n - done), at = begin + done;
     for (int64_t i = 0; i < span; ++i)
-      rest[i] = x[done + i] -
-                rows[0].scale[(at + i) / kGroup] * static_cast<float>(rows[0].q[at + i]);
+      rest[i] =
+          x[done + i] - rows[0].scale[(at + i) / kGroup] * static_cast<float>(rows[0].q[at + i]);
     quantize_span(kernels, rest, at, span, rows[1]);
   }
 }
 
-Activations take_activations(Arena& arena, ThreadPool& pool, const Kernels& kernels,
-                             const float* x, int64_t tokens, int64_t k, Forms forms,
-                             int64_t terms) {
+Activations take_activations(Arena& arena, ThreadPool& pool, const Kernels& kernels, const float* x,
+                             int64_t tokens, int64_t k, Forms forms, int64_t terms) {
   Activations activations{nullptr, nullptr};
   if (forms.floats) {
     activations.floats = arena.take<const float*>(tokens);

@@ -66,9 +66,8 @@ void quantize_two_terms(const Kernels& kernels, const float* x, int64_t begin, i
                         const Int8Row* rows);
 
 // The rows of x [tokens, k] in the forms asked for, int8 in `terms` (1 or 2). x must stay in place.
-Activations take_activations(Arena& arena, ThreadPool& pool, const Kernels& kernels,
-                             const float* x, int64_t tokens, int64_t k, Forms forms,
-                             int64_t terms = 1);
+Activations take_activations(Arena& arena, ThreadPool& pool, const Kernels& kernels, const float* x,
+                             int64_t tokens, int64_t k, Forms forms, int64_t terms = 1);
 
 // out[c * stride + r - begin] = matrix row r times activations c, for r in begin .. end - 1 and
 // c in first .. first + columns - 1.

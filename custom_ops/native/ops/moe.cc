@@ -51,8 +51,8 @@ struct Pass {
   }
 
   void gate_up_fused() const {
-    const int64_t chunk = std::min(chunk_of(plan.group_count * width()),
-                                   chunks_in(width(), kGroup) * kGroup);
+    const int64_t chunk =
+        std::min(chunk_of(plan.group_count * width()), chunks_in(width(), kGroup) * kGroup);
     const int64_t columns = std::min(plan.largest, kMaxColumns);
     const int64_t buffer = columns * chunk;
     auto* const buffers = arena.take<float>(2 * buffer * static_cast<int64_t>(worker_limit()));
@@ -72,12 +72,12 @@ struct Pass {
   }
 
   void product(const Matrix& matrix, float* result) const {
-    for_each_chunk(chunk_of(plan.group_count * width()),
-                   [&](int64_t expert, int64_t first, int64_t count, int64_t begin, int64_t end,
-                       size_t) {
-                     multiply(matrix.at(expert), x, first, count, begin, end,
-                              result + first * width() + begin, width());
-                   });
+    for_each_chunk(
+        chunk_of(plan.group_count * width()),
+        [&](int64_t expert, int64_t first, int64_t count, int64_t begin, int64_t end, size_t) {
+          multiply(matrix.at(expert), x, first, count, begin, end, result + first * width() + begin,
+                   width());
+        });
   }
 
   void gate_up_unfused() const {
@@ -165,7 +165,12 @@ Activations hidden_rows(Arena& arena, int64_t pairs, const Matrix& down) {
 
 void run_pass(const MoeProblem& problem, const Settings& settings, ThreadPool& pool, Arena& arena,
               const MoePlan& plan, const Activations& x, int64_t first_token) {
-  const Pass pass{problem, settings, pool, arena, plan, in_order(arena, plan, x),
+  const Pass pass{problem,
+                  settings,
+                  pool,
+                  arena,
+                  plan,
+                  in_order(arena, plan, x),
                   hidden_rows(arena, plan.pairs, problem.down),
                   problem.weights + first_token * problem.k,
                   problem.out + first_token * problem.down.rows};

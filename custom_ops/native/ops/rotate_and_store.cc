@@ -41,8 +41,7 @@ const float* rotate_and_store(const AttentionProblem& problem, const Kernels& ke
       const int64_t place = (h / group * problem.tokens + t) * group + h % group;
       rotate(normed, cosine, sine, half, problem.scale, queries + place * dim);
     }
-    const int64_t block =
-        problem.sequences.block(sequence[t], position[t] / cache.block_size);
+    const int64_t block = problem.sequences.block(sequence[t], position[t] / cache.block_size);
     const int64_t slot = position[t] % cache.block_size;
     for (int64_t h = 0; h < cache.kv_heads; ++h) {
       const size_t at = cache.offset(block, slot, h);

@@ -57,8 +57,7 @@ Tensor Context::input(size_t index, size_t rank) const {
   if (status == nullptr && right_rank) status = api_.GetDimensions(info, tensor.dims, rank);
   api_.ReleaseTensorTypeAndShapeInfo(info);
   check(status);
-  if (!right_rank)
-    fail("input ", port.name, ", got rank ", tensor.rank, ", expected rank ", rank);
+  if (!right_rank) fail("input ", port.name, ", got rank ", tensor.rank, ", expected rank ", rank);
   if (!fits(port.element, tensor.element))
     fail("input ", port.name, ", got ONNX element type ", tensor.element,
          ", expected the contract's");

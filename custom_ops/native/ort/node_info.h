@@ -12,8 +12,7 @@ namespace ferrum::ort {
 
 class NodeInfo {
  public:
-  NodeInfo(const Api& api, const OrtKernelInfo* info, const OpSpec& spec,
-           const Settings& settings);
+  NodeInfo(const Api& api, const OrtKernelInfo* info, const OpSpec& spec, const Settings& settings);
 
   const Api& api() const { return api_; }
   const OpSpec& spec() const { return spec_; }

@@ -24,8 +24,8 @@ class PagedAttention : public Kernel {
         epsilon_(info.epsilon()),
         rope_scale_(info.finite("rope_scale")) {
     if (heads_ % kv_heads_ != 0)
-      fail("attribute num_heads, got ", heads_, ", expected a multiple of kv_num_heads = ",
-           kv_heads_);
+      fail("attribute num_heads, got ", heads_,
+           ", expected a multiple of kv_num_heads = ", kv_heads_);
   }
 
   void compute(Context& context) const override {
@@ -80,8 +80,8 @@ class PagedAttention : public Kernel {
     AttentionProblem problem{};
     problem.tokens = tokens;
     problem.heads = heads_;
-    problem.cache = {nullptr, nullptr, cache_type_of(keys), keys.dims[0], keys.dims[1], kv_heads_,
-                     dim};
+    problem.cache = {nullptr,   nullptr, cache_type_of(keys), keys.dims[0], keys.dims[1],
+                     kv_heads_, dim};
     problem.sequences = {count, table.dims[1], ends.data<const int32_t>(),
                          past.data<const int32_t>(), table.data<const int32_t>()};
     check_sequences(problem.sequences, tokens, problem.cache);

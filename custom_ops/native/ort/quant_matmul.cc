@@ -65,8 +65,8 @@ class QuantQKV : public Kernel {
       (types_[i].int8 ? forms.int8 : forms.floats) = true;
     }
     const ArenaLease arena;
-    const Activations activations = take_activations(
-        *arena, context, *settings.kernels, x.data<const float>(), tokens, k, forms);
+    const Activations activations = take_activations(*arena, context, *settings.kernels,
+                                                     x.data<const float>(), tokens, k, forms);
     multiply_all(context, products, 3, activations, tokens);
   }
 

@@ -35,10 +35,16 @@ class QuantMoE : public Kernel {
         fail("input experts, got ", ids[p], " at [", p / k, ", ", p % k, "], expected 0 to ",
              expert_count - 1);
     const Tensor out = context.output(0, {tokens, hidden});
-    const MoeProblem problem{tokens, k, expert_count,
-                             x.data<const float>(), weights.data<const float>(), ids,
-                             matrix_of(gate, gate_, hidden), matrix_of(up, up_, hidden),
-                             matrix_of(down, down_, width), out.data<float>()};
+    const MoeProblem problem{tokens,
+                             k,
+                             expert_count,
+                             x.data<const float>(),
+                             weights.data<const float>(),
+                             ids,
+                             matrix_of(gate, gate_, hidden),
+                             matrix_of(up, up_, hidden),
+                             matrix_of(down, down_, width),
+                             out.data<float>()};
     const ArenaLease arena;
     run_moe(problem, settings, context, *arena);
   }

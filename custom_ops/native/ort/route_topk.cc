@@ -1,5 +1,5 @@
-#include "error.h"
 #include "arena.h"
+#include "error.h"
 #include "ops/route.h"
 #include "ort/adapters.h"
 #include "ort/kernel.h"
@@ -22,7 +22,8 @@ class RouteTopK : public Kernel {
     if (k_ > experts)
       fail("input logits, got shape ", logits.shape(), ", expected at least k = ", k_,
            " experts in dimension 1");
-    const Tensor weights = context.output(0, {tokens, k_}), chosen = context.output(1, {tokens, k_});
+    const Tensor weights = context.output(0, {tokens, k_}),
+                 chosen = context.output(1, {tokens, k_});
     const ArenaLease arena;
     auto* const scratch = arena->take<float>(experts * static_cast<int64_t>(worker_limit()));
     const Routing routing{experts, k_, normalize_, scale_};

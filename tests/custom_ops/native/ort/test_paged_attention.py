@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import ml_dtypes
@@ -313,6 +314,40 @@ def test_caches_in_place_are_the_buffers_that_were_bound(cache: str) -> None:
     placed = bound(layer.node(), feeds, in_place=True)
     for ours, theirs in zip(placed, copied, strict=True):
         np.testing.assert_array_equal(ours.view(np.uint8), theirs.view(np.uint8))
+
+
+@pytest.mark.parametrize("cache", CACHES)
+def test_values_are_rounded_to_the_cache_as_numpy_rounds(cache: str) -> None:
+    """Every exponent, ties, subnormals, overflow and infinities."""
+    layer = Layer(dim=64, cache=cache)
+    tokens = layer.tokens(64)
+    bits = np.random.default_rng(8).integers(0, 2**32, tokens["v"].shape, np.uint32)
+    bits[::2] &= 0xFFFF_E000  # few bits set: exact in float16, or a tie in bfloat16
+    bits[1::4] = bits[1::4] & 0xFFFF_F000 | 0x3000_0000  # ties in float16, and its subnormals
+    tokens["v"] = bits.view(np.float32)
+    feeds = step(layer, tokens, layer.empty_caches(4, 16), [[0, 1, 2, 3]], [64], [0])
+    found = bound(layer.node(), feeds, in_place=True)[2]
+    with np.errstate(over="ignore", invalid="ignore"):
+        wanted = tokens["v"].astype(CACHES[cache][0]).reshape(found.shape)
+    nan = np.isnan(tokens["v"]).reshape(found.shape)
+    assert np.isnan(found[nan].astype(np.float32)).all()
+    unsigned = np.uint32 if cache == "float32" else np.uint16
+    np.testing.assert_array_equal(found.view(unsigned)[~nan], wanted.view(unsigned)[~nan])
+
+
+def test_one_session_runs_over_several_caches_at_once() -> None:
+    layer = Layer(8, 2, 64, "float16")
+    node = layer.node()
+    lengths = [1, 40, 7, 150]
+    feeds = [
+        step(layer, layer.tokens(n, n), layer.empty_caches(10, 16), [list(range(10))], [n], [0])
+        for n in lengths
+    ]
+    alone = [node.run(None, feed)[0] for feed in feeds]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda i: node.run(None, feeds[i % 4])[0], range(60)))
+    for i, result in enumerate(found):
+        np.testing.assert_array_equal(result, alone[i % 4])
 
 
 def test_a_plain_run_leaves_the_caller_s_caches_alone() -> None:
