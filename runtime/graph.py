@@ -95,7 +95,7 @@ def session_options(settings: Settings) -> ort.SessionOptions:
     """
     options = ort.SessionOptions()
     options.intra_op_num_threads = settings.threads
-    options.log_severity_level = 4  # what goes wrong is raised; a log of it would be the second line
+    options.log_severity_level = 4  # errors are raised; logged besides, they would come twice
     options.add_session_config_entry(
         "session.intra_op.allow_spinning", "1" if settings.spin else "0"
     )

@@ -167,7 +167,7 @@ class Sampler:
 
     def _draw(self, logits: Floats) -> int:
         tokens, weights = candidates(logits, self.params)
-        return int(tokens[_position(weights, self._random.random())])
+        return int(tokens[position(weights, self._random.random())])
 
 
 def candidates(logits: Floats, params: SamplingParams) -> tuple[npt.NDArray[np.int64], Floats]:
@@ -230,7 +230,7 @@ def _head(weights: Floats, share: float) -> npt.NDArray[np.int64]:
     return largest(weights, weights.size)
 
 
-def _position(weights: Floats, u: float) -> int:
+def position(weights: Floats, u: float) -> int:
     """Where the running sum of the weights first exceeds u (in [0, 1)) of their sum.
 
     Sums of blocks first, then within one: running sums of a whole vocabulary take milliseconds.

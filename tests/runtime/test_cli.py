@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -144,6 +145,23 @@ BAD = {
     "missing prompt file": (["TINY", "-f", "nowhere.txt"], "nowhere.txt"),
     "chat option": (["TINY", "-p", "x", "--chat", "--chat-option", "a=b"], "NAME=JSON"),
 }  # fmt: skip
+
+
+def test_a_damaged_graph_is_one_line_and_status_2(tiny: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny.parent, tmp_path / "export")
+    graph = tmp_path / "export" / tiny.name
+    graph.write_bytes(graph.read_bytes()[:-500])
+    done = run(graph, "-p", "x", "--kernels", "reference")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.fullmatch(r"ferrum-run: \[.*tiny\.onnx\] ONNX Runtime refuses it: .*\n", done.stderr)
+
+
+def test_weights_that_were_replaced_are_noticed(tiny: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny.parent, tmp_path / "export")
+    (tmp_path / "export" / "tiny.gguf").write_bytes(b"another model")
+    done = run(tmp_path / "export", "-p", "x")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "tiny.gguf] 13 bytes, but the graph was written for one of 1,024" in done.stderr
 
 
 @pytest.mark.parametrize("what", BAD)

@@ -183,6 +183,16 @@ def test_a_stop_string_across_tokens_ends_the_text_before_it(tiny_llm: Open) -> 
     assert (stream.completion.finish_reason, stream.completion.stop_reason) == ("stop", stop)
 
 
+def test_text_held_back_for_a_stop_string_is_shown_at_the_end(tiny_llm: Open) -> None:
+    llm = tiny_llm()
+    text = llm.generate([11], SamplingParams(max_tokens=30, **ENDLESS))[0].text
+    params = SamplingParams(max_tokens=30, stop=text[-3:] + "never", **ENDLESS)
+    stream = llm.stream([11], params)
+    *_, last = pieces = list(stream)
+    assert last.text.endswith(text[-3:])
+    assert "".join(piece.text for piece in pieces) == stream.completion.text == text
+
+
 def test_a_text_ends_where_the_context_does(tiny_llm: Open) -> None:
     result = tiny_llm().generate([1] * 90, SamplingParams(max_tokens=None, **ENDLESS))[0]
     assert len(result.token_ids) == CONTEXT - 90

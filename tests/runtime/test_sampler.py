@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ferrum.runtime.sampler import (
@@ -16,6 +16,7 @@ from ferrum.runtime.sampler import (
     SamplingParams,
     candidates,
     largest,
+    position,
     token_logprobs,
 )
 
@@ -186,6 +187,24 @@ def test_largest_is_a_stable_sort_cut_short(values: list[int], repeats: int, cou
     array = np.tile(np.array(values, np.float32), repeats)
     wanted = np.argsort(-array, kind="stable")[:count]
     assert largest(array, count).tolist() == wanted.tolist()
+
+
+@given(
+    weights=st.lists(st.integers(0, 3), min_size=1, max_size=300).filter(any),
+    repeats=st.sampled_from([1, 9]),
+    u=st.floats(0, 1, exclude_max=True),
+)
+@example(weights=[0, 1], repeats=1, u=0.0)
+@example(weights=[1, 1], repeats=1, u=0.5)
+def test_a_draw_is_where_the_running_sum_passes_it(
+    weights: list[int], repeats: int, u: float
+) -> None:
+    array = np.tile(np.array(weights, np.float32), repeats)  # small whole numbers: sums are exact
+    sums = np.cumsum(array, dtype=np.float64)
+    target = min(u * sums[-1], np.nextafter(sums[-1], 0))
+    at = position(array, u)
+    assert at == next(i for i, total in enumerate(sums) if total > target)
+    assert array[at] > 0
 
 
 def test_logprobs_are_of_the_model_itself() -> None:

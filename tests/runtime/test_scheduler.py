@@ -40,6 +40,7 @@ class World:
 
     def step(self) -> list[tuple[Job, int]]:
         batch = self.scheduler.next_batch()
+        assert {id(p.request) for p in batch} <= {id(job) for job in self.scheduler.running}
         for piece in batch:
             piece.request.sequence.reserve(piece.count)
         for piece in batch:
@@ -108,6 +109,17 @@ def test_the_youngest_gives_its_blocks_to_the_oldest_and_is_computed_anew() -> N
     while old.sequence.length:
         world.step()
     assert world.step() == [(young, tokens)]
+
+
+def test_one_that_was_planned_and_then_preempted_does_not_run() -> None:
+    world = World(blocks=3, budget=16)
+    old, young = world.add(3, wanted=30), world.add(3, wanted=30)
+    world.step()
+    assert world.step() == [(old, 1), (young, 1)]  # a full block each, one free
+    old.tokens += [0] * 6  # its owner gives it several tokens at a time
+    # The young one's decode comes first and takes the block that the old one turns out to want.
+    assert world.step() == [(old, 7)]
+    assert young in world.scheduler.waiting
 
 
 def test_a_cancelled_one_frees_its_blocks_at_once() -> None:

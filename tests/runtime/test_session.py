@@ -164,8 +164,8 @@ REFUSALS = {
 
 @pytest.mark.parametrize("what", REFUSALS)
 def test_a_refusal_is_typed_and_leaves_every_sequence_intact(tiny_session: Open, what: str) -> None:
-    session = tiny_session(kv_capacity=52)
-    sequences = {"a": [1, 2, 3], "b": [7] * 4, "c": [9] * 40}  # 1 + 1 + 10 of 13 blocks
+    session = tiny_session(kv_capacity=56)
+    sequences = {"a": [1, 2, 3], "b": [7] * 4, "c": [9] * 40}  # 1 + 1 + 10 of 14 blocks
     for seq, tokens in sequences.items():
         session.prefill(seq, tokens)
     if what == "no block in a batch":  # every one of them at a block's end, one block free
@@ -207,6 +207,7 @@ def test_a_failing_graph_leaves_sequences_as_they_were(
 ) -> None:
     session = tiny_session(step_tokens=16, kv_capacity=64)
     session.prefill("a", [1, 2, 3])
+    session.prefill("c", [7] * 5)
     steps = 0
     run = session._binding.run
 
@@ -220,9 +221,13 @@ def test_a_failing_graph_leaves_sequences_as_they_were(
     monkeypatch.setattr(session._binding, "run", fail_at_the_second)
     with pytest.raises(KeyboardInterrupt):
         session.prefill("b", [4] * 30)
+    steps = 0
+    with pytest.raises(KeyboardInterrupt):
+        session.prefill("c", [4] * 30)
     monkeypatch.undo()
-    assert session.sequences == ["a"]
-    assert session.free_blocks() == 15
+    assert session.sequences == ["a", "c"]
+    assert session.free_blocks() == 16 - 1 - 2
+    assert np.array_equal(session.decode("c", 5), expected_logits([7, 7, 7, 7, 7, 5]))
     assert np.array_equal(session.decode("a", 5), expected_logits([1, 2, 3, 5]))
 
 
