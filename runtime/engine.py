@@ -52,10 +52,14 @@ class Engine:
         """Cancel a request before the next step: safe at any moment and from any thread."""
         self._abandoned.append(request)
 
-    def step(self) -> None:
-        """Run one step. Requests that finish in it, or whose sampling fails, leave the line."""
+    def drop_abandoned(self) -> None:
+        """Cancel the requests that nobody waits for any more."""
         while self._abandoned:
             self.cancel(self._abandoned.popleft())
+
+    def step(self) -> None:
+        """Run one step. Requests that finish in it, or whose sampling fails, leave the line."""
+        self.drop_abandoned()
         with self._clock.measure("step"):
             batch = self.scheduler.next_batch()
             assert batch, "a request fits into an empty pool, so there is always one to run"

@@ -25,7 +25,7 @@ from ferrum.runtime.engine import Engine
 from ferrum.runtime.graph import Graph
 from ferrum.runtime.profile import Clock, Stage, stages
 from ferrum.runtime.request import Completion
-from ferrum.runtime.sampler import SamplingParams
+from ferrum.runtime.sampler import SamplingParams, logprobs_of
 from ferrum.runtime.session import Session
 from ferrum.runtime.settings import Settings, SettingsError
 from ferrum.runtime.stream import Stream
@@ -138,21 +138,25 @@ class LLM:
         """Natural log of the probability of each token after the first: float32[tokens - 1].
 
         The mean, negated, is the prompt's cross entropy in nats; exp of that its perplexity.
+        CacheFull where running requests leave too few blocks.
         """
         ids = self.tokenizer.encode(prompt) if isinstance(prompt, str) else [int(i) for i in prompt]
-        name = object()
+        following = [*ids[1:], *ids[-1:]]  # the last scores itself, and is left out
+        name, scores = object(), np.empty(len(ids), np.float64)
         with self._lock:
             self._check_open()
+            self._engine.drop_abandoned()
             try:
-                logits = self.session.prefill_all(name, ids)[:-1].astype(np.float64)
+                done = 0
+                for part in self.session.prefill_parts(name, ids):
+                    scores[done : done + len(part)] = logprobs_of(
+                        part, following[done : done + len(part)]
+                    )
+                    done += len(part)
             finally:
                 if name in self.session.sequences:
                     self.session.release(name)
-        best = logits.max(-1, keepdims=True)
-        normal = best[:, 0] + np.log(np.exp(logits - best).sum(-1))
-        taken = logits[np.arange(len(ids) - 1), np.asarray(ids[1:], np.int64)]
-        scores: npt.NDArray[np.float32] = (taken - normal).astype(np.float32)
-        return scores
+        return scores[:-1].astype(np.float32)
 
     def profile(self) -> list[Stage]:
         """Where the steps' time went so far; with settings.profile, inside the graph too.

@@ -248,6 +248,12 @@ def position(weights: Floats, u: float) -> int:
     return start + int(np.searchsorted(within, target, side="right"))
 
 
+def logprobs_of(logits: Floats, tokens: Sequence[int]) -> npt.NDArray[np.float64]:
+    """The log-probability of one token per row of float32[rows, vocabulary]: float64[rows]."""
+    rows = zip(logits, tokens, strict=True)
+    return np.array([token_logprobs(row, token, 0).logprob for row, token in rows])
+
+
 def token_logprobs(logits: Floats, token: int, count: int) -> TokenLogprobs:
     """The log-probability of `token`, and the `count` likeliest, from float32[vocabulary]."""
     wide = logits.astype(np.float64)

@@ -126,12 +126,17 @@ class Session:
         return cast(Logits, last[-1].copy())
 
     def prefill_all(self, seq: SequenceId, tokens: Items[int]) -> Logits:
-        """As `prefill`, with the logits of each of the tokens: float32[tokens, vocabulary].
+        """As `prefill`, with the logits of each of the tokens: float32[tokens, vocabulary]."""
+        return np.concatenate([part.copy() for part in self.prefill_parts(seq, tokens)])
+
+    def prefill_parts(self, seq: SequenceId, tokens: Items[int]) -> Iterator[Logits]:
+        """As `prefill_all`, some tokens at a time, in a buffer that the next part overwrites.
 
         The tokens go in as that many sequences of one token that share a block table: all their
-        keys are written before any of them attends, so each sees exactly those before it.
+        keys are written before any of them attends, so each sees exactly those before it. Parts
+        that are not asked for take back those that were.
         """
-        return np.concatenate([part.copy() for part in self._append(seq, tokens, None, every=True)])
+        return self._append(seq, tokens, None, every=True)
 
     def decode(self, seq: SequenceId, token: int) -> Logits:
         """Append one token to a sequence that is there; its logits, float32[vocabulary]."""

@@ -138,6 +138,10 @@ def test_a_forgotten_stream_does_not_run_on(tiny_llm: Open) -> None:
     gc.collect()
     llm.generate([5], SamplingParams(max_tokens=1))
     assert all_free(llm)
+    next(llm.stream([1, 2, 3], SamplingParams(max_tokens=None, **ENDLESS)))
+    gc.collect()
+    llm.score([5, 6])
+    assert all_free(llm)
 
 
 def ending_prompt() -> tuple[list[int], list[int]]:

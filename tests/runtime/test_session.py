@@ -72,6 +72,16 @@ def test_every_token_of_a_prompt_has_its_logits(tiny_session: Open) -> None:
     assert np.array_equal(session.decode("a", 2), expected_logits([8, 8, *prompt, 2]))
 
 
+def test_parts_that_are_not_asked_for_take_back_the_others(tiny_session: Open) -> None:
+    session = tiny_session(step_tokens=16)
+    session.prefill("a", [8, 8])
+    parts = session.prefill_parts("a", list(range(40)))
+    assert np.array_equal(next(parts)[-1], expected_logits([8, 8, *range(16)]))
+    parts.close()  # type: ignore[attr-defined]
+    assert session.length("a") == 2
+    assert np.array_equal(session.decode("a", 2), expected_logits([8, 8, 2]))
+
+
 def test_a_batch_keeps_its_order(tiny_session: Open) -> None:
     session = tiny_session()
     for seq, prompt in (("a", [1, 2, 3]), ("b", [4]), ("c", [5, 6, 7, 8, 9])):
