@@ -96,14 +96,32 @@ def LongWords(bytes_):
 
 
 @script(FERRUM, default_opset=op)
+def BinaryFloat(
+    word, scales, mantissa_bits: int, mantissa_mask: int, exponent_mask: int, sign_bit: int
+):
+    """float, elementwise: the IEEE 754 number whose fields a uint32 holds.
+
+    `scales` has, for every stored exponent, the value of the mantissa's lowest bit.
+    """
+    exponent = op.Cast(Bits(word, shift=mantissa_bits, mask=exponent_mask), to=6)
+    mantissa = op.Cast(Bits(word, shift=0, mask=mantissa_mask), to=1)
+    normal = op.Cast(op.Greater(exponent, op.Constant(value=ZERO)), to=1)
+    hidden = normal * (op.Cast(op.Constant(value_int=mantissa_mask), to=1) + 1.0)
+    sign = 1.0 - 2.0 * op.Cast(Bits(word, shift=sign_bit, mask=1), to=1)
+    return (mantissa + hidden) * op.Gather(scales, exponent) * sign
+
+
+@script(FERRUM, default_opset=op)
 def HalfOfWord(word):
     """float, elementwise: the half-precision number that a uint32 holds in its low 16 bits."""
-    exponent = op.Cast(Bits(word, shift=10, mask=31), to=6)
-    mantissa = op.Cast(Bits(word, shift=0, mask=1023), to=1)
-    hidden = op.Cast(op.Greater(exponent, op.Constant(value=ZERO)), to=1)
-    scale = op.Gather(op.Constant(value=HALF_SCALES), exponent)
-    sign = op.Cast(Bits(word, shift=15, mask=1), to=1)
-    return (mantissa + hidden * 1024.0) * scale * (1.0 - 2.0 * sign)
+    return BinaryFloat(
+        word,
+        op.Constant(value=HALF_SCALES),
+        mantissa_bits=10,
+        mantissa_mask=1023,
+        exponent_mask=31,
+        sign_bit=15,
+    )
 
 
 @script(FERRUM, default_opset=op)
