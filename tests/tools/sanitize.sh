@@ -7,6 +7,7 @@
 set -eu
 cd "$(dirname "$0")/../.."
 python=$("${PYTHON:-python3}" -c "import sys; print(sys.executable)")
+PATH=$(dirname "$python"):$PATH  # CMake comes with the test extra
 build=build/sanitized
 mkdir -p build
 compiler=${CXX:-c++}
