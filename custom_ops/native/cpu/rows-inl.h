@@ -16,6 +16,10 @@ struct Rows {
     for (int i = 0; i < kRows / 4; ++i) asm("" : "+r"(copy.fourth[i]));
     return copy;
   }
+  // Moves on within every row: offsets from here stay constants, which addresses have room for.
+  FERRUM_INLINE void skip(int bytes) {
+    for (int i = 0; i < kRows / 4; ++i) fourth[i] += bytes;
+  }
   FERRUM_INLINE const uint8_t* row(int r) const {
     const size_t skip = r % 4 == 3 ? three : static_cast<size_t>(r % 4) * stride;
     return fourth[r / 4] + skip;

@@ -1,8 +1,10 @@
 // From tiles to matrices: strips of kRows rows against batches of columns. See tile-inl.h.
 
 // The bytes that lie ahead, into L2 and not into L1, where they would displace the tile.
-void prefetch_l2(const uint8_t* p, size_t bytes) {
-  for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch(p + i, 0, 2);
+template <class Format>
+FERRUM_INLINE void prefetch_tile(const uint8_t* p) {
+#pragma GCC unroll 64
+  for (int i = 0; i < kRows * Format::kTileBytes; i += 64) __builtin_prefetch(p + i, 0, 2);
 }
 
 // The last rows of a matrix, when fewer than kRows are left: copied out and filled up with zero
@@ -52,44 +54,94 @@ void fill_batch(const Int8Row* x, int64_t count, int64_t first_group, int64_t gr
   }
 }
 
-void advance(const TileColumn& from, int64_t group, int64_t per_group, TileColumn* to) {
-  *to = {from.q + group * kGroup, from.scale + group, from.start + group * per_group,
-         from.sum + group * per_group};
+template <class Format>
+FERRUM_INLINE TileColumn advance(const TileColumn& x, int64_t groups) {
+  constexpr int64_t kPerGroup = prepared_per_group<Format>();
+  return {x.q + groups * kGroup, x.scale + groups, x.start + groups * kPerGroup,
+          x.sum + groups * kPerGroup};
 }
 
-// One strip of up to kRows rows; sums[c] += its products. With `more`, the next strip is fetched.
-template <class Format>
-void multiply_strip(const uint8_t* weights, size_t row_bytes, int64_t rows, int64_t groups,
-                    const Batch& batch, bool more, Floats* sums) {
-  constexpr int64_t kPerGroup = prepared_per_group<Format>();
+// Up to kRows rows, tile by tile: body(rows of the tile, its first group, its groups). With `more`,
+// the strip that follows is fetched meanwhile.
+template <class Format, class Body>
+FERRUM_INLINE void for_each_tile(const uint8_t* weights, size_t row_bytes, int64_t rows,
+                                 int64_t groups, bool more, const Body& body) {
   alignas(64) uint8_t buffer[kRows * Format::kTileBytes];
-  alignas(64) Tile tile;
-  const int64_t pieces = (batch.count + kMaxColumns - 1) / kMaxColumns;
   const uint8_t* next = weights + kRows * row_bytes;
   for (int64_t at = 0; at < groups; at += kTileGroups) {
     const int depth = static_cast<int>(groups - at < kTileGroups ? groups - at : kTileGroups);
     const size_t bytes = static_cast<size_t>(depth) * Format::kTileBytes / kTileGroups;
-    if (more) prefetch_l2(next, kRows * bytes);
+    if (more) prefetch_tile<Format>(next);
     next += kRows * bytes;
     if (rows < kRows) pad_rows<Format>(weights, row_bytes, rows, bytes, buffer);
-    const Rows tile_rows =
-        rows < kRows ? Rows(buffer, Format::kTileBytes) : Rows(weights, row_bytes);
+    body(rows < kRows ? Rows(buffer, Format::kTileBytes) : Rows(weights, row_bytes), at, depth);
     weights += bytes;
-    TileColumn columns[kMaxColumns];
-    if (batch.count == 1 && depth == kTileGroups) {
-      advance(batch.column[0], at, kPerGroup, columns);
-      sums[0] = multiply_one<Format>(tile_rows, columns[0], sums[0]);
-      continue;
-    }
-    Format::unpack(tile_rows, depth, &tile);
-    for (int64_t i = 0; i < pieces; ++i) {  // even pieces: nine columns are five and four
-      const int64_t first = batch.count * i / pieces, end = batch.count * (i + 1) / pieces;
-      for (int64_t c = first; c < end; ++c)
-        advance(batch.column[c], at, kPerGroup, columns + (c - first));
-      multiply_columns<ShapeOf<Format>>(tile, depth, columns, static_cast<int>(end - first),
-                                        sums + first);
-    }
   }
+}
+
+// sums[c] += the products of one strip with kColumns columns, which its tiles never leave
+// registers for.
+template <class Format, int kColumns>
+void multiply_few(const uint8_t* weights, size_t row_bytes, int64_t rows, int64_t groups,
+                  const TileColumn* x, bool more, Floats* sums) {
+  Floats scale[2 * kTileGroups], min[2 * kTileGroups];
+  FewColumns<Format, kColumns> sink;
+  sink.scale = scale;
+  sink.min = min;
+#pragma GCC unroll 8
+  for (int c = 0; c < kColumns; ++c) {
+    sink.x[c] = x[c];
+    sink.sums[c] = sums[c];
+  }
+  for_each_tile<Format>(weights, row_bytes, rows, groups, more,
+                        [&](const Rows& tile_rows, int64_t, int depth) FERRUM_INLINED {
+                          Format::unpack(tile_rows, depth, &sink);
+#pragma GCC unroll 8
+                          for (int c = 0; c < kColumns; ++c)
+                            sink.x[c] = advance<Format>(sink.x[c], kTileGroups);
+                        });
+#pragma GCC unroll 8
+  for (int c = 0; c < kColumns; ++c) sums[c] = sink.sums[c];
+}
+
+// sums[c] += the products of one strip with many columns: tiles rest in L1.
+template <class Format>
+void multiply_many(const uint8_t* weights, size_t row_bytes, int64_t rows, int64_t groups,
+                   const TileColumn* x, int64_t columns, bool more, Floats* sums) {
+  alignas(64) Tile tile;
+  const int64_t pieces = (columns + kMaxColumns - 1) / kMaxColumns;
+  for_each_tile<Format>(
+      weights, row_bytes, rows, groups, more,
+      [&](const Rows& tile_rows, int64_t at, int depth) FERRUM_INLINED {
+        Format::unpack(tile_rows, depth, &tile);
+        for (int64_t i = 0; i < pieces; ++i) {  // even pieces: nine columns are five and four
+          const int64_t first = columns * i / pieces, end = columns * (i + 1) / pieces;
+          TileColumn part[kMaxColumns];
+          for (int64_t c = first; c < end; ++c) part[c - first] = advance<Format>(x[c], at);
+          multiply_columns<ShapeOf<Format>>(tile, depth, part, static_cast<int>(end - first),
+                                            sums + first);
+        }
+      });
+}
+
+// One strip with any number of columns by the way that suits their number.
+template <class Format, int kColumns = few_columns<Format>()>
+void multiply_strip(const uint8_t* weights, size_t row_bytes, int64_t rows, int64_t groups,
+                    const TileColumn* x, int64_t columns, bool more, Floats* sums) {
+  if (columns == kColumns)
+    return multiply_few<Format, kColumns>(weights, row_bytes, rows, groups, x, more, sums);
+  // Codes that fill a byte take longer to unpack, and where few columns fit, tiles win earlier.
+  constexpr bool kTwice = kColumns == 8 && Format::kMaxCode != kWide;
+  if (columns > (kTwice ? 2 * kColumns : kColumns))
+    return multiply_many<Format>(weights, row_bytes, rows, groups, x, columns, more, sums);
+  if (columns > kColumns) {  // unpacking twice costs less than storing tiles
+    const int64_t half = (columns + 1) / 2;
+    multiply_strip<Format>(weights, row_bytes, rows, groups, x, half, false, sums);
+    return multiply_strip<Format>(weights, row_bytes, rows, groups, x + half, columns - half, more,
+                                  sums + half);
+  }
+  if constexpr (kColumns > 1)
+    multiply_strip<Format, kColumns - 1>(weights, row_bytes, rows, groups, x, columns, more, sums);
 }
 
 // kernels.h's MatMulInt8 for one format. A row deeper than kMaxPrepared allows is taken in
@@ -116,7 +168,8 @@ void matmul_tiles(const uint8_t* weights, size_t row_bytes, int64_t rows, int64_
         for (int64_t c = 0; c < batch.count; ++c)
           sums[c] = group == 0 ? zero() : load_rows(to + c * out_stride, height);
         multiply_strip<Format>(weights + static_cast<size_t>(r) * row_bytes + skip, row_bytes,
-                               height, depth, batch, r + 2 * kRows <= rows, sums);
+                               height, depth, batch.column, batch.count, r + 2 * kRows <= rows,
+                               sums);
         store_rows(sums, height, batch.count, to, out_stride);
       }
     }

@@ -16,12 +16,14 @@ constexpr int kTileQuads = kSuperBlock / 4;
 constexpr int64_t kBatch = 64;             // columns that share an unpacked tile, at most
 constexpr int64_t kMaxPrepared = 1 << 14;  // sums of activations held at a time, over all columns
 
-// Where unpacked weights go when several columns want them. (The other sink is OneColumn below.)
+// Where unpacked weights go when many columns want them. (The other sink is FewColumns below.)
 struct Tile {
   Ints q[kTileQuads];             // quad i of the tile's rows: values 4 i .. 4 i + 3
   Floats scale[2 * kTileGroups];  // per group, or per half group where the format says so
   Floats min[2 * kTileGroups];
-  FERRUM_INLINE void put(int i, Ints quad) { q[i] = quad; }
+  FERRUM_INLINE void open(int, int) {}
+  FERRUM_INLINE void put(int, int i, Ints quad) { q[i] = quad; }
+  FERRUM_INLINE void close(int, int) {}
 };
 
 // What a column brings to a tile, from the tile's first group on.
@@ -137,31 +139,42 @@ void multiply_columns(const Tile& tile, int groups, const TileColumn* x, int cou
   }
 }
 
-// The sink of a single column: quads are multiplied as they are unpacked and never stored.
-template <class Format>
-struct OneColumn {
-  static constexpr int kParts = Format::kHalves ? 2 * kTileGroups : kTileGroups;
-  static constexpr int kQuadsPerPart = kTileQuads / kParts;
-  const int8_t* x;
-  Ints dot[kParts];
-  Floats scale[kParts];
-  Floats min[Format::kMins ? kParts : 1];
-  FERRUM_INLINE void put(int i, Ints quad) {
-    dot[i / kQuadsPerPart] = dot_quad<ShapeOf<Format>>(quad, x + 4 * i, dot[i / kQuadsPerPart]);
+// The sink of few columns: quads are multiplied as they are unpacked and never stored. Only the
+// open groups' sums are alive, so they stay in registers.
+template <class Format, int kColumns>
+struct FewColumns {
+  using Kind = ShapeOf<Format>;
+  static constexpr int kParts = Format::kHalves ? 2 : 1;  // sums per group
+  TileColumn x[kColumns];
+  Floats sums[kColumns];
+  Ints dot[kColumns][Format::kOpen * kParts];
+  Floats *scale, *min;  // elsewhere: arrays indexed at run time would keep all of this in memory
+
+  FERRUM_INLINE void open(int group, int count) {
+#pragma GCC unroll 8
+    for (int c = 0; c < kColumns; ++c)
+#pragma GCC unroll 8
+      for (int i = 0; i < count * kParts; ++i)
+        dot[c][i] = first_sum<Kind>(x[c], group * kParts + i);
+  }
+  FERRUM_INLINE void put(int slot, int i, Ints quad) {
+#pragma GCC unroll 8
+    for (int c = 0; c < kColumns; ++c)
+      dot[c][slot] = dot_quad<Kind>(quad, x[c].q + 4 * i, dot[c][slot]);
+  }
+  FERRUM_INLINE void close(int group, int count) {
+#pragma GCC unroll 8
+    for (int c = 0; c < kColumns; ++c)
+#pragma GCC unroll 4
+      for (int g = 0; g < count; ++g)
+        sums[c] = add_group<Kind>(dot[c][g * kParts], dot[c][g * kParts + kParts - 1], scale, min,
+                                  group + g, x[c], sums[c]);
   }
 };
 
+// How many columns a format multiplies while unpacking: as many as have sums in registers.
 template <class Format>
-FERRUM_INLINE Floats multiply_one(const Rows& rows, const TileColumn& x, Floats sum) {
-  constexpr int kStep = Format::kHalves ? 2 : 1;
-  OneColumn<Format> sink;
-  sink.x = x.q;
-#pragma GCC unroll 16
-  for (int i = 0; i < OneColumn<Format>::kParts; ++i) sink.dot[i] = first_sum<ShapeOf<Format>>(x, i);
-  Format::unpack(rows, kTileGroups, &sink);
-#pragma GCC unroll 8
-  for (int g = 0; g < kTileGroups; ++g)
-    sum = add_group<ShapeOf<Format>>(sink.dot[kStep * g], sink.dot[kStep * g + kStep - 1], sink.scale,
-                            sink.min, g, x, sum);
-  return sum;
+constexpr int few_columns() {
+  constexpr int kFit = kSumRegisters / (Format::kOpen * FewColumns<Format, 1>::kParts);
+  return kFit < 1 ? 1 : kFit < kMostFewColumns ? kFit : kMostFewColumns;
 }

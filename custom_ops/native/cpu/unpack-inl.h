@@ -1,15 +1,17 @@
 // How each format becomes a Tile: hand-written for the formats that models are made of.
 //
-// A Format names its type, kBias (stored code = code + bias), kMaxCode (the largest stored code, or
-// kWide where codes fill a byte), kHalves and kMins as in codes.h, kTileBytes (one row's bytes of
-// 256 values) and unpack(rows, groups, sink). A sink takes quads by put()
-// and has arrays for scales and minimums.
+// A Format names kBias (stored code = code + bias), kMaxCode (the largest stored code, or kWide
+// where codes fill a byte), kHalves and kMins as in codes.h, kTileBytes (one row's bytes of 256
+// values), kOpen (how many groups it unpacks side by side) and unpack(rows, groups, sink). For some
+// groups at a time unpack fills the sink's scales (and minimums), opens the groups, puts their
+// quads and closes them. put(slot, i, quad) is quad i of the tile; the slot counts the open sums:
+// one per group, or two per group where halves have scales of their own.
 //
 // Vocabulary: transpose16 (16 bytes of each row, from an offset on, to 4 quads), byte_and, or_, shift_left, shift_right
 // (16-bit lanes, count as template argument: masks clear what crosses a byte), byte_lane,
 // top_nibbles with kTopFactor (a group of high nibbles and what undoes their size), shift_right_32,
 // shift_left_32, xor_, splat_byte, splat_int, table16 (16 bytes), look_up, half_lanes (the low 16
-// bits of each lane as float16), gather_u16, gather_u32 (of each row), spread_bits.
+// bits of each lane as float16), gather_halves (float16), gather_u32 (of each row), spread_bits.
 
 constexpr int kWide = 255;
 
@@ -38,28 +40,32 @@ FERRUM_INLINE void scaled_bytes_less(Ints v, int offset, Floats factor, Floats* 
   out[3] = mul(sub(byte_of<3>(v), shift), factor);
 }
 
-// 16 bytes of nibbles per row: low halves to quads at .. at + 3, high halves `apart` further on.
+// One group of 32 from 16 bytes of nibbles per row: the low halves are its first 16 values.
 template <class Sink>
-FERRUM_INLINE void unpack_nibbles(const Rows& rows, int from, int at, int apart, Sink* sink) {
+FERRUM_INLINE void unpack_nibbles(const Rows& rows, int from, int group, Sink* sink) {
   Ints raw[4];
   transpose16(rows, from, raw);
+  sink->open(group, 1);
 #pragma GCC unroll 4
   for (int i = 0; i < 4; ++i) {
-    sink->put(at + i, low_nibbles(raw[i]));
-    sink->put(at + apart + i, high_nibbles(raw[i]));
+    sink->put(0, 8 * group + i, low_nibbles(raw[i]));
+    sink->put(0, 8 * group + 4 + i, high_nibbles(raw[i]));
   }
+  sink->close(group, 1);
 }
 
 // The same where a nibble is an index into 16 values.
 template <class Sink>
-FERRUM_INLINE void unpack_indices(const Rows& rows, int from, int at, Ints values, Sink* sink) {
+FERRUM_INLINE void unpack_indices(const Rows& rows, int from, int group, Ints values, Sink* sink) {
   Ints raw[4];
   transpose16(rows, from, raw);
+  sink->open(group, 1);
 #pragma GCC unroll 4
   for (int i = 0; i < 4; ++i) {
-    sink->put(at + i, look_up(values, low_nibbles(raw[i])));
-    sink->put(at + 4 + i, look_up(values, high_nibbles(raw[i])));
+    sink->put(0, 8 * group + i, look_up(values, low_nibbles(raw[i])));
+    sink->put(0, 8 * group + 4 + i, look_up(values, high_nibbles(raw[i])));
   }
+  sink->close(group, 1);
 }
 
 // Two bits of `v`, at bit kShift, moved to bit kTo.
@@ -75,132 +81,144 @@ FERRUM_INLINE Ints pick_bits(Ints v) {
   return and_(move_bits<kFrom, kTo>(v), splat_byte(kMask));
 }
 
-// d and dmin of Q4_K and Q5_K with their twelve bytes of 6-bit scales and minimums. The scales of
-// odd groups are multiplied by `odd_factor`.
-template <class Sink>
-FERRUM_INLINE void unpack_scales_k4(const Rows& rows, float odd_factor, Sink* sink) {
-  Ints head[4];
-  transpose16(rows, 0, head);
-  const Floats d = half_lanes(head[0]), dmin = half_lanes(shift_right_32<16>(head[0]));
-  const Floats odd = odd_factor == 1.0f ? d : mul(d, broadcast(odd_factor));
-  const Ints six = splat_byte(0x3f), two = splat_byte(0x30);
-  const auto put = [&](Ints scales, Ints mins, int at) {
-    sink->scale[at] = mul(byte_of<0>(scales), d);
-    sink->scale[at + 1] = mul(byte_of<1>(scales), odd);
-    sink->scale[at + 2] = mul(byte_of<2>(scales), d);
-    sink->scale[at + 3] = mul(byte_of<3>(scales), odd);
-    scaled_bytes(mins, dmin, sink->min + at);
-  };
-  put(and_(head[1], six), and_(head[2], six), 0);
-  put(or_(low_nibbles(head[3]), and_(shift_right<2>(head[1]), two)),
-      or_(high_nibbles(head[3]), and_(shift_right<2>(head[2]), two)), 4);
-}
+// d and dmin of Q4_K and Q5_K with their twelve bytes of 6-bit scales and minimums, four to a lane.
+struct ScalesK4 {
+  Ints scales[2], mins[2];
+  Floats d, dmin;
+
+  FERRUM_INLINE explicit ScalesK4(const Rows& rows) {
+    Ints head[4];
+    transpose16(rows, 0, head);
+    const Ints six = splat_byte(0x3f), two = splat_byte(0x30);
+    scales[0] = and_(head[1], six);
+    scales[1] = or_(low_nibbles(head[3]), and_(shift_right<2>(head[1]), two));
+    mins[0] = and_(head[2], six);
+    mins[1] = or_(high_nibbles(head[3]), and_(shift_right<2>(head[2]), two));
+    d = half_lanes(head[0]);
+    dmin = half_lanes(shift_right_32<16>(head[0]));
+  }
+
+  // Those of groups 2 kPair and 2 kPair + 1; the odd group's scale takes `odd_factor` too.
+  template <int kPair, class Sink>
+  FERRUM_INLINE void put(float odd_factor, Sink* sink) const {
+    constexpr int kEven = kPair % 2 * 2;
+    const Ints scale = scales[kPair / 2], min = mins[kPair / 2];
+    const Floats odd = odd_factor == 1.0f ? d : mul(d, broadcast(odd_factor));
+    sink->scale[2 * kPair] = mul(byte_of<kEven>(scale), d);
+    sink->scale[2 * kPair + 1] = mul(byte_of<kEven + 1>(scale), odd);
+    sink->min[2 * kPair] = mul(byte_of<kEven>(min), dmin);
+    sink->min[2 * kPair + 1] = mul(byte_of<kEven + 1>(min), dmin);
+  }
+};
 
 struct FormatQ4_K {
-  static constexpr int kBias = 0, kMaxCode = 15, kTileBytes = 144;
+  static constexpr int kBias = 0, kMaxCode = 15, kTileBytes = 144, kOpen = 2;
   static constexpr bool kHalves = false, kMins = true;
-  template <class Sink>
-  static FERRUM_INLINE void unpack(const Rows& rows, int, Sink* sink) {
-#pragma GCC unroll 8
-    for (int part = 0; part < 8; ++part) {  // 16 bytes: half of an even and of an odd group
+  template <int kPair, class Sink>  // low nibbles are the even group, high ones the odd
+  static FERRUM_INLINE void unpack_pair(const Rows& rows, const ScalesK4& scales, Sink* sink) {
+    scales.put<kPair>(kTopFactor, sink);
+    sink->open(2 * kPair, 2);
+#pragma GCC unroll 2
+    for (int half = 0; half < 2; ++half) {
       Ints raw[4];
-      transpose16(rows, 16 + 16 * part, raw);
-      const int at = part / 2 * 16 + part % 2 * 4;
+      transpose16(rows, 16 + 32 * kPair + 16 * half, raw);
 #pragma GCC unroll 4
       for (int i = 0; i < 4; ++i) {
-        sink->put(at + i, low_nibbles(raw[i]));
-        sink->put(at + 8 + i, top_nibbles(raw[i]));
+        const int to = 16 * kPair + 4 * half + i;
+        sink->put(0, to, low_nibbles(raw[i]));
+        sink->put(1, to + 8, top_nibbles(raw[i]));
       }
     }
-    unpack_scales_k4(rows, kTopFactor, sink);
+    sink->close(2 * kPair, 2);
+  }
+  template <class Sink>
+  static FERRUM_INLINE void unpack(const Rows& rows, int, Sink* sink) {
+    const ScalesK4 scales(rows);
+    unpack_pair<0>(rows, scales, sink);
+    unpack_pair<1>(rows, scales, sink);
+    unpack_pair<2>(rows, scales, sink);
+    unpack_pair<3>(rows, scales, sink);
   }
 };
 
 struct FormatQ5_K {
-  static constexpr int kBias = 0, kMaxCode = 31, kTileBytes = 176;
+  static constexpr int kBias = 0, kMaxCode = 31, kTileBytes = 176, kOpen = 2;
   static constexpr bool kHalves = false, kMins = true;
-  template <int kPart, class Sink>
-  static FERRUM_INLINE void unpack_part(const Rows& rows, int from, const Ints* high, Sink* sink) {
+  template <int kPair, class Sink>
+  static FERRUM_INLINE void unpack_pair(const Rows& rows, const ScalesK4& scales,
+                                        const Ints* high, Sink* sink) {
+    scales.put<kPair>(1.0f, sink);
+    sink->open(2 * kPair, 2);
 #pragma GCC unroll 2
     for (int half = 0; half < 2; ++half) {
       Ints raw[4];
-      transpose16(rows, from + 32 * kPart + 16 * half, raw);
+      transpose16(rows, 48 + 32 * kPair + 16 * half, raw);
 #pragma GCC unroll 4
       for (int i = 0; i < 4; ++i) {
         const Ints bits = high[4 * half + i];
-        const int to = 16 * kPart + 4 * half + i;
-        sink->put(to, or_(low_nibbles(raw[i]), pick_bits<2 * kPart, 4, 16>(bits)));
-        sink->put(to + 8, or_(high_nibbles(raw[i]), pick_bits<2 * kPart + 1, 4, 16>(bits)));
+        const int to = 16 * kPair + 4 * half + i;
+        sink->put(0, to, or_(low_nibbles(raw[i]), pick_bits<2 * kPair, 4, 16>(bits)));
+        sink->put(1, to + 8, or_(high_nibbles(raw[i]), pick_bits<2 * kPair + 1, 4, 16>(bits)));
       }
     }
+    sink->close(2 * kPair, 2);
   }
   template <class Sink>
   static FERRUM_INLINE void unpack(const Rows& rows, int, Sink* sink) {
+    const ScalesK4 scales(rows);
     Ints high[8];
     transpose16(rows, 16, high);
     transpose16(rows, 32, high + 4);
-    unpack_part<0>(rows, 48, high, sink);
-    unpack_part<1>(rows, 48, high, sink);
-    unpack_part<2>(rows, 48, high, sink);
-    unpack_part<3>(rows, 48, high, sink);
-    unpack_scales_k4(rows, 1.0f, sink);
+    unpack_pair<0>(rows, scales, high, sink);
+    unpack_pair<1>(rows, scales, high, sink);
+    unpack_pair<2>(rows, scales, high, sink);
+    unpack_pair<3>(rows, scales, high, sink);
   }
 };
 
 struct FormatQ6_K {
-  static constexpr int kBias = 32, kMaxCode = 63, kTileBytes = 210;
+  static constexpr int kBias = 32, kMaxCode = 63, kTileBytes = 210, kOpen = 4;
   static constexpr bool kHalves = true, kMins = false;
-  // 128 values: 64 bytes of low nibbles, 32 bytes of two high bits for four groups.
-  template <class Sink>
-  static FERRUM_INLINE void unpack_half(const Rows& rows, int low, int high, int at,
-                          Sink* sink) {
+  // 128 values: 64 bytes of low nibbles, 32 bytes of two high bits for each of four groups.
+  template <int kPart, class Sink>
+  static FERRUM_INLINE void unpack_part(const Rows& rows, const Ints* scales, Floats d,
+                                        Sink* sink) {
+#pragma GCC unroll 2
+    for (int i = 2 * kPart; i < 2 * kPart + 2; ++i)  // signed bytes, here 128 higher
+      scaled_bytes_less(xor_(scales[i], splat_byte(0x80)), 128, d, sink->scale + 4 * i);
+    sink->open(4 * kPart, 4);
 #pragma GCC unroll 2
     for (int half = 0; half < 2; ++half) {
       Ints bits[4], first[4], second[4];
-      transpose16(rows, high + 16 * half, bits);
-      transpose16(rows, low + 16 * half, first);
-      transpose16(rows, low + 32 + 16 * half, second);
+      transpose16(rows, 128 + 32 * kPart + 16 * half, bits);
+      transpose16(rows, 64 * kPart + 16 * half, first);
+      transpose16(rows, 64 * kPart + 32 + 16 * half, second);
 #pragma GCC unroll 4
       for (int i = 0; i < 4; ++i) {
-        const int to = at + 4 * half + i;
-        sink->put(to, or_(low_nibbles(first[i]), pick_bits<0, 4, 0x30>(bits[i])));
-        sink->put(to + 8, or_(low_nibbles(second[i]), pick_bits<2, 4, 0x30>(bits[i])));
-        sink->put(to + 16, or_(high_nibbles(first[i]), pick_bits<4, 4, 0x30>(bits[i])));
-        sink->put(to + 24, or_(high_nibbles(second[i]), pick_bits<6, 4, 0x30>(bits[i])));
+        const int to = 32 * kPart + 4 * half + i;
+        sink->put(half, to, or_(low_nibbles(first[i]), pick_bits<0, 4, 0x30>(bits[i])));
+        sink->put(half + 2, to + 8, or_(low_nibbles(second[i]), pick_bits<2, 4, 0x30>(bits[i])));
+        sink->put(half + 4, to + 16, or_(high_nibbles(first[i]), pick_bits<4, 4, 0x30>(bits[i])));
+        sink->put(half + 6, to + 24, or_(high_nibbles(second[i]), pick_bits<6, 4, 0x30>(bits[i])));
       }
     }
+    sink->close(4 * kPart, 4);
   }
   template <class Sink>
   static FERRUM_INLINE void unpack(const Rows& rows, int, Sink* sink) {
-    unpack_half(rows, 0, 128, 0, sink);
-    unpack_half(rows, 64, 160, 32, sink);
-    const Floats d = half_lanes(gather_u16(rows, 208));
+    const Floats d = gather_halves(rows, 208);
     Ints scales[4];
     transpose16(rows, 192, scales);
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; ++i)  // signed bytes, as unsigned ones 128 higher
-      scaled_bytes_less(xor_(scales[i], splat_byte(0x80)), 128, d, sink->scale + 4 * i);
+    unpack_part<0>(rows, scales, d, sink);
+    unpack_part<1>(rows, scales, d, sink);
   }
 };
 
 struct FormatQ2_K {
-  static constexpr int kBias = 0, kMaxCode = 3, kTileBytes = 84;
+  static constexpr int kBias = 0, kMaxCode = 3, kTileBytes = 84, kOpen = 4;
   static constexpr bool kHalves = true, kMins = true;
   template <class Sink>
   static FERRUM_INLINE void unpack(const Rows& rows, int, Sink* sink) {
-#pragma GCC unroll 4
-    for (int part = 0; part < 4; ++part) {  // 16 bytes: half of each of four groups
-      Ints raw[4];
-      transpose16(rows, 16 + 16 * part, raw);
-#pragma GCC unroll 4
-      for (int i = 0; i < 4; ++i) {
-        const int to = 32 * (part / 2) + 4 * (part % 2) + i;
-        sink->put(to, pick_bits<0, 0, 3>(raw[i]));
-        sink->put(to + 8, pick_bits<2, 0, 3>(raw[i]));
-        sink->put(to + 16, pick_bits<4, 0, 3>(raw[i]));
-        sink->put(to + 24, pick_bits<6, 0, 3>(raw[i]));
-      }
-    }
     const Ints halves = gather_u32(rows, 80);
     const Floats d = half_lanes(halves), dmin = half_lanes(shift_right_32<16>(halves));
     Ints scales[4];
@@ -210,37 +228,33 @@ struct FormatQ2_K {
       scaled_bytes(low_nibbles(scales[i]), d, sink->scale + 4 * i);
       scaled_bytes(high_nibbles(scales[i]), dmin, sink->min + 4 * i);
     }
+    Rows at = rows;
+    for (int part = 0; part < 2; ++part, at.skip(32)) {  // 128 values: 32 bytes of two-bit fields
+      sink->open(4 * part, 4);
+#pragma GCC unroll 2
+      for (int half = 0; half < 2; ++half) {
+        Ints raw[4];
+        transpose16(at, 16 + 16 * half, raw);
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; ++i) {
+          const int to = 32 * part + 4 * half + i;
+          sink->put(half, to, pick_bits<0, 0, 3>(raw[i]));
+          sink->put(half + 2, to + 8, pick_bits<2, 0, 3>(raw[i]));
+          sink->put(half + 4, to + 16, pick_bits<4, 0, 3>(raw[i]));
+          sink->put(half + 6, to + 24, pick_bits<6, 0, 3>(raw[i]));
+        }
+      }
+      sink->close(4 * part, 4);
+    }
   }
 };
 
 struct FormatQ3_K {
-  static constexpr int kBias = 4, kMaxCode = 7, kTileBytes = 110;
+  static constexpr int kBias = 4, kMaxCode = 7, kTileBytes = 110, kOpen = 4;
   static constexpr bool kHalves = true, kMins = false;
-  template <int kPart, class Sink>  // 128 values: two-bit fields of 32 bytes, four high bits
-  static FERRUM_INLINE void unpack_part(const Rows& rows, int from, const Ints* high, Sink* sink) {
-#pragma GCC unroll 2
-    for (int half = 0; half < 2; ++half) {
-      Ints raw[4];
-      transpose16(rows, from + 32 * kPart + 16 * half, raw);
-#pragma GCC unroll 4
-      for (int i = 0; i < 4; ++i) {
-        const Ints bits = high[4 * half + i];
-        const int to = 32 * kPart + 4 * half + i;
-        constexpr int kBit = 4 * kPart;
-        sink->put(to, or_(pick_bits<0, 0, 3>(raw[i]), pick_bits<kBit, 2, 4>(bits)));
-        sink->put(to + 8, or_(pick_bits<2, 0, 3>(raw[i]), pick_bits<kBit + 1, 2, 4>(bits)));
-        sink->put(to + 16, or_(pick_bits<4, 0, 3>(raw[i]), pick_bits<kBit + 2, 2, 4>(bits)));
-        sink->put(to + 24, or_(pick_bits<6, 0, 3>(raw[i]), pick_bits<kBit + 3, 2, 4>(bits)));
-      }
-    }
-  }
   template <class Sink>
-  static FERRUM_INLINE void unpack(const Rows& rows, int, Sink* sink) {
-    Ints high[8], tail[4];
-    transpose16(rows, 0, high);
-    transpose16(rows, 16, high + 4);
-    unpack_part<0>(rows, 32, high, sink);
-    unpack_part<1>(rows, 32, high, sink);
+  static FERRUM_INLINE void unpack_scales(const Rows& rows, Sink* sink) {
+    Ints tail[4];
     transpose16(rows, 94, tail);  // the block's last 16 bytes: 2 codes, 12 scales, d
     const Floats d = half_lanes(shift_right_32<16>(tail[3]));
     const Ints first = or_(shift_right_32<16>(tail[0]), shift_left_32<16>(tail[1]));
@@ -254,10 +268,42 @@ struct FormatQ3_K {
     put(high_nibbles(first), pick_bits<4, 4, 0x30>(third), 8);
     put(high_nibbles(second), pick_bits<6, 4, 0x30>(third), 12);
   }
+  template <int kPart, class Sink>  // 128 values: two-bit fields of 32 bytes, four high bits
+  static FERRUM_INLINE void unpack_part(const Rows& rows, const Ints* high, Sink* sink) {
+    constexpr int kBit = 4 * kPart;
+    sink->open(4 * kPart, 4);
+#pragma GCC unroll 2
+    for (int half = 0; half < 2; ++half) {
+      Ints raw[4];
+      transpose16(rows, 32 + 32 * kPart + 16 * half, raw);
+#pragma GCC unroll 4
+      for (int i = 0; i < 4; ++i) {
+        const Ints bits = high[4 * half + i];
+        const int to = 32 * kPart + 4 * half + i;
+        sink->put(half, to, or_(pick_bits<0, 0, 3>(raw[i]), pick_bits<kBit, 2, 4>(bits)));
+        sink->put(half + 2, to + 8,
+                  or_(pick_bits<2, 0, 3>(raw[i]), pick_bits<kBit + 1, 2, 4>(bits)));
+        sink->put(half + 4, to + 16,
+                  or_(pick_bits<4, 0, 3>(raw[i]), pick_bits<kBit + 2, 2, 4>(bits)));
+        sink->put(half + 6, to + 24,
+                  or_(pick_bits<6, 0, 3>(raw[i]), pick_bits<kBit + 3, 2, 4>(bits)));
+      }
+    }
+    sink->close(4 * kPart, 4);
+  }
+  template <class Sink>
+  static FERRUM_INLINE void unpack(const Rows& rows, int, Sink* sink) {
+    unpack_scales(rows, sink);
+    Ints high[8];
+    transpose16(rows, 0, high);
+    transpose16(rows, 16, high + 4);
+    unpack_part<0>(rows, high, sink);
+    unpack_part<1>(rows, high, sink);
+  }
 };
 
 struct FormatIQ4_XS {
-  static constexpr int kBias = kWideBias, kMaxCode = kWide, kTileBytes = 136;
+  static constexpr int kBias = kWideBias, kMaxCode = kWide, kTileBytes = 136, kOpen = 1;
   static constexpr bool kHalves = false, kMins = false;
   template <int kPair>  // two groups' scales: a byte of low nibbles, four bits of the high word
   static FERRUM_INLINE void unpack_scales(Ints low, Ints high, Floats d, Floats* scale) {
@@ -271,10 +317,6 @@ struct FormatIQ4_XS {
   }
   template <class Sink>
   static FERRUM_INLINE void unpack(const Rows& rows, int, Sink* sink) {
-    const Ints values = table16(kValuesIQ4, kWideBias);
-#pragma GCC unroll 8
-    for (int g = 0; g < kTileGroups; ++g)
-      unpack_indices(rows, 8 + 16 * g, 8 * g, values, sink);
     Ints head[4];
     transpose16(rows, 0, head);
     const Floats d = half_lanes(head[0]);
@@ -283,5 +325,8 @@ struct FormatIQ4_XS {
     unpack_scales<1>(head[1], high, d, sink->scale);
     unpack_scales<2>(head[1], high, d, sink->scale);
     unpack_scales<3>(head[1], high, d, sink->scale);
+    const Ints values = table16(kValuesIQ4, kWideBias);
+    Rows at = rows;
+    for (int g = 0; g < kTileGroups; ++g, at.skip(16)) unpack_indices(at, 8, g, values, sink);
   }
 };

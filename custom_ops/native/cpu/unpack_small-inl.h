@@ -1,122 +1,124 @@
 // Blocks of 32 values to tiles, and any other type by way of its decoder. See unpack-inl.h.
 
 struct FormatQ4_0 {
-  static constexpr int kBias = 8, kMaxCode = 15, kTileBytes = 8 * 18;
+  static constexpr int kBias = 8, kMaxCode = 15, kTileBytes = 8 * 18, kOpen = 1;
   static constexpr bool kHalves = false, kMins = false;
   template <class Sink>
   static FERRUM_INLINE void unpack(const Rows& rows, int groups, Sink* sink) {
-#pragma GCC unroll 8
-    for (int g = 0; g < groups; ++g) {
-      const int at = 18 * g;
-      sink->scale[g] = half_lanes(gather_u16(rows, at));
-      unpack_nibbles(rows, at + 2, 8 * g, 4, sink);
+    Rows at = rows;
+    for (int g = 0; g < groups; ++g, at.skip(18)) {
+      sink->scale[g] = gather_halves(at, 0);
+      unpack_nibbles(at, 2, g, sink);
     }
   }
 };
 
 struct FormatQ4_1 {
-  static constexpr int kBias = 0, kMaxCode = 15, kTileBytes = 8 * 20;
+  static constexpr int kBias = 0, kMaxCode = 15, kTileBytes = 8 * 20, kOpen = 1;
   static constexpr bool kHalves = false, kMins = true;
   template <class Sink>
   static FERRUM_INLINE void unpack(const Rows& rows, int groups, Sink* sink) {
-#pragma GCC unroll 8
-    for (int g = 0; g < groups; ++g) {
-      const int at = 20 * g;
-      const Ints halves = gather_u32(rows, at);
+    Rows at = rows;
+    for (int g = 0; g < groups; ++g, at.skip(20)) {
+      const Ints halves = gather_u32(at, 0);
       sink->scale[g] = half_lanes(halves);
       sink->min[g] = sub(zero(), half_lanes(shift_right_32<16>(halves)));
-      unpack_nibbles(rows, at + 4, 8 * g, 4, sink);
+      unpack_nibbles(at, 4, g, sink);
     }
   }
 };
 
 // Nibbles with a fifth bit each in a word of 32.
 template <class Sink>
-FERRUM_INLINE void unpack_fives(const Rows& rows, int from, int at, Sink* sink) {
+FERRUM_INLINE void unpack_fives(const Rows& rows, int from, int group, Sink* sink) {
   const Ints high = gather_u32(rows, from);
+  const int at = 8 * group;
   Ints raw[4];
   transpose16(rows, from + 4, raw);
-  sink->put(at, or_(low_nibbles(raw[0]), spread_bits<0>(high)));
-  sink->put(at + 1, or_(low_nibbles(raw[1]), spread_bits<4>(high)));
-  sink->put(at + 2, or_(low_nibbles(raw[2]), spread_bits<8>(high)));
-  sink->put(at + 3, or_(low_nibbles(raw[3]), spread_bits<12>(high)));
-  sink->put(at + 4, or_(high_nibbles(raw[0]), spread_bits<16>(high)));
-  sink->put(at + 5, or_(high_nibbles(raw[1]), spread_bits<20>(high)));
-  sink->put(at + 6, or_(high_nibbles(raw[2]), spread_bits<24>(high)));
-  sink->put(at + 7, or_(high_nibbles(raw[3]), spread_bits<28>(high)));
+  sink->open(group, 1);
+  sink->put(0, at, or_(low_nibbles(raw[0]), spread_bits<0>(high)));
+  sink->put(0, at + 1, or_(low_nibbles(raw[1]), spread_bits<4>(high)));
+  sink->put(0, at + 2, or_(low_nibbles(raw[2]), spread_bits<8>(high)));
+  sink->put(0, at + 3, or_(low_nibbles(raw[3]), spread_bits<12>(high)));
+  sink->put(0, at + 4, or_(high_nibbles(raw[0]), spread_bits<16>(high)));
+  sink->put(0, at + 5, or_(high_nibbles(raw[1]), spread_bits<20>(high)));
+  sink->put(0, at + 6, or_(high_nibbles(raw[2]), spread_bits<24>(high)));
+  sink->put(0, at + 7, or_(high_nibbles(raw[3]), spread_bits<28>(high)));
+  sink->close(group, 1);
 }
 
 struct FormatQ5_0 {
-  static constexpr int kBias = 16, kMaxCode = 31, kTileBytes = 8 * 22;
+  static constexpr int kBias = 16, kMaxCode = 31, kTileBytes = 8 * 22, kOpen = 1;
   static constexpr bool kHalves = false, kMins = false;
   template <class Sink>
   static FERRUM_INLINE void unpack(const Rows& rows, int groups, Sink* sink) {
-#pragma GCC unroll 8
-    for (int g = 0; g < groups; ++g) {
-      const int at = 22 * g;
-      sink->scale[g] = half_lanes(gather_u16(rows, at));
-      unpack_fives(rows, at + 2, 8 * g, sink);
+    Rows at = rows;
+    for (int g = 0; g < groups; ++g, at.skip(22)) {
+      sink->scale[g] = gather_halves(at, 0);
+      unpack_fives(at, 2, g, sink);
     }
   }
 };
 
 struct FormatQ5_1 {
-  static constexpr int kBias = 0, kMaxCode = 31, kTileBytes = 8 * 24;
+  static constexpr int kBias = 0, kMaxCode = 31, kTileBytes = 8 * 24, kOpen = 1;
   static constexpr bool kHalves = false, kMins = true;
   template <class Sink>
   static FERRUM_INLINE void unpack(const Rows& rows, int groups, Sink* sink) {
-#pragma GCC unroll 8
-    for (int g = 0; g < groups; ++g) {
-      const int at = 24 * g;
-      const Ints halves = gather_u32(rows, at);
+    Rows at = rows;
+    for (int g = 0; g < groups; ++g, at.skip(24)) {
+      const Ints halves = gather_u32(at, 0);
       sink->scale[g] = half_lanes(halves);
       sink->min[g] = sub(zero(), half_lanes(shift_right_32<16>(halves)));
-      unpack_fives(rows, at + 4, 8 * g, sink);
+      unpack_fives(at, 4, g, sink);
     }
   }
 };
 
 struct FormatQ8_0 {
-  static constexpr int kBias = kWideBias, kMaxCode = kWide, kTileBytes = 8 * 34;
+  static constexpr int kBias = kWideBias, kMaxCode = kWide, kTileBytes = 8 * 34, kOpen = 1;
   static constexpr bool kHalves = false, kMins = false;
   template <class Sink>
   static FERRUM_INLINE void unpack(const Rows& rows, int groups, Sink* sink) {
-#pragma GCC unroll 8
-    for (int g = 0; g < groups; ++g) {
-      const int at = 34 * g;
-      sink->scale[g] = half_lanes(gather_u16(rows, at));
-      Ints raw[8];
-      transpose16(rows, at + 2, raw);
-      transpose16(rows, at + 18, raw + 4);
-#pragma GCC unroll 8
-      for (int i = 0; i < 8; ++i) sink->put(8 * g + i, xor_(raw[i], splat_byte(kWideBias)));
+    Rows at = rows;
+    for (int g = 0; g < groups; ++g, at.skip(34)) {
+      sink->scale[g] = gather_halves(at, 0);
+      sink->open(g, 1);
+#pragma GCC unroll 2
+      for (int half = 0; half < 2; ++half) {
+        Ints raw[4];
+        transpose16(at, 2 + 16 * half, raw);
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; ++i)
+          sink->put(0, 8 * g + 4 * half + i, xor_(raw[i], splat_byte(kWideBias)));
+      }
+      sink->close(g, 1);
     }
   }
 };
 
 struct FormatIQ4_NL {
-  static constexpr int kBias = kWideBias, kMaxCode = kWide, kTileBytes = 8 * 18;
+  static constexpr int kBias = kWideBias, kMaxCode = kWide, kTileBytes = 8 * 18, kOpen = 1;
   static constexpr bool kHalves = false, kMins = false;
   template <class Sink>
   static FERRUM_INLINE void unpack(const Rows& rows, int groups, Sink* sink) {
     const Ints values = table16(kValuesIQ4, kWideBias);
-#pragma GCC unroll 8
-    for (int g = 0; g < groups; ++g) {
-      const int at = 18 * g;
-      sink->scale[g] = half_lanes(gather_u16(rows, at));
-      unpack_indices(rows, at + 2, 8 * g, values, sink);
+    Rows at = rows;
+    for (int g = 0; g < groups; ++g, at.skip(18)) {
+      sink->scale[g] = gather_halves(at, 0);
+      unpack_indices(at, 2, g, values, sink);
     }
   }
 };
 
 struct FormatMXFP4 {
-  static constexpr int kBias = 12, kMaxCode = 24, kTileBytes = 8 * 17;
+  static constexpr int kBias = 12, kMaxCode = 24, kTileBytes = 8 * 17, kOpen = 1;
   static constexpr bool kHalves = false, kMins = false;
   // See dequantize.cc: half of 2^(e - 127), subnormal for e < 2.
-  static FERRUM_INLINE Floats gather_scale(const Rows& rows, int at) {
+  static FERRUM_INLINE Floats gather_scale(const Rows& rows) {
     alignas(64) uint32_t bits[kRows];
     for (int r = 0; r < kRows; ++r) {
-      const uint32_t e = rows.row(r)[at];
+      const uint32_t e = *rows.row(r);
       bits[r] = e < 2 ? 0x00200000u << e : (e - 1) << 23;
     }
     return load(reinterpret_cast<const float*>(bits));
@@ -124,11 +126,10 @@ struct FormatMXFP4 {
   template <class Sink>
   static FERRUM_INLINE void unpack(const Rows& rows, int groups, Sink* sink) {
     const Ints values = table16(kValuesFP4, kBias);
-#pragma GCC unroll 8
-    for (int g = 0; g < groups; ++g) {
-      const int at = 17 * g;
-      sink->scale[g] = gather_scale(rows, at);
-      unpack_indices(rows, at + 1, 8 * g, values, sink);
+    Rows at = rows;
+    for (int g = 0; g < groups; ++g, at.skip(17)) {
+      sink->scale[g] = gather_scale(at);
+      unpack_indices(at, 1, g, values, sink);
     }
   }
 };
@@ -136,33 +137,46 @@ struct FormatMXFP4 {
 // Any type: rows decoded one by one, then transposed. Slow to unpack, as fast as any to multiply.
 template <int kType, int kBlock, int kBytes>
 struct FormatDecoded {
-  static constexpr int kBias = kWideBias, kMaxCode = kWide, kTileBytes = 256 / kBlock * kBytes;
+  static constexpr int kBias = kWideBias, kMaxCode = kWide, kOpen = 1;
+  static constexpr int kTileBytes = kSuperBlock / kBlock * kBytes;
   static constexpr bool kHalves = has_halves(kType), kMins = has_mins(kType);
-  template <class Sink>
-  static FERRUM_INLINE void unpack(const Rows& rows, int groups, Sink* sink) {
+  // Scales and minimums of row r to lane r.
+  struct Lanes {
+    alignas(64) float scale[2 * kTileGroups][kRows], min[2 * kTileGroups][kRows];
+  };
+  static void decode(const Rows& rows, int groups, int8_t* q, Lanes* lanes) {
     const Codes& codes = *find_codes(kType);
-    alignas(64) int8_t q[kRows * kSuperBlock] = {};
-    alignas(64) float lanes[2][2 * kTileGroups][kRows];
-    const int step = kHalves ? 1 : 2, count = 2 * groups / step;
+    constexpr int kStep = kHalves ? 1 : 2;
     for (int r = 0; r < kRows; ++r) {
       float scale[2 * kTileGroups], min[2 * kTileGroups] = {};
       for (int at = 0; at < groups * kGroup; at += kBlock)
         codes.decode(rows.row(r) + at / kBlock * kBytes, q + r * kSuperBlock + at, scale + at / 16,
                      min + at / 16);
-      for (int i = 0; i < count; ++i) {
-        lanes[0][i][r] = scale[step * i];
-        lanes[1][i][r] = min[step * i];
+      for (int i = 0; i < 2 * groups / kStep; ++i) {
+        lanes->scale[i][r] = scale[kStep * i];
+        lanes->min[i][r] = min[kStep * i];
       }
     }
-    for (int i = 0; i < count; ++i) {
-      sink->scale[i] = load(lanes[0][i]);
-      if (kMins) sink->min[i] = load(lanes[1][i]);
+  }
+  template <class Sink>
+  static void unpack(const Rows& rows, int groups, Sink* sink) {
+    alignas(64) int8_t q[kRows * kSuperBlock];
+    Lanes lanes;
+    decode(rows, groups, q, &lanes);
+    for (int i = 0; i < (kHalves ? 2 : 1) * groups; ++i) {
+      sink->scale[i] = load(lanes.scale[i]);
+      if (kMins) sink->min[i] = load(lanes.min[i]);
     }
     const Rows decoded(reinterpret_cast<const uint8_t*>(q), kSuperBlock);
-    for (int i = 0; i < 2 * groups; ++i) {
-      Ints raw[4];
-      transpose16(decoded, 16 * i, raw);
-      for (int j = 0; j < 4; ++j) sink->put(4 * i + j, xor_(raw[j], splat_byte(kWideBias)));
+    for (int g = 0; g < groups; ++g) {
+      Ints raw[8];
+      transpose16(decoded, 32 * g, raw);
+      transpose16(decoded, 32 * g + 16, raw + 4);
+      sink->open(g, 1);
+#pragma GCC unroll 8
+      for (int i = 0; i < 8; ++i)
+        sink->put(kHalves ? i / 4 : 0, 8 * g + i, xor_(raw[i], splat_byte(kWideBias)));
+      sink->close(g, 1);
     }
   }
 };

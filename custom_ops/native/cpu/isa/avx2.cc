@@ -88,10 +88,13 @@ void store_group(int8_t* q, const Ints* code) {
 #include "../quantize-inl.h"
 // The vocabulary of tiles. It must be inlined for vectors to stay in registers, and in an unnamed
 // namespace `inline` makes no weak symbol.
-#define FERRUM_INLINE inline __attribute__((always_inline))
+#define FERRUM_INLINED __attribute__((always_inline))
+#define FERRUM_INLINE inline FERRUM_INLINED
 constexpr int kRows = kLanes;
 #define FERRUM_MAX_COLUMNS 4
 constexpr int kMaxColumns = FERRUM_MAX_COLUMNS;
+constexpr int kSumRegisters = 8;   // of 16, for sums of products while weights are unpacked
+constexpr int kMostFewColumns = 2;  // multiplied while unpacking: beyond, tiles are as fast
 constexpr int kWideBias = 0;  // codes that fill a byte keep their sign: see dot_quads
 constexpr int code_class(int largest) {
   return largest <= 15 ? 15 : largest <= 31 ? 31 : largest <= 63 ? 63 : 255;
@@ -133,10 +136,10 @@ FERRUM_INLINE Floats half_lanes(Ints x) {
   const __m128i a = _mm256_castsi256_si128(low), b = _mm256_extracti128_si256(low, 1);
   return _mm256_cvtph_ps(_mm_packus_epi32(a, b));
 }
-FERRUM_INLINE Ints gather_u16(const Rows& rows, int at) {
-  alignas(32) uint32_t lanes[kRows];
-  for (int r = 0; r < kRows; ++r) lanes[r] = read_u16(rows.row(r) + at);
-  return _mm256_load_si256(reinterpret_cast<const __m256i*>(lanes));
+FERRUM_INLINE Floats gather_halves(const Rows& rows, int at) {
+  const auto half = [&](int r) { return static_cast<short>(read_u16(rows.row(r) + at)); };
+  return _mm256_cvtph_ps(_mm_setr_epi16(half(0), half(1), half(2), half(3), half(4), half(5),
+                                        half(6), half(7)));
 }
 FERRUM_INLINE Ints gather_u32(const Rows& rows, int at) {
   alignas(32) uint32_t lanes[kRows];

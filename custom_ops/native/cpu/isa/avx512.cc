@@ -81,10 +81,13 @@ void store_group(int8_t* q, const Ints* code) {
 #include "../quantize-inl.h"
 // The vocabulary of tiles. It must be inlined for vectors to stay in registers, and in an unnamed
 // namespace `inline` makes no weak symbol.
-#define FERRUM_INLINE inline __attribute__((always_inline))
+#define FERRUM_INLINED __attribute__((always_inline))
+#define FERRUM_INLINE inline FERRUM_INLINED
 constexpr int kRows = kLanes;
 #define FERRUM_MAX_COLUMNS 8
 constexpr int kMaxColumns = FERRUM_MAX_COLUMNS;
+constexpr int kSumRegisters = 16;   // of 32, for sums of products while weights are unpacked
+constexpr int kMostFewColumns = 8;  // multiplied while unpacking: beyond, tiles are as fast
 constexpr int kWideBias = 128;  // vpdpbusd takes any unsigned byte without saturating
 constexpr int code_class(int) { return 255; }
 
@@ -120,10 +123,15 @@ FERRUM_INLINE Ints table16(const int8_t* values, int bias) {
 }
 Ints look_up(Ints table, Ints indices) { return _mm512_shuffle_epi8(table, indices); }
 FERRUM_INLINE Floats half_lanes(Ints x) { return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(x)); }
-FERRUM_INLINE Ints gather_u16(const Rows& rows, int at) {
-  alignas(64) uint32_t lanes[kRows];
-  for (int r = 0; r < kRows; ++r) lanes[r] = read_u16(rows.row(r) + at);
-  return _mm512_load_si512(lanes);
+FERRUM_INLINE __m128i gather_8_halves(const Rows& rows, int first, int at) {
+  const auto half = [&](int r) {
+    return static_cast<short>(read_u16(rows.row(first + r) + at));
+  };
+  return _mm_setr_epi16(half(0), half(1), half(2), half(3), half(4), half(5), half(6), half(7));
+}
+FERRUM_INLINE Floats gather_halves(const Rows& rows, int at) {
+  const __m256i low = _mm256_castsi128_si256(gather_8_halves(rows, 0, at));
+  return _mm512_cvtph_ps(_mm256_inserti128_si256(low, gather_8_halves(rows, 8, at), 1));
 }
 FERRUM_INLINE Ints gather_u32(const Rows& rows, int at) {
   alignas(64) uint32_t lanes[kRows];
