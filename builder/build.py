@@ -153,7 +153,7 @@ def _graph(gguf: GGUF, config: Qwen3MoeConfig, plan: list[Placement], kv_dtype: 
     locations = {
         file.path: placement.name for file, placement in zip(gguf.files, plan, strict=True)
     }
-    writer = Qwen3MoeGraph(config, gguf.tensors, locations, kv_dtype, _decoded_norms(gguf))
+    writer = Qwen3MoeGraph(config, gguf.tensors, locations, kv_dtype, decoded_norms(gguf))
     metadata = {
         "ferrum.version": ferrum.__version__,
         "ferrum.source": json.dumps(manifest.source_records(gguf.files, plan)),
@@ -163,7 +163,7 @@ def _graph(gguf: GGUF, config: Qwen3MoeConfig, plan: list[Placement], kv_dtype: 
     return bytes(model.SerializeToString())
 
 
-def _decoded_norms(gguf: GGUF) -> dict[str, npt.NDArray[np.float32]]:
+def decoded_norms(gguf: GGUF) -> dict[str, npt.NDArray[np.float32]]:
     """The vectors that are not stored as F32: a norm's weight must be, and is small."""
     return {
         name: _decoded(tensor)

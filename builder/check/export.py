@@ -1,0 +1,165 @@
+"""An export as the checks see it: the graph without its weights, and the files beside it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import onnx
+from google.protobuf.message import DecodeError
+from onnx import TensorProto
+from pydantic import TypeAdapter, ValidationError
+
+from ferrum.builder.gguf import GGUF, GGUFError
+from ferrum.custom_ops.contract import DOMAIN
+from ferrum.models.qwen3_moe.config import ARCHITECTURE, Qwen3MoeConfig
+
+CACHE_TYPES = {
+    TensorProto.FLOAT: "float32",
+    TensorProto.FLOAT16: "float16",
+    TensorProto.BFLOAT16: "bfloat16",
+}
+
+
+class ExportError(ValueError):
+    """A file that is not an export of ferrum-build; the message is one line."""
+
+
+class NotChecked(Exception):
+    """A check has nothing to go by; the message says what is missing."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Where the graph says that a tensor's bytes lie."""
+
+    name: str
+    location: str
+    offset: int
+    length: int
+    dtype: int
+    dims: tuple[int, ...]
+
+    @property
+    def end(self) -> int:
+        """One past the last byte."""
+        return self.offset + self.length
+
+
+class Export:
+    """An .onnx, its config and, on demand, the tensor tables of the GGUF files that it refers to.
+
+    `source` is the GGUF to compare with, where one was given. ExportError unless the file is an
+    ONNX model with ferrum's metadata.
+    """
+
+    def __init__(self, path: Path, source: GGUF | None = None) -> None:
+        self.path, self.folder, self.source = path, path.parent, source
+        try:
+            self.model = onnx.load_model_from_string(path.read_bytes())
+        except OSError as error:
+            raise ExportError(f"[{path}] cannot be read: {error.strerror or error}") from error
+        except DecodeError as error:
+            raise ExportError(f"[{path}] not an ONNX model: {error}") from error
+        self.metadata = {entry.key: entry.value for entry in self.model.metadata_props}
+        self.config = self._config()
+        self.records = self._records()
+
+    def _value(self, key: str) -> Any:
+        if key not in self.metadata:
+            raise ExportError(f"[{self.path}] metadata {key}: missing -> an export of ferrum-build")
+        try:
+            return json.loads(self.metadata[key])
+        except json.JSONDecodeError as error:
+            raise ExportError(f"[{self.path}] metadata {key}: not JSON: {error}") from error
+
+    def _config(self) -> Qwen3MoeConfig:
+        value = self._value("ferrum.config")
+        if not isinstance(value, dict) or value.pop("architecture", None) != ARCHITECTURE:
+            raise ExportError(f"[{self.path}] metadata ferrum.config -> one of {ARCHITECTURE}")
+        wanted = {field.name for field in fields(Qwen3MoeConfig)}
+        if set(value) != wanted:
+            odd = ", ".join(sorted(set(value) ^ wanted))
+            raise ExportError(f"[{self.path}] metadata ferrum.config: missing or unknown: {odd}")
+        try:
+            return TypeAdapter(Qwen3MoeConfig).validate_json(json.dumps(value), strict=True)
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(map(str, first["loc"]))
+            raise ExportError(
+                f"[{self.path}] metadata ferrum.config: {key}: {first['msg']}"
+            ) from error
+
+    def _records(self) -> list[dict[str, Any]]:
+        value = self._value("ferrum.source")
+        wanted = {"file": str, "bytes": int, "header_bytes": int, "header_sha256": str}
+        sound = isinstance(value, list) and value and all(
+            isinstance(row, dict)
+            and {key: type(entry) for key, entry in row.items()} == wanted
+            for row in value
+        )  # fmt: skip
+        if not sound:
+            raise ExportError(f"[{self.path}] metadata ferrum.source -> rows of {sorted(wanted)}")
+        records: list[dict[str, Any]] = value
+        return records
+
+    @cached_property
+    def initializers(self) -> dict[str, onnx.TensorProto]:
+        """All initializers by name."""
+        return {tensor.name: tensor for tensor in self.model.graph.initializer}
+
+    @cached_property
+    def references(self) -> dict[str, Reference]:
+        """The initializers whose data are external; ExportError where an entry is malformed."""
+        return {
+            name: self._reference(tensor)
+            for name, tensor in self.initializers.items()
+            if tensor.data_location == TensorProto.EXTERNAL
+        }
+
+    def _reference(self, tensor: onnx.TensorProto) -> Reference:
+        entries = {entry.key: entry.value for entry in tensor.external_data}
+        try:
+            return Reference(
+                tensor.name,
+                entries["location"],
+                int(entries.get("offset", "0")),
+                int(entries["length"]),
+                tensor.data_type,
+                tuple(tensor.dims),
+            )
+        except (KeyError, ValueError) as error:
+            raise ExportError(
+                f"[{tensor.name}] external data {entries} -> location, offset, length"
+            ) from error
+
+    @cached_property
+    def nodes(self) -> list[onnx.NodeProto]:
+        """The graph's nodes of ferrum's domain, in order."""
+        return [node for node in self.model.graph.node if node.domain == DOMAIN]
+
+    @cached_property
+    def beside(self) -> GGUF:
+        """The tensor tables of the files beside the .onnx; NotChecked where they are no model."""
+        try:
+            return GGUF.open(self.folder / self.records[0]["file"])
+        except GGUFError as error:
+            raise NotChecked(f"the weight files cannot be read: {error}") from error
+
+    @property
+    def kv_dtype(self) -> str:
+        """The element type of the caches: float32, float16 or bfloat16."""
+        for value in self.model.graph.input:
+            if value.name == "past_key_values.0.key":
+                kind = CACHE_TYPES.get(value.type.tensor_type.elem_type)
+                if kind is not None:
+                    return kind
+        raise NotChecked("input past_key_values.0.key is missing or of no cache's type")
+
+
+def attributes(node: onnx.NodeProto) -> dict[str, Any]:
+    """A node's attributes as Python values."""
+    return {item.name: onnx.helper.get_attribute_value(item) for item in node.attribute}
