@@ -20,6 +20,12 @@ Blocks = Callable[[str, int, float, int], npt.NDArray[np.uint8]]
 QUANTIZED = [quant for quant in QUANTS if not quant.is_float]
 EPSILON = 2.0**-24  # one float32 rounding
 each_quant = pytest.mark.parametrize("quant", QUANTS, ids=lambda quant: quant.name)
+# Float types are always multiplied in float32.
+each_product = pytest.mark.parametrize(
+    ("quant", "exact"),
+    [(quant, exact) for quant in QUANTS for exact in (False, True) if exact or not quant.is_float],
+    ids=lambda value: value.name if isinstance(value, Quant) else "exact" if value else "int8",
+)
 each_quantized = pytest.mark.parametrize("quant", QUANTIZED, ids=lambda quant: quant.name)
 
 
@@ -84,13 +90,10 @@ def test_every_isa_gives_the_same_int8_bits(
     np.testing.assert_array_equal(kernels.matmul(isa, quant.id, weights, x, False), expected)
 
 
-@pytest.mark.parametrize("exact", [False, True], ids=["int8", "exact"])
-@each_quant
+@each_product
 def test_bits_depend_on_row_and_column_alone(
     kernels: Any, isa: str, random_blocks: Blocks, quant: Quant, exact: bool
 ) -> None:
-    if quant.is_float and not exact:
-        pytest.skip("float types are always multiplied in float32")
     k, rows = 512 if quant.block > 1 else 333, 35
     weights, x = make_weights(random_blocks, quant, rows, k), make_x(33, k)
     whole = kernels.matmul(isa, quant.id, weights, x, exact)
@@ -122,13 +125,10 @@ def test_any_shape(
     assert_close(got, decoded(quant, weights), seen, 8 + k // 4)
 
 
-@pytest.mark.parametrize("exact", [False, True], ids=["int8", "exact"])
-@each_quant
+@each_product
 def test_reads_at_any_alignment_and_never_past_the_last_byte(
     kernels: Any, isa: str, random_blocks: Blocks, quant: Quant, exact: bool
 ) -> None:
-    if quant.is_float and not exact:
-        pytest.skip("float types are always multiplied in float32")
     rows, k = 18, quant.block if quant.block == 256 else 160 if quant.block < 64 else 192
     weights, x = make_weights(random_blocks, quant, rows, k), make_x(3, k)
     # The weights end where the file's mapping ends; beyond it every read would fault.
