@@ -1,10 +1,16 @@
 // From tiles to matrices: strips of kRows rows against batches of columns. See tile-inl.h.
 
-// The bytes that lie ahead, into L2 and not into L1, where they would displace the tile.
+// Fetches bytes into L2, and not into L1, where they would displace the tile. In the order of
+// addresses, which the hardware's own prefetchers then follow.
+void prefetch_l2(const uint8_t* p, size_t bytes) {
+  for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch(p + i, 0, 2);
+}
+
+// The first strip of a call, which no strip before has fetched: its own tiles, two tiles early.
 template <class Format>
-FERRUM_INLINE void prefetch_tile(const uint8_t* p) {
-#pragma GCC unroll 64
-  for (int i = 0; i < kRows * Format::kTileBytes; i += 64) __builtin_prefetch(p + i, 0, 2);
+void prefetch_own_tile(const uint8_t* first, size_t row_bytes) {
+  for (size_t r = 0; r < kRows; ++r)
+    prefetch_l2(first + r * row_bytes + 2 * Format::kTileBytes, Format::kTileBytes);
 }
 
 // The last rows of a matrix, when fewer than kRows are left: copied out and filled up with zero
@@ -61,20 +67,30 @@ FERRUM_INLINE TileColumn advance(const TileColumn& x, int64_t groups) {
           x.sum + groups * kPerGroup};
 }
 
-// Up to kRows rows, tile by tile: body(rows of the tile, its first group, its groups). With `more`,
-// the strip that follows is fetched meanwhile.
+// Up to kRows rows of a strip.
+struct Strip {
+  const uint8_t* weights;
+  size_t row_bytes;
+  int64_t rows, groups;
+  bool first, last;  // of its call
+};
+
+// A strip tile by tile: body(rows of the tile, its first group, its groups).
 template <class Format, class Body>
-FERRUM_INLINE void for_each_tile(const uint8_t* weights, size_t row_bytes, int64_t rows,
-                                 int64_t groups, bool more, const Body& body) {
+FERRUM_INLINE void for_each_tile(const Strip& strip, const Body& body) {
   alignas(64) uint8_t buffer[kRows * Format::kTileBytes];
-  const uint8_t* next = weights + kRows * row_bytes;
-  for (int64_t at = 0; at < groups; at += kTileGroups) {
-    const int depth = static_cast<int>(groups - at < kTileGroups ? groups - at : kTileGroups);
+  const uint8_t* weights = strip.weights;
+  const uint8_t* next = weights + kRows * strip.row_bytes;
+  for (int64_t at = 0; at < strip.groups; at += kTileGroups) {
+    const int64_t left = strip.groups - at;
+    const int depth = static_cast<int>(left < kTileGroups ? left : kTileGroups);
     const size_t bytes = static_cast<size_t>(depth) * Format::kTileBytes / kTileGroups;
-    if (more) prefetch_tile<Format>(next);
+    if (strip.first) prefetch_own_tile<Format>(weights, strip.row_bytes);
+    if (!strip.last) prefetch_l2(next, kRows * bytes);
     next += kRows * bytes;
-    if (rows < kRows) pad_rows<Format>(weights, row_bytes, rows, bytes, buffer);
-    body(rows < kRows ? Rows(buffer, Format::kTileBytes) : Rows(weights, row_bytes), at, depth);
+    const bool whole = strip.rows == kRows;
+    if (!whole) pad_rows<Format>(weights, strip.row_bytes, strip.rows, bytes, buffer);
+    body(Rows(whole ? weights : buffer, whole ? strip.row_bytes : Format::kTileBytes), at, depth);
     weights += bytes;
   }
 }
@@ -82,8 +98,7 @@ FERRUM_INLINE void for_each_tile(const uint8_t* weights, size_t row_bytes, int64
 // sums[c] += the products of one strip with kColumns columns, which its tiles never leave
 // registers for.
 template <class Format, int kColumns>
-void multiply_few(const uint8_t* weights, size_t row_bytes, int64_t rows, int64_t groups,
-                  const TileColumn* x, bool more, Floats* sums) {
+void multiply_few(const Strip& strip, const TileColumn* x, Floats* sums) {
   Floats scale[2 * kTileGroups], min[2 * kTileGroups];
   FewColumns<Format, kColumns> sink;
   sink.scale = scale;
@@ -93,55 +108,46 @@ void multiply_few(const uint8_t* weights, size_t row_bytes, int64_t rows, int64_
     sink.x[c] = x[c];
     sink.sums[c] = sums[c];
   }
-  for_each_tile<Format>(weights, row_bytes, rows, groups, more,
-                        [&](const Rows& tile_rows, int64_t, int depth) FERRUM_INLINED {
-                          Format::unpack(tile_rows, depth, &sink);
+  for_each_tile<Format>(strip, [&](const Rows& rows, int64_t, int depth) FERRUM_INLINED {
+    Format::unpack(rows, depth, &sink);
 #pragma GCC unroll 8
-                          for (int c = 0; c < kColumns; ++c)
-                            sink.x[c] = advance<Format>(sink.x[c], kTileGroups);
-                        });
+    for (int c = 0; c < kColumns; ++c) sink.x[c] = advance<Format>(sink.x[c], kTileGroups);
+  });
 #pragma GCC unroll 8
   for (int c = 0; c < kColumns; ++c) sums[c] = sink.sums[c];
 }
 
 // sums[c] += the products of one strip with many columns: tiles rest in L1.
 template <class Format>
-void multiply_many(const uint8_t* weights, size_t row_bytes, int64_t rows, int64_t groups,
-                   const TileColumn* x, int64_t columns, bool more, Floats* sums) {
+void multiply_many(const Strip& strip, const TileColumn* x, int64_t columns, Floats* sums) {
   alignas(64) Tile tile;
   const int64_t pieces = (columns + kMaxColumns - 1) / kMaxColumns;
-  for_each_tile<Format>(
-      weights, row_bytes, rows, groups, more,
-      [&](const Rows& tile_rows, int64_t at, int depth) FERRUM_INLINED {
-        Format::unpack(tile_rows, depth, &tile);
-        for (int64_t i = 0; i < pieces; ++i) {  // even pieces: nine columns are five and four
-          const int64_t first = columns * i / pieces, end = columns * (i + 1) / pieces;
-          TileColumn part[kMaxColumns];
-          for (int64_t c = first; c < end; ++c) part[c - first] = advance<Format>(x[c], at);
-          multiply_columns<ShapeOf<Format>>(tile, depth, part, static_cast<int>(end - first),
-                                            sums + first);
-        }
-      });
+  for_each_tile<Format>(strip, [&](const Rows& rows, int64_t at, int depth) FERRUM_INLINED {
+    Format::unpack(rows, depth, &tile);
+    for (int64_t i = 0; i < pieces; ++i) {  // even pieces: nine columns are five and four
+      const int64_t first = columns * i / pieces, end = columns * (i + 1) / pieces;
+      TileColumn part[kMaxColumns];
+      for (int64_t c = first; c < end; ++c) part[c - first] = advance<Format>(x[c], at);
+      multiply_columns<ShapeOf<Format>>(tile, depth, part, static_cast<int>(end - first),
+                                        sums + first);
+    }
+  });
 }
 
-// One strip with any number of columns by the way that suits their number.
+// One strip with any number of columns, by the way that suits their number.
 template <class Format, int kColumns = few_columns<Format>()>
-void multiply_strip(const uint8_t* weights, size_t row_bytes, int64_t rows, int64_t groups,
-                    const TileColumn* x, int64_t columns, bool more, Floats* sums) {
-  if (columns == kColumns)
-    return multiply_few<Format, kColumns>(weights, row_bytes, rows, groups, x, more, sums);
+void multiply_strip(const Strip& strip, const TileColumn* x, int64_t columns, Floats* sums) {
+  if (columns == kColumns) return multiply_few<Format, kColumns>(strip, x, sums);
   // Codes that fill a byte take longer to unpack, and where few columns fit, tiles win earlier.
   constexpr bool kTwice = kColumns == 8 && Format::kMaxCode != kWide;
   if (columns > (kTwice ? 2 * kColumns : kColumns))
-    return multiply_many<Format>(weights, row_bytes, rows, groups, x, columns, more, sums);
+    return multiply_many<Format>(strip, x, columns, sums);
   if (columns > kColumns) {  // unpacking twice costs less than storing tiles
     const int64_t half = (columns + 1) / 2;
-    multiply_strip<Format>(weights, row_bytes, rows, groups, x, half, false, sums);
-    return multiply_strip<Format>(weights, row_bytes, rows, groups, x + half, columns - half, more,
-                                  sums + half);
+    multiply_strip<Format>(strip, x, half, sums);
+    return multiply_strip<Format>(strip, x + half, columns - half, sums + half);
   }
-  if constexpr (kColumns > 1)
-    multiply_strip<Format, kColumns - 1>(weights, row_bytes, rows, groups, x, columns, more, sums);
+  if constexpr (kColumns > 1) multiply_strip<Format, kColumns - 1>(strip, x, columns, sums);
 }
 
 // kernels.h's MatMulInt8 for one format. A row deeper than kMaxPrepared allows is taken in
@@ -167,9 +173,9 @@ void matmul_tiles(const uint8_t* weights, size_t row_bytes, int64_t rows, int64_
         float* to = out + first * out_stride + r;
         for (int64_t c = 0; c < batch.count; ++c)
           sums[c] = group == 0 ? zero() : load_rows(to + c * out_stride, height);
-        multiply_strip<Format>(weights + static_cast<size_t>(r) * row_bytes + skip, row_bytes,
-                               height, depth, batch.column, batch.count, r + 2 * kRows <= rows,
-                               sums);
+        const Strip strip = {weights + static_cast<size_t>(r) * row_bytes + skip, row_bytes,
+                             height, depth, r == 0, r + 2 * kRows > rows};
+        multiply_strip<Format>(strip, batch.column, batch.count, sums);
         store_rows(sums, height, batch.count, to, out_stride);
       }
     }

@@ -181,18 +181,14 @@ struct FormatQ6_K {
   static constexpr bool kHalves = true, kMins = false;
   // 128 values: 64 bytes of low nibbles, 32 bytes of two high bits for each of four groups.
   template <int kPart, class Sink>
-  static FERRUM_INLINE void unpack_part(const Rows& rows, const Ints* scales, Floats d,
-                                        Sink* sink) {
-#pragma GCC unroll 2
-    for (int i = 2 * kPart; i < 2 * kPart + 2; ++i)  // signed bytes, here 128 higher
-      scaled_bytes_less(xor_(scales[i], splat_byte(0x80)), 128, d, sink->scale + 4 * i);
+  static FERRUM_INLINE void unpack_codes(const Rows& rows, Sink* sink) {
     sink->open(4 * kPart, 4);
 #pragma GCC unroll 2
     for (int half = 0; half < 2; ++half) {
       Ints bits[4], first[4], second[4];
-      transpose16(rows, 128 + 32 * kPart + 16 * half, bits);
       transpose16(rows, 64 * kPart + 16 * half, first);
       transpose16(rows, 64 * kPart + 32 + 16 * half, second);
+      transpose16(rows, 128 + 32 * kPart + 16 * half, bits);
 #pragma GCC unroll 4
       for (int i = 0; i < 4; ++i) {
         const int to = 32 * kPart + 4 * half + i;
@@ -202,15 +198,23 @@ struct FormatQ6_K {
         sink->put(half + 6, to + 24, or_(high_nibbles(second[i]), pick_bits<6, 4, 0x30>(bits[i])));
       }
     }
+  }
+  template <int kPart, class Sink>
+  static FERRUM_INLINE void close(const Ints* scales, Floats d, Sink* sink) {
+#pragma GCC unroll 2
+    for (int i = 2 * kPart; i < 2 * kPart + 2; ++i)  // signed bytes, here 128 higher
+      scaled_bytes_less(xor_(scales[i], splat_byte(0x80)), 128, d, sink->scale + 4 * i);
     sink->close(4 * kPart, 4);
   }
   template <class Sink>
   static FERRUM_INLINE void unpack(const Rows& rows, int, Sink* sink) {
+    unpack_codes<0>(rows, sink);
     const Floats d = gather_halves(rows, 208);
     Ints scales[4];
     transpose16(rows, 192, scales);
-    unpack_part<0>(rows, scales, d, sink);
-    unpack_part<1>(rows, scales, d, sink);
+    close<0>(scales, d, sink);
+    unpack_codes<1>(rows, sink);
+    close<1>(scales, d, sink);
   }
 };
 
