@@ -6,11 +6,11 @@ void prefetch_l2(const uint8_t* p, size_t bytes) {
   for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch(p + i, 0, 2);
 }
 
-// The first strip of a call, which no strip before has fetched: its own tiles, two tiles early.
+// The tile that begins at `first`, row by row: for the first strip of a call, which none before
+// it has fetched.
 template <class Format>
-void prefetch_own_tile(const uint8_t* first, size_t row_bytes) {
-  for (size_t r = 0; r < kRows; ++r)
-    prefetch_l2(first + r * row_bytes + 2 * Format::kTileBytes, Format::kTileBytes);
+void prefetch_tile(const uint8_t* first, size_t row_bytes) {
+  for (size_t r = 0; r < kRows; ++r) prefetch_l2(first + r * row_bytes, Format::kTileBytes);
 }
 
 // The last rows of a matrix, when fewer than kRows are left: copied out and filled up with zero
@@ -75,6 +75,8 @@ struct Strip {
   bool first, last;  // of its call
 };
 
+constexpr int kTilesEarly = 3;
+
 // A strip tile by tile: body(rows of the tile, its first group, its groups).
 template <class Format, class Body>
 FERRUM_INLINE void for_each_tile(const Strip& strip, const Body& body) {
@@ -85,7 +87,9 @@ FERRUM_INLINE void for_each_tile(const Strip& strip, const Body& body) {
     const int64_t left = strip.groups - at;
     const int depth = static_cast<int>(left < kTileGroups ? left : kTileGroups);
     const size_t bytes = static_cast<size_t>(depth) * Format::kTileBytes / kTileGroups;
-    if (strip.first) prefetch_own_tile<Format>(weights, strip.row_bytes);
+    if (strip.first)
+      for (int early = at == 0 ? 0 : kTilesEarly; early <= kTilesEarly; ++early)
+        prefetch_tile<Format>(weights + early * Format::kTileBytes, strip.row_bytes);
     if (!strip.last) prefetch_l2(next, kRows * bytes);
     next += kRows * bytes;
     const bool whole = strip.rows == kRows;
