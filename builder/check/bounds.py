@@ -1,12 +1,16 @@
 """How far a kernel and a reference body may lie apart, from the arithmetic that each does.
 
-u = 2^-24 is float32's unit roundoff and gamma(n) = n u / (1 - n u) bounds the relative error of a
-term that goes through n roundings, in whatever order a sum is taken (Higham, Accuracy and Stability
-of Numerical Algorithms, chapter 3). Everything here is computed in float64 from decoded weights.
-Both sides round, so a float32 bound counts twice.
+Float32 rounds every operation by at most u = 2^-24 of its result. Rounding errors are taken as
+independent with mean zero, each bounded: a sum of such errors, each at most c_i, exceeds
+L sqrt(sum c_i^2) with a chance below 2 exp(-L^2 / 2) (Hoeffding; for rounding errors Higham and
+Mary, A new approach to probabilistic rounding error analysis, 2019). L = 8 makes that 3e-14 for a
+value; a bound without the assumption would be so wide for two products in a row that nothing could
+fail it. The functions `*_spread` give sqrt(sum c_i^2); both sides round, hence the factors sqrt(2).
 
 Fast arithmetic takes activations in int8, one scale max|x| / 127 per group of 32: each value is off
 by at most half a step, max|x| / 254. (Kernels that add a second int8 term stay far below.)
+
+Everything is computed in float64 from weights that the model's own bodies decoded.
 """
 
 from __future__ import annotations
@@ -20,26 +24,36 @@ import numpy.typing as npt
 Array = npt.NDArray[np.float64]
 UNIT = 2.0**-24
 GROUP = 32
+LIKELY = 8.0  # the L above
 _MORE = 8  # roundings of a term besides its sum: decoding, scales, the final stores
 _SILU_SLOPE = 1.1  # the largest derivative of x * sigmoid(x) is 1.0998
 _SIGMOID = 2.0**-21  # absolute error of either side's sigmoid
 _TRIGONOMETRY = 8 * UNIT  # of cosine and sine, absolute
+_BOTH = 2.0**0.5
 
 
 def gamma(roundings: int) -> float:
-    """Relative error of a term after that many float32 roundings."""
+    """Relative error that no sequence of so many float32 roundings exceeds."""
     return roundings * UNIT / (1 - roundings * UNIT)
+
+
+def decoded(values: Array) -> Array:
+    """Of decoded weights [rows, columns]: a few roundings of each part of a value."""
+    return np.asarray(4 * UNIT * _parts(values))
 
 
 def linear(x: Array, matrix: Array, *, int8: bool) -> Array:
     """Of x [tokens, k] times matrix [rows, k] transposed: [tokens, rows]."""
-    # Types with a minimum decode as d * q - m and sum both parts on their own, so a value near zero
-    # rounds as its group's largest does: |d q| + |m| <= 3 max|w|.
-    magnitude = np.abs(x) @ (3 * _largest_of_group(matrix)).T
-    bound = 2 * gamma(x.shape[1] + _MORE) * magnitude
+    return LIKELY * linear_spread(x, matrix, int8=int8)
+
+
+def linear_spread(x: Array, matrix: Array, *, int8: bool) -> Array:
+    """The spread of `linear`; int8 adds half a step of each activation, times its weight."""
+    rounds = (x.shape[1] + _MORE) ** 0.5 * UNIT
+    spread = _BOTH * rounds * (np.abs(x) @ _parts(matrix).T)
     if int8:
-        bound += int8_step(x) @ np.abs(matrix).T
-    return np.asarray(bound)
+        spread = np.sqrt(spread**2 + int8_step(x) ** 2 @ (matrix**2).T)
+    return np.asarray(spread)
 
 
 def int8_step(x: Array) -> Array:
@@ -53,7 +67,8 @@ def int8_step(x: Array) -> Array:
 
 def rms_norm(normed: Array) -> Array:
     """Of normed values [..., n], whose mean square is a sum of n terms."""
-    return np.asarray(2 * gamma(normed.shape[-1] + _MORE) * np.abs(normed))
+    rounds = (normed.shape[-1] + _MORE) ** 0.5 + _MORE
+    return np.asarray(LIKELY * _BOTH * rounds * UNIT * np.abs(normed))
 
 
 def experts(
@@ -65,37 +80,37 @@ def experts(
 ) -> Array:
     """Of QuantMoE: gate and up's errors through silu(gate) * up, then through down, slots summed.
 
-    x [tokens, hidden]; weights, ids [tokens, k]; gate, up [experts, width, hidden]; down [experts,
-    hidden, width]; int8 says which of the three are multiplied in int8.
+    x [tokens, hidden], on its int8 grid if gate or up take int8: else the errors of the hidden
+    values would share those of x and not be independent. weights, ids [tokens, k]; gate, up
+    [experts, width, hidden]; down [experts, hidden, width]; int8 says which of the three are
+    multiplied in int8.
     """
-    bound = np.zeros_like(x)
+    variance = np.zeros_like(x)
     for expert in np.unique(ids):
         tokens, slots = np.nonzero(ids == expert)
         gate, up, down = (matrix[expert] for matrix in matrices)
-        own, share = x[tokens], np.abs(weights[tokens, slots])[:, None]
+        own, share = x[tokens], weights[tokens, slots][:, None]
         g, u = own @ gate.T, own @ up.T
-        dg, du = linear(own, gate, int8=int8[0]), linear(own, up, int8=int8[1])
         silu = g / (1 + np.exp(-g))
         hidden = silu * u
-        off = (
-            _SILU_SLOPE * dg * (np.abs(u) + du)
-            + np.abs(silu) * du
-            + np.abs(g * u) * _SIGMOID
-            + 2 * gamma(_MORE) * np.abs(hidden)
+        off = np.sqrt(
+            (_SILU_SLOPE * linear_spread(own, gate, int8=int8[0]) * u) ** 2
+            + (silu * linear_spread(own, up, int8=int8[1])) ** 2
+            + (_BOTH * g * u * _SIGMOID) ** 2
+            + (_BOTH * _MORE * UNIT * hidden) ** 2
         )
-        product = off @ np.abs(down).T + linear(hidden, down, int8=False)
         if int8[2]:
-            # What is rounded is each side's own hidden row, and never one that lies on the grid.
-            step = _largest_of_group(np.abs(hidden) + off) / 254 * 1.0001
-            product += step @ np.abs(down).T
-        summed = 2 * gamma(ids.shape[1] + 2) * np.abs(hidden @ down.T)
-        np.add.at(bound, tokens, share * (product + summed))
-    return bound
+            # What is rounded is the kernel's own hidden row, which never lies on the grid.
+            off = np.hypot(off, _largest_of_group(np.abs(hidden) + LIKELY * off) / 254 * 1.0001)
+        product = off**2 @ (down**2).T + linear_spread(hidden, down, int8=False) ** 2
+        product += (_BOTH * (ids.shape[1] + 2) * UNIT * (hidden @ down.T)) ** 2
+        np.add.at(variance, tokens, share**2 * product)
+    return np.asarray(LIKELY * np.sqrt(variance))
 
 
 @dataclass(frozen=True)
 class AttentionBound:
-    """Allowed distances of PagedAttention's outputs."""
+    """Allowed distances of PagedAttention's outputs; no assumption enters here."""
 
     output: Array  # [tokens, heads * dim]
     keys: Array  # as the key cache
@@ -165,9 +180,18 @@ def attention(
     return AttentionBound(output.reshape(len(steps), -1), off_keys, off_values)
 
 
-def route(probabilities: Array) -> Array:
-    """Of softmax probabilities [tokens, experts], renormalized or not."""
-    return np.asarray(2 * gamma(2 * probabilities.shape[1] + 2 * _MORE) * probabilities)
+def route(top: Array, experts: int) -> Array:
+    """Of the chosen experts' probabilities, renormalized or not: a softmax over `experts`."""
+    return np.asarray(2 * gamma(2 * experts + 4 * _MORE) * top)
+
+
+def _parts(weights: Array) -> Array:
+    """What the parts of a decoded weight add up to, at most.
+
+    Types with a minimum decode as d * q - m, and kernels sum both parts on their own, so that a
+    value near zero rounds as its group's largest does: |d q| + |m| <= 3 max|w|.
+    """
+    return 3 * _largest_of_group(weights)
 
 
 def _groups(x: Array) -> Array:

@@ -159,7 +159,7 @@ def config(export: Export) -> Finding:
     return judged(
         problems,
         f"{c.layers} layers, {c.experts} experts, {c.experts_per_token} per token, rope base "
-        f"{c.rope_base:g}: as the GGUF's metadata",
+        f"{c.rope_base:,.10g}: as the GGUF's metadata",
     )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TextIO
 from xml.etree import ElementTree
 
+from ferrum.builder.check.finding import Status
 from ferrum.builder.check.run import Outcome
 
 _COLOURS = {"pass": "green", "fail": "bold red", "skip": "yellow"}
@@ -18,7 +19,7 @@ _COLOURS = {"pass": "green", "fail": "bold red", "skip": "yellow"}
 def summary(outcomes: Sequence[Outcome]) -> str:
     """One line that counts them."""
     counts = Counter(outcome.finding.status for outcome in outcomes)
-    names = {"pass": "passed", "fail": "failed", "skip": "skipped"}
+    names: dict[Status, str] = {"pass": "passed", "fail": "failed", "skip": "skipped"}
     parts = [f"{counts[status]} {names[status]}" for status in names if counts[status]]
     return f"{len(outcomes)} checks: {', '.join(parts)}"
 

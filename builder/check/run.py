@@ -64,8 +64,8 @@ def checks(options: CheckOptions) -> list[Check]:
 
 
 def _all(options: CheckOptions) -> list[Check]:
-    sampled = {"seed": options.seed, "samples": options.samples}
-    hashed = {"quick": options.quick, "progress": options.progress}
+    hashed = partial(identity.weight_bytes, quick=options.quick, progress=options.progress)
+    sampled = partial(kernels.kernel, seed=options.seed, samples=options.samples)
     return [
         Check("onnx checker", structure.onnx_checker),
         Check("shape inference", structure.shape_inference),
@@ -75,7 +75,7 @@ def _all(options: CheckOptions) -> list[Check]:
         Check("manifest", references.manifest_file),
         Check("tensor table", references.tensor_table),
         Check("config", references.config),
-        Check("weight bytes", partial(identity.weight_bytes, **hashed)),
+        Check("weight bytes", hashed),
         Check("node counts", dataflow.node_counts),
         Check("wiring", dataflow.wiring),
         Check("constants", dataflow.constants),
@@ -83,7 +83,7 @@ def _all(options: CheckOptions) -> list[Check]:
         Check("reference bodies", contracts.bodies),
         Check("weight types", contracts.weights),
         Check("placement", placement.placement),
-        *(Check(f"kernel {op}", partial(kernels.kernel, op_name=op, **sampled)) for op in OPS),
+        *(Check(f"kernel {op}", partial(sampled, op_name=op)) for op in OPS),
         Check("logits", partial(logits.logits, seed=options.seed)),
     ]
 

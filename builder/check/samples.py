@@ -56,11 +56,14 @@ class Sampler:
         On the grid every group of 32 is whole multiples of 2^-6 up to 127 of them, so int8
         activations are exact there, and what a fast kernel gets wrong cannot hide in rounding.
         """
-        half = _TOKENS // 2
-        normal = self.rng.standard_normal((_TOKENS - half, columns))
-        codes = self.rng.integers(-127, 128, (half, columns))
+        normal = self.rng.standard_normal((_TOKENS // 2, columns)).astype(np.float32)
+        return np.concatenate([self.int8_grid(columns), normal])
+
+    def int8_grid(self, columns: int) -> npt.NDArray[np.float32]:
+        """float32[tokens, columns], all on the grid."""
+        codes = self.rng.integers(-127, 128, (_TOKENS // 2, columns))
         codes[:, ::_GROUP] = 127
-        return np.concatenate([codes * 2.0**-6, normal]).astype(np.float32)
+        return (codes * 2.0**-6).astype(np.float32)
 
     def _reference(self, name: str, rank: int) -> Reference:
         reference = self.export.references.get(name)
