@@ -140,7 +140,7 @@ def _streams(steps: Sequence[Step]) -> list[str]:
               "residual"),
         _text(_RESIDUAL_X + 8, centre[adds[0]] + 28, "sum", "shape"),
         _path(f"M{_OP_X} {end + 10} H{_RESIDUAL_X} V{end + _ROW - _OP_HEIGHT // 2}", "residual"),
-        _text(_RESIDUAL_X + 8, end + 28, "sum: to the next layer", "shape"),
+        _text(_RESIDUAL_X + 8, end + 28, "sum", "shape"),
         _path(f"M{_MIDDLE} {below} H{_BYPASS_X} V{experts} H{_OP_X - 1}", "flow"),
     ]  # fmt: skip
 

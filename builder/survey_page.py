@@ -42,8 +42,8 @@ def _sections(survey: Survey) -> Iterator[tuple[str, list[str]]]:
             f"{c.layers} layers, hidden {c.hidden:,}, context {c.context_length:,}, vocabulary "
             f"{c.vocabulary:,}{' (head tied to the embedding)' if c.tied_embeddings else ''}",
             f"{c.heads} query heads and {c.kv_heads} key/value heads of {c.head_dim}, {rope}",
-            f"{c.experts} experts of width {c.expert_width}, {c.experts_per_token} per token, weights "
-            f"{'normalized' if c.normalize_expert_weights else 'not normalized'}",
+            f"{c.experts} experts of width {c.expert_width}, {c.experts_per_token} per token, "
+            f"weights {'normalized' if c.normalize_expert_weights else 'not normalized'}",
         ],
     )
     yield (

@@ -35,7 +35,7 @@ def test_nothing_lies_outside_the_picture(sample: Path) -> None:
         assert float(box.get("y", 0)) + float(box.get("height", 0)) <= height
         assert float(box.get("x", 0)) >= 0
     for text in root.iter(f"{_SVG}text"):
-        letters = len(text.text or "") * 7.5 / (2 if text.get("text-anchor") == "middle" else 1)
+        letters = len(text.text or "") * 7 / (2 if text.get("text-anchor") == "middle" else 1)
         assert float(text.get("x", 0)) + letters <= width
         assert float(text.get("y", 0)) <= height
 

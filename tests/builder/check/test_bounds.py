@@ -1,4 +1,4 @@
-"""The bounds: wide enough for honest arithmetic, narrow enough to see one wrong group of weights."""
+"""The bounds: wide enough for honest arithmetic, narrow enough to see one wrong group."""
 
 from __future__ import annotations
 
