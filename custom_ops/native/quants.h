@@ -10,6 +10,7 @@
 namespace ferrum {
 
 // X(name, ggml id, values per block, bytes per block)
+// clang-format off
 #define FERRUM_QUANTS(X)   \
   X(F32, 0, 1, 4)          \
   X(F16, 1, 1, 2)          \
@@ -37,6 +38,7 @@ namespace ferrum {
   X(TQ2_0, 35, 256, 66)    \
   X(MXFP4, 39, 32, 17)     \
   X(NVFP4, 40, 64, 36)
+// clang-format on
 
 enum QuantType : int {
 #define FERRUM_ENUM(name, id, block, bytes) k##name = id,
@@ -71,6 +73,7 @@ struct Half {
 constexpr int kSuperBlock = 256;
 
 // Blocks as ggml writes them. Members are bytes; where a field spans bytes it is little-endian.
+// clang-format off
 struct BlockQ4_0 { Half d; uint8_t q[16]; };
 struct BlockQ4_1 { Half d, m; uint8_t q[16]; };
 struct BlockQ5_0 { Half d; uint8_t high[4]; uint8_t q[16]; };
@@ -97,6 +100,7 @@ struct BlockNVFP4 { uint8_t scales[4]; uint8_t q[32]; };
 struct BlockF32 { uint8_t bits[4]; };
 struct BlockF16 { uint8_t bits[2]; };
 struct BlockBF16 { uint8_t bits[2]; };
+// clang-format on
 
 #define FERRUM_PIN(name, id, block, bytes) \
   static_assert(sizeof(Block##name) == (bytes) && alignof(Block##name) == 1, #name);

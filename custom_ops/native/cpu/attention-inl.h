@@ -86,8 +86,8 @@ void attention_scores(const float* queries, int64_t query_stride, int64_t query_
 
 // kVectors vectors of one query's output take `count` widened values, one after the other.
 template <int kVectors>
-void add_values(const float* weights, const float (*values)[kHeadStretch], int64_t count,
-                int64_t d, float* out) {
+void add_values(const float* weights, const float (*values)[kHeadStretch], int64_t count, int64_t d,
+                float* out) {
   Floats sums[kVectors];
   for (int j = 0; j < kVectors; ++j) sums[j] = load(out + j * kLanes);
   for (int64_t i = 0; i < count; ++i) {
@@ -129,8 +129,8 @@ void values_of(const float* weights, int64_t weights_stride, int64_t query_count
 }
 
 void attention_values(const float* weights, int64_t weights_stride, int64_t query_count,
-                      const void* values, int cache_type, int64_t value_stride,
-                      int64_t value_count, int64_t head_dim, float* out, int64_t out_stride) {
+                      const void* values, int cache_type, int64_t value_stride, int64_t value_count,
+                      int64_t head_dim, float* out, int64_t out_stride) {
   const auto run = cache_type == kF32   ? values_of<kF32>
                    : cache_type == kF16 ? values_of<kF16>
                                         : values_of<kBF16>;

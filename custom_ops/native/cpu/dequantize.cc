@@ -8,9 +8,12 @@
 namespace ferrum {
 namespace {
 
+// In the order of their needs.
+// clang-format off
 #include "decode_small-inl.h"
 #include "decode_k-inl.h"
 #include "decode_iq-inl.h"
+// clang-format on
 
 template <class Block>
 void decode_block(const uint8_t* bytes, int8_t* q, float* scale, float* min) {
@@ -22,8 +25,12 @@ struct Row {
   Codes codes;
 };
 
-#define FERRUM_CODES(name) \
-  {k##name, {decode_block<Block##name>, has_halves(k##name), has_mins(k##name)}}
+template <int kType, class Block>
+constexpr Row row() {
+  return {kType, {decode_block<Block>, has_halves(kType), has_mins(kType)}};
+}
+
+#define FERRUM_CODES(name) row<k##name, Block##name>()
 constexpr Row kRows[] = {
     FERRUM_CODES(Q4_0),    FERRUM_CODES(Q4_1),   FERRUM_CODES(Q5_0),    FERRUM_CODES(Q5_1),
     FERRUM_CODES(Q8_0),    FERRUM_CODES(Q2_K),   FERRUM_CODES(Q3_K),    FERRUM_CODES(Q4_K),
@@ -63,17 +70,14 @@ const QuantFormat* find_quant(int id) {
 
 void dequantize_row(int type, const uint8_t* src, float* dst, int64_t n) {
   switch (type) {
-    case kF32:
-      memcpy(dst, src, static_cast<size_t>(n) * sizeof(float));
-      return;
+    case kF32: memcpy(dst, src, static_cast<size_t>(n) * sizeof(float)); return;
     case kF16:
       for (int64_t i = 0; i < n; ++i) dst[i] = half_to_float(read_u16(src + 2 * i));
       return;
     case kBF16:
       for (int64_t i = 0; i < n; ++i) dst[i] = bfloat16_to_float(read_u16(src + 2 * i));
       return;
-    default:
-      dequantize_codes(*find_codes(type), *find_quant(type), src, dst, n);
+    default: dequantize_codes(*find_codes(type), *find_quant(type), src, dst, n);
   }
 }
 

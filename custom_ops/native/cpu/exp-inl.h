@@ -2,8 +2,8 @@
 // in r, then n into the exponent in two steps so that subnormal results come out right. Below -104
 // the result is 0, above 89 infinity; NaN stays NaN. Error below 2 units in the last place.
 //
-// Needs of the vocabulary besides floats-inl.h's: min, round_to_int (Ints, nearest even), to_floats,
-// shift_right_1 (arithmetic), subtract_ints, power_of_two (2^n for -126 <= n <= 127).
+// Needs of the vocabulary besides floats-inl.h's: min, round_to_int (Ints, nearest even),
+// to_floats, shift_right_1 (arithmetic), subtract_ints, power_of_two (2^n for -126 <= n <= 127).
 
 Floats exp_of(Floats x) {
   const Floats bounded = max(broadcast(-104.0f), min(broadcast(89.0f), x));  // NaN: second operand

@@ -6,9 +6,9 @@
 // tree), widen_half, widen_bfloat16 (kLanes values of 2 bytes each), exp_of. A dot product runs in
 // one chain per lane and then across lanes, so its bits depend on its length alone.
 
-constexpr int kStretch = 512;     // values decoded at a time
-constexpr int kBlockRows = 4;     // of weights and ...
-constexpr int kBlockColumns = 4;  // ... columns whose sums rest in registers together
+constexpr int kStretch = 512;      // values decoded at a time
+constexpr int kBlockRows = 4;      // of weights and ...
+constexpr int kBlockColumns = 4;   // ... columns whose sums rest in registers together
 constexpr int kFloatColumns = 16;  // columns that share decoded stretches
 static_assert(kStretch % kLanes == 0 && kStretch % kSuperBlock == 0, "whole vectors and blocks");
 
@@ -127,8 +127,7 @@ Floats silu(Floats x) { return div(x, add(broadcast(1.0f), exp_of(sub(zero(), x)
 
 void silu_multiply(float* gate, const float* up, int64_t n) {
   int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes)
-    store(gate + i, mul(silu(load(gate + i)), load(up + i)));
+  for (; i + kLanes <= n; i += kLanes) store(gate + i, mul(silu(load(gate + i)), load(up + i)));
   if (i < n) {
     float rest[2][kLanes] = {};
     memcpy(rest[0], gate + i, static_cast<size_t>(n - i) * sizeof(float));

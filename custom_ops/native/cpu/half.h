@@ -1,7 +1,7 @@
 // float16 and bfloat16 to float32 in plain integer arithmetic, for code compiled for any machine.
 //
-// Every function is static: an object compiled for a newer instruction set must not lend its copy to
-// the baseline (the linker would keep either one).
+// Every function is static: an object compiled for a newer instruction set must not lend its copy
+// to the baseline (the linker would keep either one).
 #pragma once
 
 #include <cstdint>
@@ -40,9 +40,7 @@ static inline uint32_t read_u16(const uint8_t* p) {
   return static_cast<uint32_t>(p[0]) | static_cast<uint32_t>(p[1]) << 8;
 }
 
-static inline uint32_t read_u32(const uint8_t* p) {
-  return read_u16(p) | read_u16(p + 2) << 16;
-}
+static inline uint32_t read_u32(const uint8_t* p) { return read_u16(p) | read_u16(p + 2) << 16; }
 
 static inline float bfloat16_to_float(uint32_t bits) { return float_from_bits(bits << 16); }
 

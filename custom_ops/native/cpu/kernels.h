@@ -1,9 +1,9 @@
 // What one instruction set offers to the ops: a table of functions over plain pointers.
 //
-// Every row of dispatch.cc's table points at one `Kernels`, filled by cpu/isa/<name>.cc. The ops know
-// nothing of instruction sets; the kernels know nothing of ONNX Runtime. Promise of every function
-// here: the bits of an output depend only on its own row and column, never on how many rows or
-// columns are asked for at once or how they are cut, so results do not depend on batching.
+// Every row of dispatch.cc's table points at one `Kernels`, filled by cpu/isa/<name>.cc. The ops
+// know nothing of instruction sets; the kernels know nothing of ONNX Runtime. Promise of every
+// function here: the bits of an output depend only on its own row and column, never on how many
+// rows or columns are asked for at once or how they are cut, so results do not depend on batching.
 #pragma once
 
 #include <cstddef>
@@ -18,9 +18,9 @@ constexpr int64_t kGroup = 32;
 // sign tricks cannot overflow. `sums[i]` adds up q[16 i .. 16 i + 15]: what offsets and minimums of
 // weights are multiplied with. A ragged last group (K of a float or odd-sized type) is zero-filled.
 struct Int8Row {
-  const int8_t* q;       // [K rounded up to 32], 64-byte aligned
-  const float* scale;    // [K / 32, up]
-  const int16_t* sums;   // [K / 16, up to a multiple of 2]
+  const int8_t* q;      // [K rounded up to 32], 64-byte aligned
+  const float* scale;   // [K / 32, up]
+  const int16_t* sums;  // [K / 16, up to a multiple of 2]
 };
 
 // out[c * out_stride + r] = sum over k of weight[r, k] * x[c, k], for r < rows, c < columns.
@@ -41,7 +41,7 @@ struct QuantKernels {
 };
 
 struct Kernels {
-  const char* name;                  // the ISA, as FERRUM_ISA spells it
+  const char* name;                       // the ISA, as FERRUM_ISA spells it
   const QuantKernels* (*find)(int type);  // null for an unknown type
   // Writes one row of K activations as int8 into storage that Int8Row's pointers describe.
   void (*quantize)(const float* x, int64_t k, int8_t* q, float* scale, int16_t* sums);
@@ -53,17 +53,15 @@ struct Kernels {
   // keys `key_stride` elements apart; `cache_type` is the ggml id of F32, F16 or BF16. The heads
   // that share a key head are best asked for together: each key is then converted once.
   void (*attention_scores)(const float* queries, int64_t query_stride, int64_t query_count,
-                           const void* keys, int cache_type, int64_t key_stride,
-                           int64_t key_count, int64_t head_dim, float* scores,
-                           int64_t scores_stride);
+                           const void* keys, int cache_type, int64_t key_stride, int64_t key_count,
+                           int64_t head_dim, float* scores, int64_t scores_stride);
   // x[i] = exp(x[i] - max); returns the sum of the results, added up in an order that n fixes.
   float (*exponentials)(float* x, int64_t n, float max);
   // out[a * out_stride + d] += sum over i of weights[a * weights_stride + i] * value i [d], added
   // one i after the other, so that cutting the values into tiles changes nothing.
   void (*attention_values)(const float* weights, int64_t weights_stride, int64_t query_count,
                            const void* values, int cache_type, int64_t value_stride,
-                           int64_t value_count, int64_t head_dim, float* out,
-                           int64_t out_stride);
+                           int64_t value_count, int64_t head_dim, float* out, int64_t out_stride);
 };
 
 // Chosen once, at load: the best that this machine has, or the one FERRUM_ISA names.

@@ -33,8 +33,8 @@ void quantize_group(const float* x, int64_t n, int8_t* q, float* scale, int16_t*
   sums[0] = sums[1] = 0;
   for (int64_t i = 0; i < kGroup; ++i) {
     // 1.5 * 2^23: the sum's low bits are the integer, rounded to nearest even.
-    const float shifted = group.inverse > 0.0f && i < n ? x[i] * group.inverse + 12582912.0f
-                                                        : 12582912.0f;
+    const float shifted =
+        group.inverse > 0.0f && i < n ? x[i] * group.inverse + 12582912.0f : 12582912.0f;
     q[i] = static_cast<int8_t>(static_cast<int>(bits_of_float(shifted)) - 0x4b400000);
     sums[i / 16] = static_cast<int16_t>(sums[i / 16] + q[i]);
   }

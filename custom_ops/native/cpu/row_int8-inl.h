@@ -18,10 +18,9 @@ float add_group(const Codes& codes, const int8_t* q, const float* scale, const f
   const int8_t* xq = x.q + group * kGroup;
   const float xs = x.scale[group];
   const int32_t low = dot16(q, xq), high = dot16(q + 16, xq + 16);
-  const float part = codes.halves
-                         ? __builtin_fmaf(static_cast<float>(low), scale[0],
-                                          static_cast<float>(high) * scale[1])
-                         : static_cast<float>(low + high) * scale[0];
+  const float part = codes.halves ? __builtin_fmaf(static_cast<float>(low), scale[0],
+                                                   static_cast<float>(high) * scale[1])
+                                  : static_cast<float>(low + high) * scale[0];
   sum = __builtin_fmaf(part, xs, sum);
   if (!codes.mins) return sum;
   const int32_t s0 = x.sums[2 * group], s1 = x.sums[2 * group + 1];

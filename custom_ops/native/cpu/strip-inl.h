@@ -22,8 +22,7 @@ void pad_rows(const uint8_t* p, size_t row_bytes, int64_t rows, size_t bytes, ui
     memcpy(buffer + r * Format::kTileBytes, p + static_cast<size_t>(r) * row_bytes, bytes);
 }
 
-void store_rows(const Floats* sums, int64_t rows, int64_t columns, float* out,
-                int64_t out_stride) {
+void store_rows(const Floats* sums, int64_t rows, int64_t columns, float* out, int64_t out_stride) {
   for (int64_t c = 0; c < columns; ++c) {
     if (rows == kRows) {
       store(out + c * out_stride, sums[c]);
@@ -169,16 +168,20 @@ void matmul_tiles(const uint8_t* weights, size_t row_bytes, int64_t rows, int64_
   for (int64_t first = 0; first < columns; first += width)
     for (int64_t group = 0; group < groups; group += stretch) {
       const int64_t depth = groups - group < stretch ? groups - group : stretch;
-      fill_batch<Format>(x + first, columns - first < width ? columns - first : width, group,
-                         depth, &batch);
+      fill_batch<Format>(x + first, columns - first < width ? columns - first : width, group, depth,
+                         &batch);
       const size_t skip = static_cast<size_t>(group) * Format::kTileBytes / kTileGroups;
       for (int64_t r = 0; r < rows; r += kRows) {
         const int64_t height = rows - r < kRows ? rows - r : kRows;
         float* to = out + first * out_stride + r;
         for (int64_t c = 0; c < batch.count; ++c)
           sums[c] = group == 0 ? zero() : load_rows(to + c * out_stride, height);
-        const Strip strip = {weights + static_cast<size_t>(r) * row_bytes + skip, row_bytes,
-                             height, depth, r == 0, r + 2 * kRows > rows};
+        const Strip strip = {weights + static_cast<size_t>(r) * row_bytes + skip,
+                             row_bytes,
+                             height,
+                             depth,
+                             r == 0,
+                             r + 2 * kRows > rows};
         multiply_strip<Format>(strip, batch.column, batch.count, sums);
         store_rows(sums, height, batch.count, to, out_stride);
       }

@@ -7,8 +7,8 @@
 #include <thread>
 #include <vector>
 
-#include "kernels.h"
 #include "../quants.h"
+#include "kernels.h"
 
 namespace ferrum {
 namespace {
@@ -137,8 +137,8 @@ FERRUM_EXPORT int ferrum_test_silu_multiply(const char* isa, float* gate, const 
 // Keys and values are [count, head_dim], queries [queries, head_dim], scores [queries, count].
 FERRUM_EXPORT int ferrum_test_attention(const char* isa, int cache_type, const float* queries,
                                         int64_t query_count, const void* keys, const void* values,
-                                        int64_t count, int64_t head_dim, float* scores,
-                                        float* sums, float* out) {
+                                        int64_t count, int64_t head_dim, float* scores, float* sums,
+                                        float* out) {
   const char* error = nullptr;
   const Kernels* kernels = choose_kernels(isa, &error);
   if (kernels == nullptr) return 1;
@@ -173,8 +173,8 @@ FERRUM_EXPORT int ferrum_bench_matmul(const char* isa, int type, int exact, cons
     const int64_t first = matrices * thread / threads, end = matrices * (thread + 1) / threads;
     for (int i = 0; i < repeats; ++i)
       for (int64_t m = first; m < end; ++m) {
-        const uint8_t* w = static_cast<const uint8_t*>(weights) +
-                           static_cast<size_t>(m * rows) * row_bytes;
+        const uint8_t* w =
+            static_cast<const uint8_t*>(weights) + static_cast<size_t>(m * rows) * row_bytes;
         if (exact)
           product->exact(w, row_bytes, rows, k, floats.data(), columns, out.data(), rows);
         else

@@ -82,10 +82,10 @@ FERRUM_INLINE Ints first_sum(const TileColumn& x, int i) {
 // half's where the shape has halves.
 template <class Kind>
 FERRUM_INLINE Floats add_group(Ints low, Ints high, const Floats* scale, const Floats* min, int g,
-                 const TileColumn& x, Floats sum) {
-  const Floats part = Kind::kHalves ? fma(to_floats(low), scale[2 * g],
-                                            mul(to_floats(high), scale[2 * g + 1]))
-                                      : mul(to_floats(low), scale[g]);
+                               const TileColumn& x, Floats sum) {
+  const Floats part =
+      Kind::kHalves ? fma(to_floats(low), scale[2 * g], mul(to_floats(high), scale[2 * g + 1]))
+                    : mul(to_floats(low), scale[g]);
   sum = fma(part, broadcast(x.scale[g]), sum);
   if (!Kind::kMins) return sum;
   if (!Kind::kHalves) return subtract_product(min[g], broadcast(x.sum[g]), sum);
@@ -122,9 +122,8 @@ void multiply_tile(const Tile& tile, int groups, const TileColumn* x, Floats* su
 template <class Kind>
 void multiply_columns(const Tile& tile, int groups, const TileColumn* x, int count, Floats* sums) {
   switch (count) {
-#define FERRUM_CASE(n)                                   \
-  case n:                                                \
-    return multiply_tile<Kind, n>(tile, groups, x, sums);
+#define FERRUM_CASE(n) \
+  case n: return multiply_tile<Kind, n>(tile, groups, x, sums);
     FERRUM_CASE(1)
     FERRUM_CASE(2)
     FERRUM_CASE(3)

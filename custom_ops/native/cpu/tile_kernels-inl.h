@@ -4,10 +4,10 @@ template <int kType, int kBlock, int kBytes>
 struct FormatOf {
   using type = FormatDecoded<kType, kBlock, kBytes>;
 };
-#define FERRUM_FORMAT(name)                                       \
-  template <int kBlock, int kBytes>                               \
-  struct FormatOf<k##name, kBlock, kBytes> {                      \
-    using type = Format##name;                                    \
+#define FERRUM_FORMAT(name)                  \
+  template <int kBlock, int kBytes>          \
+  struct FormatOf<k##name, kBlock, kBytes> { \
+    using type = Format##name;               \
   };
 FERRUM_FORMAT(Q4_0)
 FERRUM_FORMAT(Q4_1)

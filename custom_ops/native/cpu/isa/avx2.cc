@@ -32,7 +32,7 @@ float reduce_add(Floats x) {
   sum = _mm_add_ps(sum, _mm_movehl_ps(sum, sum));
   return _mm_cvtss_f32(_mm_add_ss(sum, _mm_movehdup_ps(sum)));
 }
-// Lane i of the result is the sum of v[i]'s lanes, by pairs at distances 2, 1, 4 of every vector.
+// Lane i of the result is the sum of v[i]'s lanes, paired at distances 2, 1 and 4.
 Floats reduce_lanes(const Floats* v) {
   Floats four[2];
   for (int i = 0; i < 2; ++i) {
@@ -76,16 +76,21 @@ int32_t reduce_add_ints(Ints x) {
 }
 void store_group(int8_t* q, const Ints* code) {
   // Packs work within 128 bits: each dword of the result is one code vector's half, out of order.
-  const Ints low = _mm256_packs_epi32(code[0], code[1]), high = _mm256_packs_epi32(code[2], code[3]);
+  const Ints low = _mm256_packs_epi32(code[0], code[1]),
+             high = _mm256_packs_epi32(code[2], code[3]);
   const Ints order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(q),
                       _mm256_permutevar8x32_epi32(_mm256_packs_epi16(low, high), order));
 }
 
+// In the order of their needs.
+// clang-format off
 #include "../exp-inl.h"
 #include "../floats-inl.h"
 #include "../attention-inl.h"
 #include "../quantize-inl.h"
+// clang-format on
+
 // The vocabulary of tiles. It must be inlined for vectors to stay in registers, and in an unnamed
 // namespace `inline` makes no weak symbol.
 #define FERRUM_INLINED __attribute__((always_inline))
@@ -93,9 +98,9 @@ void store_group(int8_t* q, const Ints* code) {
 constexpr int kRows = kLanes;
 #define FERRUM_MAX_COLUMNS 4
 constexpr int kMaxColumns = FERRUM_MAX_COLUMNS;
-constexpr int kSumRegisters = 8;   // of 16, for sums of products while weights are unpacked
+constexpr int kSumRegisters = 8;    // of 16, for sums of products while weights are unpacked
 constexpr int kMostFewColumns = 2;  // multiplied while unpacking: beyond, tiles are as fast
-constexpr int kWideBias = 0;  // codes that fill a byte keep their sign: see dot_quads
+constexpr int kWideBias = 0;        // codes that fill a byte keep their sign: see dot_quads
 constexpr int code_class(int largest) {
   return largest <= 15 ? 15 : largest <= 31 ? 31 : largest <= 63 ? 63 : 255;
 }
@@ -138,8 +143,8 @@ FERRUM_INLINE Floats half_lanes(Ints x) {
 }
 FERRUM_INLINE Floats gather_halves(const Rows& rows, int at) {
   const auto half = [&](int r) { return static_cast<short>(read_u16(rows.row(r) + at)); };
-  return _mm256_cvtph_ps(_mm_setr_epi16(half(0), half(1), half(2), half(3), half(4), half(5),
-                                        half(6), half(7)));
+  return _mm256_cvtph_ps(
+      _mm_setr_epi16(half(0), half(1), half(2), half(3), half(4), half(5), half(6), half(7)));
 }
 FERRUM_INLINE Ints gather_u32(const Rows& rows, int at) {
   alignas(32) uint32_t lanes[kRows];
@@ -213,8 +218,9 @@ FERRUM_INLINE void dot_quads(const Ints* quads, const int8_t* const* x, int at, 
 #pragma GCC unroll 8
       for (int i = first; i < (first + kRun < kQuads ? first + kRun : kQuads); ++i) {
         const Ints w = quads[i], quad = broadcast_quad(x[c] + at + 4 * i);
-        const Ints pairs = kSigned ? _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(quad, w))
-                                   : _mm256_maddubs_epi16(w, quad);
+        const Ints pairs = kSigned
+                               ? _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(quad, w))
+                               : _mm256_maddubs_epi16(w, quad);
         run = _mm256_add_epi16(run, pairs);
       }
       sums[c] = _mm256_add_epi32(sums[c], _mm256_madd_epi16(run, ones));
@@ -230,16 +236,19 @@ FERRUM_INLINE Ints dot_quad(Ints quad, const int8_t* x, Ints sum) {
   return sum;
 }
 
+// clang-format off
 #include "../tile-inl.h"
 #include "../unpack-inl.h"
+#include "../unpack_k-inl.h"
 #include "../unpack_small-inl.h"
 #include "../strip-inl.h"
 #include "../tile_kernels-inl.h"
+// clang-format on
 
 }  // namespace
 
-extern const Kernels kAvx2Kernels = {"avx2",           find,          quantize,
-                                     rms_norm,         silu_multiply, attention_scores,
-                                     exponentials,     attention_values};
+extern const Kernels kAvx2Kernels = {
+    "avx2",           find,         quantize,        rms_norm, silu_multiply,
+    attention_scores, exponentials, attention_values};
 
 }  // namespace ferrum

@@ -34,7 +34,7 @@ Floats fma(Floats a, Floats b, Floats c) { return _mm512_fmadd_ps(a, b, c); }
 Floats max(Floats a, Floats b) { return _mm512_max_ps(a, b); }
 Floats min(Floats a, Floats b) { return _mm512_min_ps(a, b); }
 float reduce_add(Floats x) { return _mm512_reduce_add_ps(x); }
-// Lane i of the result is the sum of v[i]'s lanes, by pairs at distances 2, 1, 4, 8 of every vector.
+// Lane i of the result is the sum of v[i]'s lanes, paired at distances 2, 1, 4 and 8.
 Floats reduce_lanes(const Floats* v) {
   Floats four[4];
   for (int i = 0; i < 4; ++i) {
@@ -75,10 +75,14 @@ void store_group(int8_t* q, const Ints* code) {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(q) + i, _mm512_cvtepi32_epi8(code[i]));
 }
 
+// In the order of their needs.
+// clang-format off
 #include "../exp-inl.h"
 #include "../floats-inl.h"
 #include "../attention-inl.h"
 #include "../quantize-inl.h"
+// clang-format on
+
 // The vocabulary of tiles. It must be inlined for vectors to stay in registers, and in an unnamed
 // namespace `inline` makes no weak symbol.
 #define FERRUM_INLINED __attribute__((always_inline))
@@ -88,7 +92,7 @@ constexpr int kRows = kLanes;
 constexpr int kMaxColumns = FERRUM_MAX_COLUMNS;
 constexpr int kSumRegisters = 16;   // of 32, for sums of products while weights are unpacked
 constexpr int kMostFewColumns = 8;  // multiplied while unpacking: beyond, tiles are as fast
-constexpr int kWideBias = 128;  // vpdpbusd takes any unsigned byte without saturating
+constexpr int kWideBias = 128;      // vpdpbusd takes any unsigned byte without saturating
 constexpr int code_class(int) { return 255; }
 
 #include "../rows-inl.h"
@@ -124,9 +128,7 @@ FERRUM_INLINE Ints table16(const int8_t* values, int bias) {
 Ints look_up(Ints table, Ints indices) { return _mm512_shuffle_epi8(table, indices); }
 FERRUM_INLINE Floats half_lanes(Ints x) { return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(x)); }
 FERRUM_INLINE __m128i gather_8_halves(const Rows& rows, int first, int at) {
-  const auto half = [&](int r) {
-    return static_cast<short>(read_u16(rows.row(first + r) + at));
-  };
+  const auto half = [&](int r) { return static_cast<short>(read_u16(rows.row(first + r) + at)); };
   return _mm_setr_epi16(half(0), half(1), half(2), half(3), half(4), half(5), half(6), half(7));
 }
 FERRUM_INLINE Floats gather_halves(const Rows& rows, int at) {
@@ -150,9 +152,9 @@ FERRUM_INLINE Ints top_nibbles(Ints x) { return _mm512_and_si512(x, _mm512_set1_
 // Four bits from bit kFirst on, each to bit 4 of a byte.
 template <int kFirst>
 FERRUM_INLINE Ints spread_bits(Ints words) {
-  const Ints spread = _mm512_setr_epi32(
-      0, 0x10, 0x1000, 0x1010, 0x100000, 0x100010, 0x101000, 0x101010, 0x10000000, 0x10000010,
-      0x10001000, 0x10001010, 0x10100000, 0x10100010, 0x10101000, 0x10101010);
+  const Ints spread = _mm512_setr_epi32(0, 0x10, 0x1000, 0x1010, 0x100000, 0x100010, 0x101000,
+                                        0x101010, 0x10000000, 0x10000010, 0x10001000, 0x10001010,
+                                        0x10100000, 0x10100010, 0x10101000, 0x10101010);
   return _mm512_permutexvar_epi32(_mm512_srli_epi32(words, kFirst), spread);  // by the low 4 bits
 }
 
@@ -199,21 +201,23 @@ FERRUM_INLINE void dot_quads(const Ints* quads, const int8_t* const* x, int at, 
   for (int i = 0; i < kQuads; ++i) {
     const Ints w = quads[i];
 #pragma GCC unroll 8
-    for (int c = 0; c < kColumns; ++c)
-      sums[c] = dot_quad<Kind>(w, x[c] + at + 4 * i, sums[c]);
+    for (int c = 0; c < kColumns; ++c) sums[c] = dot_quad<Kind>(w, x[c] + at + 4 * i, sums[c]);
   }
 }
 
+// clang-format off
 #include "../tile-inl.h"
 #include "../unpack-inl.h"
+#include "../unpack_k-inl.h"
 #include "../unpack_small-inl.h"
 #include "../strip-inl.h"
 #include "../tile_kernels-inl.h"
+// clang-format on
 
 }  // namespace
 
-extern const Kernels kAvx512Kernels = {"avx512",         find,          quantize,
-                                       rms_norm,         silu_multiply, attention_scores,
-                                       exponentials,     attention_values};
+extern const Kernels kAvx512Kernels = {
+    "avx512",         find,         quantize,        rms_norm, silu_multiply,
+    attention_scores, exponentials, attention_values};
 
 }  // namespace ferrum

@@ -75,10 +75,13 @@ void store_group(int8_t* q, const Ints* code) {
   for (int i = 0; i < kGroup; ++i) q[i] = static_cast<int8_t>(code[i / kLanes][i % kLanes]);
 }
 
+// In the order of their needs.
+// clang-format off
 #include "../exp-inl.h"
 #include "../floats-inl.h"
 #include "../attention-inl.h"
 #include "../quantize-inl.h"
+// clang-format on
 
 #include "../row_int8-inl.h"
 
@@ -91,8 +94,8 @@ constexpr QuantKernels kQuantKernels[] = {FERRUM_QUANTS(FERRUM_KERNELS)};
 
 }  // namespace
 
-extern const Kernels kGenericKernels = {"generic",        find,          quantize,
-                                        rms_norm,         silu_multiply, attention_scores,
-                                        exponentials,     attention_values};
+extern const Kernels kGenericKernels = {
+    "generic",        find,         quantize,        rms_norm, silu_multiply,
+    attention_scores, exponentials, attention_values};
 
 }  // namespace ferrum

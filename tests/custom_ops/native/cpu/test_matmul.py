@@ -106,6 +106,17 @@ def test_bits_depend_on_row_and_column_alone(
         np.testing.assert_array_equal(np.hstack([top, rest]), whole[:2], err_msg=f"cut at {cut}")
 
 
+@pytest.mark.parametrize(("name", "k"), [("Q6_K", 2**18 + 512), ("Q4_K", 2**19 + 256)])
+def test_rows_longer_than_what_is_prepared_at_a_time(
+    kernels: Any, isa: str, random_blocks: Blocks, name: str, k: int
+) -> None:
+    quant = QUANTS.by_name(name)
+    weights, x = make_weights(random_blocks, quant, 3, k), make_x(2, k)
+    expected = kernels.matmul("generic", quant.id, weights, x, exact=False)
+    np.testing.assert_array_equal(kernels.matmul(isa, quant.id, weights, x, False), expected)
+    assert_close(expected, decoded(quant, weights), rounded_to_int8(kernels, x), 4 * k // 32)
+
+
 @each_quant
 @settings(max_examples=15, deadline=None,
           suppress_health_check=[HealthCheck.function_scoped_fixture])  # fmt: skip
