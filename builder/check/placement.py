@@ -26,7 +26,9 @@ def placement(export: Export) -> Finding:
     """Every node has a provider, and it is the CPU's; every custom node runs as one kernel."""
     loaded = session(export)
     if not hasattr(loaded, "get_provider_graph_assignment_info"):
-        return skipped(f"onnxruntime {ort.__version__} loads it, but keeps no record (1.24 does)")
+        return skipped(
+            f"onnxruntime {ort.__version__} loads it, but keeps no record of assignments"
+        )
     placed = [
         (node.name, node.op_type, group.ep_name)
         for group in loaded.get_provider_graph_assignment_info()
