@@ -31,8 +31,9 @@ def test_a_sound_export_exits_0_with_one_line_a_check(export: Path, sample: Path
     assert (done.returncode, done.stderr) == (0, "")
     head, *rows, summary = done.stdout.splitlines()
     assert "seed 7" in head
-    assert summary == f"{len(rows)} checks: {len(rows)} passed"
-    assert all(row.startswith("pass  ") for row in rows)
+    passed = [row for row in rows if row.startswith("pass  ")]
+    assert summary.startswith(f"{len(rows)} checks: {len(passed)} passed")
+    assert not any(row.startswith("fail  ") for row in rows)
 
 
 def test_a_failure_exits_1_and_is_in_json_and_junit(export: Path, tmp_path: Path) -> None:
