@@ -1,4 +1,4 @@
-"""Writes the i-quants' lookup tables, as the gguf package has them, into a C++ include.
+"""Writes the lookup tables of the i-quants and FP4 types, as gguf has them, into a C++ include.
 
     python tables.py OUT
 
@@ -42,9 +42,15 @@ def grid(name: str, owner: type, factor: int) -> str:
     return f"constexpr int8_t {name}[{entries}][{width}] = {{\n{rows_of(values)}\n}};\n"
 
 
-def vector(name: str, ctype: str, values: tuple[int, ...] | bytes) -> str:
+def vector(name: str, ctype: str, values: tuple[int, ...] | bytes | list[str]) -> str:
     """C++ definition of one flat table."""
     return f"constexpr {ctype} {name}[{len(values)}] = {{{', '.join(map(str, values))}}};\n"
+
+
+def scales_nvfp4() -> list[str]:
+    """Every byte that NVFP4 has for a scale, as an exact C++ float literal."""
+    scales = quants.NVFP4.ue4m3_to_fp32(np.arange(256, dtype=np.uint8))
+    return [f"{float(scale).hex()}f" for scale in scales]
 
 
 def main(argv: list[str]) -> None:
@@ -56,6 +62,7 @@ def main(argv: list[str]) -> None:
     parts.append(vector("kSignsOf7Bits", "uint8_t", quants.IQ2_XXS.ksigns))
     parts.append(vector("kValuesIQ4", "int8_t", quants.IQ4_NL.kvalues))
     parts.append(vector("kValuesFP4", "int8_t", quants.MXFP4.kvalues))
+    parts.append(vector("kScalesNVFP4", "float", scales_nvfp4()))
     Path(argv[1]).write_text("\n".join(parts), encoding="utf-8")
 
 

@@ -70,19 +70,10 @@ void decode(const BlockMXFP4& x, int8_t* q, float* scale, float*) {
   scale[0] = scale[1] = half_of_e8m0(x.exponent);
 }
 
-// E4M3 without sign, halved for the same reason; 0x7f is no number and counts as zero.
-float half_of_ue4m3(uint32_t bits) {
-  if (bits == 0x7f) return 0.0f;
-  const int exponent = bits >> 3 & 15;
-  const int mantissa = bits & 7;
-  if (exponent == 0) return static_cast<float>(mantissa) * 0x1p-10f;
-  return static_cast<float>(8 + mantissa) * float_from_bits((exponent + 127 - 11) << 23);
-}
-
 void decode(const BlockNVFP4& x, int8_t* q, float* scale, float*) {
   for (int part = 0; part < 4; ++part) {
     split_nibbles(x.q + 8 * part, 8, q + 16 * part);
-    scale[part] = half_of_ue4m3(x.scales[part]);
+    scale[part] = kScalesNVFP4[x.scales[part]];
   }
   look_up(kValuesFP4, 64, q);
 }

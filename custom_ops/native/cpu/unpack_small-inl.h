@@ -134,6 +134,43 @@ struct FormatMXFP4 {
   }
 };
 
+// Four scales of 8 bits (unsigned E4M3, halved as the values are doubled) for four times 16 values.
+struct FormatNVFP4 {
+  static constexpr int kBias = 12, kMaxCode = 24, kTileBytes = 4 * 36, kOpen = 1;
+  static constexpr bool kHalves = true, kMins = false;
+  static FERRUM_INLINE Floats gather_scale(const Rows& rows, int at) {
+    alignas(64) float lanes[kRows];
+    for (int r = 0; r < kRows; ++r) lanes[r] = kScalesNVFP4[rows.row(r)[at]];
+    return load(lanes);
+  }
+  // 16 bytes: a group's two halves of 8 bytes, low nibbles first.
+  template <class Sink>
+  static FERRUM_INLINE void unpack_group(const Rows& rows, int from, int group, Ints values,
+                                         Sink* sink) {
+    Ints raw[4];
+    transpose16(rows, from, raw);
+    sink->open(group, 1);
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) {
+      const int to = 8 * group + i / 2 * 4 + i % 2;
+      sink->put(i / 2, to, look_up(values, low_nibbles(raw[i])));
+      sink->put(i / 2, to + 2, look_up(values, high_nibbles(raw[i])));
+    }
+    sink->close(group, 1);
+  }
+  template <class Sink>
+  static FERRUM_INLINE void unpack(const Rows& rows, int groups, Sink* sink) {
+    const Ints values = table16(kValuesFP4, kBias);
+    Rows at = rows;
+    for (int g = 0; g < groups; g += 2, at.skip(36)) {
+#pragma GCC unroll 4
+      for (int i = 0; i < 4; ++i) sink->scale[2 * g + i] = gather_scale(at, i);
+      unpack_group(at, 4, g, values, sink);
+      unpack_group(at, 20, g + 1, values, sink);
+    }
+  }
+};
+
 // Any type: rows decoded one by one, then transposed. Slow to unpack, as fast as any to multiply.
 template <int kType, int kBlock, int kBytes>
 struct FormatDecoded {
