@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 SAMPLE := models/samples/tinycode-Q4_K_M.gguf
 NATIVE := $(shell find custom_ops/native custom_ops/CMakeLists.txt -type f 2>/dev/null)
 
-.PHONY: demo test test-native lint typecheck accuracy setup clean
+.PHONY: demo test test-native test-node lint typecheck accuracy setup clean
 
 setup: $(VENV)/.test-ready
 
@@ -39,6 +39,13 @@ test: $(VENV)/.test-ready
 
 test-native: $(VENV)/.test-ready
 	$(BIN)/python -m pytest tests/custom_ops -n 2 --dist loadfile
+
+# Node.js is needed here alone, so this is no part of `make test`.
+test-node: $(VENV)/.test-ready
+	@for tool in node npm; do command -v $$tool >/dev/null || { \
+		echo "make test-node: no $$tool -> install Node.js 20 or newer, with npm" >&2; exit 2; }; done
+	npm ci --prefix examples/node
+	$(BIN)/python -m pytest tests/examples
 
 lint: $(VENV)/.test-ready
 	$(BIN)/ruff check .
