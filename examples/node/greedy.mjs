@@ -9,6 +9,7 @@ import { InferenceSession, Tensor } from "onnxruntime-node";
 
 const BLOCK_SIZE = 16; // tokens per block of a cache
 const ARRAYS = { float16: Uint16Array, float32: Float32Array }; // of a cache's elements
+delete globalThis.Float16Array; // of Node.js 24: onnxruntime-node 1.30 can read only Uint16Array
 const fail = (message) => {
   console.error(`greedy.mjs: ${message.replace(/\s+/g, " ")}`);
   process.exit(2);
@@ -30,7 +31,7 @@ try {
 let tokens = tokenizer.encode(text, { add_special_tokens: false }).ids;
 if (special.add_bos) tokens.unshift(special.bos);
 const limit = Math.min(model.context_length, tokens.length + Number(count));
-if (tokens.length >= limit) fail(`[prompt] ${tokens.length} tokens -> at most ${limit - 1} by its context`);
+if (tokens.length >= limit) fail(`[prompt] ${tokens.length} tokens -> at most ${limit - 1} fit`);
 
 // A cache is input and output at once: steps write into its memory, so that nothing is copied back.
 const free = [...Array(Math.ceil(limit / BLOCK_SIZE)).keys()]; // ids of the blocks not in use

@@ -172,7 +172,7 @@ def test_caches_of_a_type_that_javascript_lacks_are_refused(sample: Path, tmp_pa
 def test_a_prompt_beyond_the_context_is_refused(sample: Path, tmp_path: Path) -> None:
     model = tmp_path / "model.onnx"
     build(sample, model, BuildOptions(max_context=32))
-    complains([model, "x " * 31 + "x"], "[prompt] 32 tokens -> at most 31 by its context")
+    complains([model, "x " * 31 + "x"], "[prompt] 32 tokens -> at most 31 fit")
     assert written(model, "x " * 30 + "x", 9)
 
 
