@@ -17,8 +17,6 @@
 namespace ferrum {
 namespace {
 
-constexpr const char* kIsaNames[] = {"avx512", "avx2", "neon", "generic"};  // best first
-
 const char* architecture() {
 #if defined(__x86_64__)
   return "x86_64";
@@ -72,10 +70,8 @@ std::string describe() {
   out << "{\"version\": \"" FERRUM_VERSION "\", \"architecture\": \"" << architecture()
       << "\", \"isas\": ";
   std::vector<const Kernels*> isas;
-  for (const char* name : kIsaNames) {
-    const char* error = nullptr;
-    if (const Kernels* const kernels = choose_kernels(name, &error)) isas.push_back(kernels);
-  }
+  while (const Kernels* const kernels = runnable_kernels(static_cast<int>(isas.size())))
+    isas.push_back(kernels);
   array(out, isas, [&](const Kernels* isa) { word(isa->name); });
   const Kernels* const chosen = kernels_by_default();
   out << ", \"isa\": ";

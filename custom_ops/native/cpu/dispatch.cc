@@ -1,5 +1,11 @@
 // Which kernels this machine runs: the best that it has, or the one asked for by name.
 #include <cstring>
+#include <string>
+
+#if defined(__aarch64__) && defined(__linux__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+#endif
 
 #include "isa/tables.h"
 #include "kernels.h"
@@ -21,6 +27,15 @@ bool has_avx512() {
          __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
          __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vnni");
 }
+#elif defined(__aarch64__)
+// NEON itself is part of the architecture; its dot products are not.
+bool has_neon() {
+#if defined(__linux__)
+  return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;
+#else
+  return true;  // Apple's: every one has them
+#endif
+}
 #endif
 
 struct Isa {
@@ -34,11 +49,25 @@ const Isa kIsas[] = {
 #if defined(__x86_64__)
     {"avx512", has_avx512, &kAvx512Kernels},
     {"avx2", has_avx2, &kAvx2Kernels},
+#elif defined(__aarch64__)
+    {"neon", has_neon, &kNeonKernels},
 #endif
     {"generic", always, &kGenericKernels},
 };
 
+std::string allowed_names() {
+  std::string text = "expected auto";
+  for (const Isa& isa : kIsas) text += std::string(", ") + isa.name;
+  return text;
+}
+
 }  // namespace
+
+const Kernels* runnable_kernels(int index) {
+  for (const Isa& isa : kIsas)
+    if (isa.supported() && index-- == 0) return isa.kernels;
+  return nullptr;
+}
 
 const Kernels* choose_kernels(const char* forced, const char** error) {
   for (const Isa& isa : kIsas) {
@@ -50,11 +79,8 @@ const Kernels* choose_kernels(const char* forced, const char** error) {
       return nullptr;
     }
   }
-#if defined(__x86_64__)
-  *error = "expected auto, avx512, avx2 or generic";
-#else
-  *error = "expected auto or generic";
-#endif
+  static const std::string allowed = allowed_names();
+  *error = allowed.c_str();
   return nullptr;
 }
 

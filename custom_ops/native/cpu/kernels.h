@@ -68,4 +68,7 @@ struct Kernels {
 // Null with `error` set where FERRUM_ISA is unknown or not supported here.
 const Kernels* choose_kernels(const char* forced, const char** error);
 
+// The instruction sets that this machine runs, best first; null beyond the last.
+const Kernels* runnable_kernels(int index);
+
 }  // namespace ferrum

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 import os
+import platform
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ import pytest
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
-ISAS = ("generic", "avx2", "avx512")
+ISAS = {"x86_64": ("generic", "avx2", "avx512"), "aarch64": ("generic", "neon")}
 
 
 def _pointer(array: Array) -> ctypes.c_void_p:
@@ -100,7 +101,7 @@ def kernels() -> Kernels:
     return Kernels(_library_path())
 
 
-@pytest.fixture(params=ISAS)
+@pytest.fixture(params=ISAS.get(platform.machine(), ("generic",)))
 def isa(request: pytest.FixtureRequest, kernels: Kernels) -> str:
     """Every instruction set that this machine has."""
     if not kernels.supports(request.param):
