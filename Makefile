@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 SAMPLE := models/samples/tinycode-Q4_K_M.gguf
 NATIVE := $(shell find custom_ops/native custom_ops/CMakeLists.txt -type f 2>/dev/null)
 
-.PHONY: demo test test-native test-node lint typecheck accuracy setup clean
+.PHONY: demo test test-native test-onnxruntime test-node lint typecheck accuracy setup clean
 
 setup: $(VENV)/.test-ready
 
@@ -41,6 +41,12 @@ test-native: $(VENV)/.test-ready
 	$(BIN)/python -m pytest tests/custom_ops -n 2 --dist loadfile
 
 # Node.js is needed here alone, so this is no part of `make test`.
+# The oldest ONNX Runtime that the package claims to support, and the newest there is.
+test-onnxruntime: $(VENV)/.test-ready
+	$(BIN)/python tests/tools/with_onnxruntime.py oldest -n 2 --dist loadfile \
+		tests/custom_ops tests/models tests/builder tests/runtime tests/attacks
+	$(BIN)/python tests/tools/with_onnxruntime.py newest -n 2 --dist loadfile tests/custom_ops
+
 test-node: $(VENV)/.test-ready
 	@for tool in node npm; do command -v $$tool >/dev/null || { \
 		echo "make test-node: no $$tool -> install Node.js 20 or newer, with npm" >&2; exit 2; }; done

@@ -16,7 +16,7 @@ from onnx import helper
 
 DOMAIN = "ferrum"
 VERSION = 1
-OPSET = 18  # the standard ops of reference bodies and graphs: what ONNX Runtime 1.19 accepts
+OPSET = 18  # the standard ops of reference bodies and graphs: what any ONNX Runtime accepts
 IR_VERSION = 8
 
 # Element types of ports. F is the graph's activation type, CACHE the caches' own.

@@ -79,10 +79,5 @@ def _aligned(shape: tuple[int, ...], dtype: type[np.generic]) -> npt.NDArray[np.
 def _ort_value(array: npt.NDArray[np.generic], dtype: str) -> ort.OrtValue:
     """The array's own memory as a value of ONNX Runtime."""
     if dtype == "bfloat16":
-        if not hasattr(ort.OrtValue, "ortvalue_from_numpy_with_onnx_type"):
-            raise ArtifactError(
-                f"[kv caches] bfloat16 with onnxruntime {ort.__version__} -> 1.20 or newer, or an "
-                "export with another --kv-dtype"
-            )
         return ort.OrtValue.ortvalue_from_numpy_with_onnx_type(array, _BFLOAT16)
     return ort.OrtValue.ortvalue_from_numpy(array)

@@ -20,7 +20,6 @@ from ferrum.runtime.batcher import StepArrays
 from ferrum.runtime.graph import Graph
 from ferrum.runtime.settings import Settings
 
-_OLDEST = (1, 21)
 EXPERT_IDS = "blk.*.expert_ids"
 
 
@@ -89,11 +88,6 @@ def load_with_trace(
     """The export's graph with the values that match the patterns as outputs, and their record."""
     import onnx
 
-    if tuple(map(int, ort.__version__.split(".")[:2])) < _OLDEST:
-        raise TraceError(
-            f"[trace] onnxruntime {ort.__version__} -> {'.'.join(map(str, _OLDEST))} or newer: "
-            "older ones cannot find the weights of a graph that is not a file"
-        )
     model = onnx.load(artifact.path, load_external_data=False)
     produced = [name for node in model.graph.node for name in node.output if name]
     own = {output.name for output in model.graph.output}

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-from ferrum.builder.check.export import Export, NotChecked
+from ferrum.builder.check.export import Export
 from ferrum.builder.check.finding import Finding, judged
 from ferrum.builder.check.placement import session
 
@@ -86,8 +86,6 @@ class Steps:
 
 def _value(array: npt.NDArray[Any], kind: str) -> ort.OrtValue:
     if kind == "bfloat16":
-        if not hasattr(ort.OrtValue, "ortvalue_from_numpy_with_onnx_type"):
-            raise NotChecked(f"onnxruntime {ort.__version__} cannot be fed bfloat16 caches")
         return ort.OrtValue.ortvalue_from_numpy_with_onnx_type(array, 16)
     return ort.OrtValue.ortvalue_from_numpy(array)
 

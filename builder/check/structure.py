@@ -12,9 +12,9 @@ from ferrum.builder.check.export import Export
 from ferrum.builder.check.finding import Finding, judged, passed
 from ferrum.custom_ops.contract import DOMAIN, VERSION
 
-# What ONNX Runtime 1.19, the oldest that is supported, accepts.
-OLDEST_RUNTIME = "1.19"
-_MAX_IR, _MAX_OPSET = 10, 21
+# The oldest ONNX Runtime that the package claims to support, and what it accepts.
+OLDEST_RUNTIME = "1.21"
+_MAX_IR, _MAX_OPSET = 10, 22
 
 
 def onnx_checker(export: Export) -> Finding:
