@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 SAMPLE := models/samples/tinycode-Q4_K_M.gguf
 NATIVE := $(shell find custom_ops/native custom_ops/CMakeLists.txt -type f 2>/dev/null)
 
-.PHONY: demo test test-native test-onnxruntime test-node lint typecheck accuracy setup clean
+.PHONY: demo test test-native test-aarch64 test-onnxruntime test-node lint typecheck accuracy setup clean
 
 setup: $(VENV)/.test-ready
 
@@ -39,6 +39,10 @@ test: $(VENV)/.test-ready
 
 test-native: $(VENV)/.test-ready
 	$(BIN)/python -m pytest tests/custom_ops -n 2 --dist loadfile
+
+# The op tests on a library for 64-bit ARM, emulated: needs a cross compiler and qemu-user.
+test-aarch64: $(VENV)/.test-ready
+	PYTHON=$(BIN)/python tests/tools/aarch64.sh
 
 # Node.js is needed here alone, so this is no part of `make test`.
 # The oldest ONNX Runtime that the package claims to support, and the newest there is.

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import onnxruntime as ort
@@ -14,7 +15,7 @@ from native_node import session
 from oracle import quantized
 
 from ferrum.custom_ops import library_path, register
-from ferrum.custom_ops.library import dequantize, describe, read_profile
+from ferrum.custom_ops.library import Isa, dequantize, describe, read_profile
 from ferrum.custom_ops.ops import OPS
 from ferrum.custom_ops.quants import QUANTS
 
@@ -81,6 +82,7 @@ def test_the_description_names_version_and_instruction_sets() -> None:
     said = describe()
     assert said["version"]
     assert said["isas"][-1] == "generic"
+    assert set(said["isas"]) < set(get_args(Isa))
     wanted = os.environ.get("FERRUM_ISA") or said["isas"][0]
     assert said["isa"] == wanted
 
