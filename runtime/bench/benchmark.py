@@ -1,0 +1,232 @@
+"""A benchmark from its options to its report: which sides there are, and whether they fit."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+from ferrum.runtime.artifact import Artifact
+from ferrum.runtime.bench.cases import Case, cases
+from ferrum.runtime.bench.errors import BenchError
+from ferrum.runtime.bench.first_token import FirstToken, first_tokens
+from ferrum.runtime.bench.llama import require_llama
+from ferrum.runtime.bench.machine import machine, memory_info
+from ferrum.runtime.bench.process import SideProcess
+from ferrum.runtime.bench.report import (
+    FERRUM,
+    Report,
+    Row,
+    first_token_ratios,
+    ratios,
+    rows,
+)
+from ferrum.runtime.bench.roofline import Bandwidth, Limit, memory_limits, product_limits
+from ferrum.runtime.bench.run import Runner
+from ferrum.runtime.bench.work import work_of
+from ferrum.runtime.kv_cache import bytes_per_token
+
+LlamaMode = Literal["in-place", "repack"]
+IN_PLACE, REPACK = "llama.cpp in place", "llama.cpp repack"
+_SIDES: dict[LlamaMode, str] = {"in-place": IN_PLACE, "repack": REPACK}
+_BESIDE_A_MODEL = 1 << 30  # caches, buffers and the processes themselves
+_LLAMA_CACHES = "float16"
+_QUIET = 0.1  # of the CPU time
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is asked for, as ferrum-bench's options name it."""
+
+    prefill: Sequence[int]
+    decode: Sequence[int]
+    contexts: Sequence[int]
+    batches: Sequence[int]
+    threads: Sequence[int]
+    repeat: int
+    warm_ups: int
+    vs: Path | None
+    vs_modes: Sequence[LlamaMode]
+    profile: bool
+    first_token: bool
+
+
+def measure_machine(threads: Sequence[int], file: Path | None, command: str, say: Say) -> Report:
+    """The machine's limits, and those of reading a file where there is one."""
+    return Report(machine(), command, {}, tuple(_limits(Bandwidth(), threads, file, say)))
+
+
+def benchmark(model: Path, options: Options, command: str, say: Say) -> Report:
+    """Measure an export as the options ask.
+
+    ArtifactError or BenchError, before anything is measured, where that cannot be.
+    """
+    artifact = Artifact.open(model)
+    wanted = cases(
+        prefill=options.prefill, decode=options.decode, contexts=options.contexts,
+        batches=options.batches, threads=options.threads,
+    )  # fmt: skip
+    _check_lengths(artifact, wanted)
+    sides, notes = {FERRUM: ["ferrum", str(model)]}, []
+    if options.vs is not None:
+        notes.append(f"llama-cpp-python {require_llama()}, flash attention on, float16 caches")
+        _check_same_weights(artifact, options.vs)
+        sides |= {_SIDES[mode]: ["llama", str(options.vs), mode] for mode in options.vs_modes}
+    bandwidth = Bandwidth()
+    files = _weight_files(artifact, options.vs)
+    read_all = partial(_read_all, files, say)
+    read_all()
+    limits = _limits(bandwidth, options.threads, files[0], say)
+    runner = Runner(bandwidth, options.warm_ups, say)
+    notes += _measure(runner, sides, wanted, files, options, read_all)
+    shape, own = artifact.manifest.model, artifact.manifest.graph.kv_dtype
+    cache_bytes = {
+        name: bytes_per_token(shape, own if name == FERRUM else _LLAMA_CACHES) for name in sides
+    }
+    work = work_of(artifact.path, cache_bytes[FERRUM])
+    found = rows(runner.measurements, work, limits, cache_bytes)
+    starts: list[FirstToken] = []
+    if options.first_token:
+        starts = first_tokens(sides, options.threads[0], options.repeat, read_all)
+    return Report(
+        machine=machine(),
+        command=command,
+        model={
+            "path": str(artifact.path),
+            "name": shape.name,
+            "layers": shape.layers,
+            "bytes": sum(source.bytes for source in artifact.manifest.source.files),
+        },
+        limits=tuple(limits),
+        rows=tuple(found),
+        ratios=(*ratios(found), *first_token_ratios(starts, options.threads[0])),
+        first_token=tuple(starts),
+        notes=(*notes, *_reading_notes(wanted), *_disturbance(found)),
+    )
+
+
+def _limits(
+    bandwidth: Bandwidth, threads: Sequence[int], file: Path | None, say: Say
+) -> list[Limit]:
+    found = []
+    for count in threads:
+        say(f"the machine alone, {count} threads")
+        found += memory_limits(bandwidth, count, file) + product_limits(count)
+    return found
+
+
+def _measure(
+    runner: Runner,
+    sides: dict[str, list[str]],
+    wanted: Sequence[Case],
+    files: Sequence[Path],
+    options: Options,
+    read_all: Callable[[], None],
+) -> list[str]:
+    """Run all sides; returns what is to be said of how they were run."""
+    alone = REPACK in sides and not _copy_fits(files)
+    running: list[SideProcess] = []
+    try:
+        for name, arguments in sides.items():
+            if not (alone and name == REPACK):
+                running.append(SideProcess(name, arguments))
+        if alone:
+            runner.apart(
+                running,
+                lambda: SideProcess(REPACK, sides[REPACK]),
+                wanted,
+                options.repeat,
+                prepare=read_all,
+            )
+        else:
+            runner.together(running, wanted, range(options.repeat))
+        if options.profile:
+            runner.profile(running[0], wanted)
+    finally:
+        for side in running:
+            side.end()
+    if not alone:
+        return []
+    return [
+        f"{REPACK}: its second copy of the weights has no room beside the file, so it was loaded "
+        "anew in each round, after the others; its figures are minutes from theirs"
+    ]
+
+
+def _weight_files(artifact: Artifact, vs: Path | None) -> list[Path]:
+    """The files of weights that are mapped, each once: an export's file may be a link to --vs."""
+    found = [artifact.path.parent / source.file for source in artifact.manifest.source.files]
+    if vs is not None and not any(path.samefile(vs) for path in found):
+        found.append(vs)
+    return found
+
+
+def _copy_fits(files: Sequence[Path]) -> bool:
+    """Whether the mapped files and a second copy of the weights fit into memory at once."""
+    sizes = [path.stat().st_size for path in files]
+    return sum(sizes) + max(sizes) + _BESIDE_A_MODEL <= memory_info()["MemAvailable"]
+
+
+def _check_lengths(artifact: Artifact, wanted: Sequence[Case]) -> None:
+    most = artifact.manifest.model.context_length
+    for case in wanted:
+        if case.length > most:
+            raise BenchError(
+                f"[{case.label}] {case.length:,} tokens -> at most {most:,}, the model's context"
+            )
+
+
+def _check_same_weights(artifact: Artifact, gguf: Path) -> None:
+    """llama.cpp gets the file that the export was made from, or a copy of it."""
+    try:
+        size = gguf.stat().st_size
+        for source in artifact.manifest.source.files:
+            with gguf.open("rb") as file:
+                header = file.read(source.header_bytes)
+            if size == source.bytes and hashlib.sha256(header).hexdigest() == source.header_sha256:
+                return
+    except OSError as error:
+        raise BenchError(f"[--vs] {gguf} cannot be read: {error.strerror}") from None
+    names = ", ".join(source.file for source in artifact.manifest.source.files)
+    raise BenchError(f"[--vs] {gguf} -> the GGUF that {artifact.path} was made from ({names})")
+
+
+def _read_all(files: Sequence[Path], say: Say) -> None:
+    """Bring the weights into the page cache, as far as there is memory."""
+    buffer = bytearray(8 << 20)
+    for path in files:
+        say(f"reading {path.name}, {path.stat().st_size / 1e9:.1f} GB")
+        with path.open("rb", buffering=0) as file:
+            while file.readinto(buffer):
+                pass
+
+
+def _reading_notes(wanted: Sequence[Case]) -> list[str]:
+    notes = [
+        "tokens are random ids, the same on all sides; logits are computed, choosing a token from "
+        "them is not timed",
+        "decode: rate is weights and caches that its steps must read, limit the memory's rate "
+        "before and after each repetition",
+        "prefill: rate is int8 products, limit those of the machine's best instruction set",
+    ]
+    if any(case.kind == "decode" and case.batch > 1 for case in wanted):
+        notes.append(
+            "batches: the bytes of a step count the experts expected to differ, as if all were "
+            "equally likely"
+        )
+    return notes
+
+
+def _disturbance(found: Sequence[Row]) -> list[str]:
+    worst = max((share for row in found for share in row.foreign_cpu), default=0.0)
+    if worst < _QUIET:
+        return []
+    return [
+        f"other programs took up to {worst:.0%} of the CPU time during repetitions -> a quiet "
+        "machine, for figures that count"
+    ]

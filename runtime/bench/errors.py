@@ -1,0 +1,11 @@
+"""What keeps a benchmark from being run."""
+
+from __future__ import annotations
+
+
+class BenchError(ValueError):
+    """A wish that cannot be measured; one line."""
+
+
+class SideFailed(RuntimeError):
+    """A side's process that ended before its time; one line, with its last words."""

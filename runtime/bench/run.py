@@ -1,0 +1,116 @@
+"""All sides through all cases, in turn, in one run."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from ferrum.runtime.bench.cases import Case
+from ferrum.runtime.bench.load import CpuLoad
+from ferrum.runtime.bench.memory import NOTHING, Memory
+from ferrum.runtime.bench.process import SideProcess
+from ferrum.runtime.bench.roofline import Bandwidth
+
+
+@dataclass(frozen=True)
+class Repetition:
+    """One timed run; the memory's rates (bytes per second) of the moments before and after it."""
+
+    round: int
+    seconds: float
+    bandwidth_before: float
+    bandwidth_after: float
+    foreign_cpu: float  # the share of all CPU time that other programs took
+
+    @property
+    def bandwidth(self) -> float:
+        """The rate beside it."""
+        return (self.bandwidth_before + self.bandwidth_after) / 2
+
+
+@dataclass
+class Measured:
+    """What one side did in one case."""
+
+    repetitions: list[Repetition] = field(default_factory=list)
+    memory: Memory = NOTHING  # the peak of each kind
+    cache_tokens: int = 0
+    stages: list[dict[str, float | str]] | None = None
+
+
+Measurements = dict[tuple[Case, str], Measured]
+Start = Callable[[], SideProcess]
+
+
+class Runner:
+    """Takes measurements; one process runs at a time, the others are stopped."""
+
+    def __init__(self, bandwidth: Bandwidth, warm_ups: int, say: Callable[[str], None]) -> None:
+        self._bandwidth, self._warm_ups, self._say = bandwidth, warm_ups, say
+        self.measurements: Measurements = defaultdict(Measured)
+
+    def together(
+        self, sides: Sequence[SideProcess], cases: Sequence[Case], rounds: Iterable[int]
+    ) -> None:
+        """Every round runs each side once; who is first changes from round to round."""
+        rounds = list(rounds)
+        for case in cases:
+            self._say(f"{case.label}, {case.threads} threads: {', '.join(s.name for s in sides)}")
+            for side in sides:
+                opened = side.open(case)
+                self.measurements[case, side.name].cache_tokens = opened["cache_tokens"]
+                for _ in range(self._warm_ups):
+                    side.warm_up()
+            for number in rounds:
+                first = number % len(sides)
+                for side in (*sides[first:], *sides[:first]):
+                    self._once(side, case, number)
+            for side in sides:
+                self._note_memory(side, case)
+                side.close()
+
+    def apart(
+        self,
+        stay: Sequence[SideProcess],
+        alone: Start,
+        cases: Sequence[Case],
+        rounds: int,
+        prepare: Callable[[], None],
+    ) -> None:
+        """As `together`, for a side that has no room beside the others: it comes and goes.
+
+        `prepare` brings back what the others need and that side has pushed out.
+        """
+        for number in range(rounds):
+            prepare()
+            self.together(stay, cases, [number])
+            side = alone()
+            try:
+                self.together([side], cases, [number])
+            finally:
+                side.end()
+
+    def profile(self, side: SideProcess, cases: Sequence[Case]) -> None:
+        """Each case once more, with the library's clocks, which take some time themselves."""
+        for case in cases:
+            side.open(case, profile=True)
+            side.warm_up()
+            self.measurements[case, side.name].stages = side.profile()
+            side.close()
+
+    def _once(self, side: SideProcess, case: Case, number: int) -> None:
+        before = self._bandwidth.read(case.threads)
+        load = CpuLoad(side.pid)
+        seconds = side.run()
+        foreign = load.foreign()
+        after = self._bandwidth.read(case.threads)
+        self.measurements[case, side.name].repetitions.append(
+            Repetition(number, seconds, before, after, foreign)
+        )
+
+    def _note_memory(self, side: SideProcess, case: Case) -> None:
+        measured, peak = self.measurements[case, side.name], side.memory.peak
+        measured.memory = Memory(
+            max(measured.memory.anonymous, peak.anonymous), max(measured.memory.file, peak.file)
+        )

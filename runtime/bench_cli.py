@@ -1,0 +1,206 @@
+"""ferrum-bench: the command line of the benchmark."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+_STDOUT = Path("-")
+
+if TYPE_CHECKING:
+    from ferrum.runtime.bench.report import Report
+
+_DESCRIPTION = """\
+Time an export's prefill and decode, beside what this machine gives at most and,
+with --vs, beside llama.cpp on the same weights: in turn, in one run."""
+
+_EPILOG = """\
+Lists are written with commas; every combination is measured. Settings of the
+runtime come from the environment (FERRUM_ISA=avx2 ferrum-bench ...).
+
+examples:
+  ferrum-bench out/model.onnx
+  ferrum-bench out/model.onnx --vs MODEL.gguf --json run.json --chart run.svg
+  ferrum-bench out/model.onnx --prefill "" --decode 32 --batch 1,4,16 --profile
+  ferrum-bench --roofline --threads 1,2
+
+exit status: 0 done, 1 a side failed, 2 bad input or arguments (one line says
+what), 130 stopped by Ctrl-C"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Complains in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        print(f"{self.prog}: {message}; see {self.prog} --help", file=sys.stderr)
+        raise SystemExit(2)
+
+
+def counts(text: str) -> list[int]:
+    """Numbers written with commas, each once, 1 or more; none in an empty text."""
+    try:
+        found = [int(item) for item in text.split(",") if item.strip()]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} -> whole numbers, such as 128,512") from None
+    if any(number < 1 for number in found):
+        raise argparse.ArgumentTypeError(f"{text!r} -> numbers of 1 or more")
+    return list(dict.fromkeys(found))
+
+
+def some_counts(text: str) -> list[int]:
+    """As `counts`, with one number at least."""
+    if not (found := counts(text)):
+        raise argparse.ArgumentTypeError(f"{text!r} -> one number or more")
+    return found
+
+
+def count(text: str) -> int:
+    """One number, 1 or more."""
+    found = some_counts(text)
+    if len(found) > 1:
+        raise argparse.ArgumentTypeError(f"{text!r} -> one number")
+    return found[0]
+
+
+def parser() -> argparse.ArgumentParser:
+    """The arguments of ferrum-bench."""
+    result = _Parser(
+        prog="ferrum-bench",
+        usage="ferrum-bench OUT.onnx [--vs MODEL.gguf] [options]\n"
+        "       ferrum-bench --roofline [OUT.onnx] [--threads N,N]",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = result.add_argument
+    add("model", metavar="OUT.onnx", type=Path, nargs="?",
+        help="the graph that ferrum-build wrote, or its folder")  # fmt: skip
+    add("--prefill", metavar="N,N", type=counts, default=[128, 512],
+        help='lengths of prompts; "" for none (default: 128,512)')  # fmt: skip
+    add("--decode", metavar="N,N", type=counts, default=[64],
+        help='steps of a decode; "" for none (default: 64)')  # fmt: skip
+    add("--context", metavar="N,N", type=some_counts, default=[128],
+        help="tokens in the caches before a decode (default: 128)")  # fmt: skip
+    add("--batch", metavar="N,N", type=some_counts, default=[1],
+        help="sequences at once (default: 1)")  # fmt: skip
+    add("--threads", metavar="N,N", type=some_counts,
+        help="threads (default: one per physical core)")  # fmt: skip
+    add("--repeat", metavar="N", type=count, default=3,
+        help="timed repetitions of each case (default: 3)")  # fmt: skip
+    add("--warm-up", metavar="N", type=count, default=1,
+        help="repetitions before them (default: 1)")  # fmt: skip
+    add("--vs", metavar="MODEL.gguf", type=Path,
+        help="measure llama.cpp on this file in turn; needs the extra ferrum[bench]")  # fmt: skip
+    add("--vs-mode", choices=["both", "in-place", "repack"], default="both",
+        help="llama.cpp's weights in the file, or in a second copy as by its default "
+        "(default: both)")  # fmt: skip
+    add("--profile", action="store_true",
+        help="run each case once more and show where its time goes")  # fmt: skip
+    add("--first-token", action="store_true",
+        help="time fresh processes from start to first token")  # fmt: skip
+    add("--roofline", action="store_true", help="measure the machine alone")
+    add("--json", metavar="FILE", type=Path, nargs="?", const=_STDOUT,
+        help="write all figures to a file besides the tables; without FILE, print them "
+        "instead")  # fmt: skip
+    add("--chart", metavar="FILE", type=Path, help="draw the speeds, as .svg or .png")
+    return result
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ferrum-bench; returns the exit status."""
+    given = sys.argv[1:] if argv is None else list(argv)
+    arguments = parser().parse_args(given)
+    # Imported here so that --help and a wrong option answer at once.
+    from ferrum.runtime.artifact import ArtifactError
+    from ferrum.runtime.bench.chart import check_chart, write_chart
+    from ferrum.runtime.bench.errors import BenchError, SideFailed
+    from ferrum.runtime.bench.page import print_report
+    from ferrum.runtime.settings import SettingsError
+
+    try:
+        if arguments.json:
+            _check_json(arguments.json)
+        if arguments.model is None and not arguments.roofline:
+            raise BenchError("OUT.onnx or --roofline is required; see ferrum-bench --help")
+        if arguments.chart:
+            check_chart(arguments.chart)
+        report = _report(arguments, shlex.join(["ferrum-bench", *given]))
+        _say("")
+        text = json.dumps(report.as_dict(), indent=1) + "\n"
+        if arguments.json == _STDOUT:
+            sys.stdout.write(text)
+        else:
+            print_report(report)
+        if arguments.json not in (None, _STDOUT):
+            arguments.json.write_text(text, encoding="utf-8")
+        if arguments.chart:
+            write_chart(report, arguments.chart)
+    except SideFailed as error:
+        return _complain(error, 1)
+    except (ArtifactError, BenchError, SettingsError, OSError) as error:
+        return _complain(error, 2)
+    except KeyboardInterrupt:
+        print("ferrum-bench: stopped", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _report(arguments: argparse.Namespace, command: str) -> Report:
+    from ferrum.runtime.artifact import Artifact
+    from ferrum.runtime.bench.benchmark import Options, benchmark, measure_machine
+    from ferrum.runtime.bench.machine import physical_cores
+    from ferrum.runtime.settings import Settings
+
+    Settings.read()  # a wrong variable is said before anything is measured
+    threads = arguments.threads or [Settings.read().threads or physical_cores()]
+    if arguments.roofline:
+        weights = None
+        if arguments.model is not None:
+            artifact = Artifact.open(arguments.model)
+            weights = artifact.path.parent / artifact.manifest.source.files[0].file
+        return measure_machine(threads, weights, command, _say)
+    options = Options(
+        prefill=arguments.prefill,
+        decode=arguments.decode,
+        contexts=arguments.context,
+        batches=arguments.batch,
+        threads=threads,
+        repeat=arguments.repeat,
+        warm_ups=arguments.warm_up,
+        vs=arguments.vs,
+        vs_modes=["in-place", "repack"] if arguments.vs_mode == "both" else [arguments.vs_mode],
+        profile=arguments.profile,
+        first_token=arguments.first_token,
+    )
+    return benchmark(arguments.model, options, command, _say)
+
+
+def _check_json(path: Path) -> None:
+    from ferrum.runtime.bench.errors import BenchError
+
+    if path.suffix in (".onnx", ".gguf") or path.is_dir():  # --json OUT.onnx: the model is meant
+        raise BenchError(f"[--json] {path} -> a file for the figures; OUT.onnx comes first")
+    if not path.absolute().parent.is_dir():
+        raise BenchError(f"[--json] {path} -> a file in an existing folder")
+
+
+def _say(what: str) -> None:
+    """Progress, for whoever watches a terminal."""
+    if sys.stderr.isatty():
+        print(f"\r\x1b[K{what}", end="", file=sys.stderr, flush=True)
+
+
+def _complain(error: Exception, status: int) -> int:
+    _say("")
+    print(f"ferrum-bench: {' '.join(str(error).split())}", file=sys.stderr)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
