@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 SAMPLE := models/samples/tinycode-Q4_K_M.gguf
 NATIVE := $(shell find custom_ops/native custom_ops/CMakeLists.txt -type f 2>/dev/null)
 
-.PHONY: demo test test-native test-aarch64 test-onnxruntime test-node lint typecheck accuracy setup clean
+.PHONY: demo test test-native test-aarch64 test-onnxruntime test-bench test-node lint typecheck accuracy setup clean
 
 setup: $(VENV)/.test-ready
 
@@ -56,6 +56,12 @@ test-node: $(VENV)/.test-ready
 		echo "make test-node: no $$tool -> install Node.js 20 or newer, with npm" >&2; exit 2; }; done
 	npm ci --prefix examples/node
 	$(BIN)/python -m pytest tests/examples
+
+# llama.cpp is built for this machine, which takes minutes: needed beside ferrum-bench alone.
+test-bench: $(VENV)/.test-ready
+	$(BIN)/python -c 'import llama_cpp' 2>/dev/null || CMAKE_ARGS=-DGGML_NATIVE=ON \
+		$(BIN)/python -m pip install --editable '.[bench]' --no-binary llama-cpp-python
+	$(BIN)/python -m pytest tests/peers
 
 lint: $(VENV)/.test-ready
 	$(BIN)/ruff check .

@@ -21,7 +21,11 @@ from ferrum.custom_ops.library import describe, library_path
 Kind = Literal["int8", "float32"]
 _KINDS: dict[Kind, int] = {"int8": 0, "float32": 1}
 _ERRORS = {1: "this machine does not have {isa}", 2: "the system gives no {threads} threads"}
-LEAST_BYTES = 512  # of each thread's part
+_LEAST_BYTES = 512  # of each thread's part
+
+
+class MeasureError(ValueError):
+    """What cannot be measured here; one line."""
 
 
 @dataclass(frozen=True)
@@ -38,13 +42,13 @@ def read_rate(
     """Bytes per second at which threads read an array, each its own part, for some seconds.
 
     `data` begins on a cache line and has 512 bytes or more for each thread. The instruction set is
-    the best that the machine has, unless `isa` names another. ValueError where that is not here.
+    the best that the machine has, unless `isa` names another. MeasureError where that is not here.
     """
     if not data.flags.c_contiguous or data.ctypes.data % 64:
-        raise ValueError("[read_rate] data -> a contiguous array on a cache line")
-    if threads < 1 or data.nbytes < threads * LEAST_BYTES:
-        raise ValueError(
-            f"[read_rate] {data.nbytes} bytes for {threads} threads -> {LEAST_BYTES} or more each"
+        raise MeasureError("[read_rate] data -> a contiguous array on a cache line")
+    if threads < 1 or data.nbytes < threads * _LEAST_BYTES:
+        raise MeasureError(
+            f"[read_rate] {data.nbytes} bytes for {threads} threads -> {_LEAST_BYTES} or more each"
         )
     rate = ctypes.c_double()
     isa = isa or best_isa()
@@ -58,7 +62,7 @@ def read_rate(
 def product_rate(kind: Kind, isa: str, *, threads: int, seconds: float) -> ProductRate:
     """The rate of an instruction set's widest products, on independent sums in registers."""
     if threads < 1:
-        raise ValueError(f"[product_rate] threads, got {threads} -> 1 or more")
+        raise MeasureError(f"[product_rate] threads, got {threads} -> 1 or more")
     instruction, rate = ctypes.c_char_p(), ctypes.c_double()
     status = _load(library_path()).ferrum_measure_products(
         isa.encode(), _KINDS[kind], threads, seconds, ctypes.byref(instruction), ctypes.byref(rate)
@@ -97,4 +101,4 @@ def _load(path: Path) -> ctypes.CDLL:
 
 def _check(function: str, status: int, isa: str, threads: int) -> None:
     if status:
-        raise ValueError(f"[{function}] {_ERRORS[status].format(isa=isa, threads=threads)}")
+        raise MeasureError(f"[{function}] {_ERRORS[status].format(isa=isa, threads=threads)}")

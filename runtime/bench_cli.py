@@ -117,6 +117,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = sys.argv[1:] if argv is None else list(argv)
     arguments = parser().parse_args(given)
     # Imported here so that --help and a wrong option answer at once.
+    from ferrum.custom_ops.measure import MeasureError
     from ferrum.runtime.artifact import ArtifactError
     from ferrum.runtime.bench.chart import check_chart, write_chart
     from ferrum.runtime.bench.errors import BenchError, SideFailed
@@ -128,6 +129,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             _check_json(arguments.json)
         if arguments.model is None and not arguments.roofline:
             raise BenchError("OUT.onnx or --roofline is required; see ferrum-bench --help")
+        if arguments.roofline:
+            _check_alone(arguments)
         if arguments.chart:
             check_chart(arguments.chart)
         report = _report(arguments, shlex.join(["ferrum-bench", *given]))
@@ -143,7 +146,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             write_chart(report, arguments.chart)
     except SideFailed as error:
         return _complain(error, 1)
-    except (ArtifactError, BenchError, SettingsError, OSError) as error:
+    except (ArtifactError, BenchError, MeasureError, SettingsError, OSError) as error:
         return _complain(error, 2)
     except KeyboardInterrupt:
         print("ferrum-bench: stopped", file=sys.stderr)
@@ -179,6 +182,15 @@ def _report(arguments: argparse.Namespace, command: str) -> Report:
         first_token=arguments.first_token,
     )
     return benchmark(arguments.model, options, command, _say)
+
+
+def _check_alone(arguments: argparse.Namespace) -> None:
+    """The machine alone has no cases: nothing that is asked of them is passed over in silence."""
+    from ferrum.runtime.bench.errors import BenchError
+
+    for name in ("vs", "profile", "first_token", "chart"):
+        if getattr(arguments, name):
+            raise BenchError(f"--{name.replace('_', '-')} -> without --roofline")
 
 
 def _check_json(path: Path) -> None:

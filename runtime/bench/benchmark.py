@@ -35,6 +35,7 @@ _SIDES: dict[LlamaMode, str] = {"in-place": IN_PLACE, "repack": REPACK}
 _BESIDE_A_MODEL = 1 << 30  # caches, buffers and the processes themselves
 _LLAMA_CACHES = "float16"
 _QUIET = 0.1  # of the CPU time
+_TOLD = 0.2  # seconds from which on a share of CPU time can be told
 
 Say = Callable[[str], None]
 
@@ -71,6 +72,8 @@ def benchmark(model: Path, options: Options, command: str, say: Say) -> Report:
         prefill=options.prefill, decode=options.decode, contexts=options.contexts,
         batches=options.batches, threads=options.threads,
     )  # fmt: skip
+    if not wanted and not options.first_token:
+        raise BenchError("[--prefill, --decode] none of both -> one at least, or --first-token")
     _check_lengths(artifact, wanted)
     sides, notes = {FERRUM: ["ferrum", str(model)]}, []
     if options.vs is not None:
@@ -129,6 +132,8 @@ def _measure(
     read_all: Callable[[], None],
 ) -> list[str]:
     """Run all sides; returns what is to be said of how they were run."""
+    if not wanted:
+        return []
     alone = REPACK in sides and not _copy_fits(files)
     running: list[SideProcess] = []
     try:
@@ -223,7 +228,8 @@ def _reading_notes(wanted: Sequence[Case]) -> list[str]:
 
 
 def _disturbance(found: Sequence[Row]) -> list[str]:
-    worst = max((share for row in found for share in row.foreign_cpu), default=0.0)
+    pairs = [pair for row in found for pair in zip(row.seconds, row.foreign_cpu, strict=True)]
+    worst = max((share for seconds, share in pairs if seconds >= _TOLD), default=0.0)
     if worst < _QUIET:
         return []
     return [

@@ -10,6 +10,7 @@ from ferrum.runtime.bench.errors import BenchError
 from ferrum.runtime.bench.report import Report, Row
 
 SUFFIXES = (".svg", ".png")
+_LIMITS = {"prefill": "int8 products at their peak", "decode": "all of the memory's rate"}
 _COLORS = ("#0072b2", "#e69f00", "#999999")  # told apart without red and green
 
 
@@ -56,12 +57,20 @@ def _panel(axes: Any, kind: str, rows: Sequence[Row]) -> None:
             label=side,
             color=_COLORS[place % len(_COLORS)],
         )
+    for number, case in enumerate(cases):
+        first = next(row for row in rows if row.case == case)
+        # Where the side's own rate would reach the limit; the same for all, but for the memory's
+        # moods, so the first side's is drawn.
+        most = first.tokens_per_second.median / first.fraction.median
+        label = _LIMITS[first.case.kind] if number == 0 else None
+        axes.hlines(most, number - 0.4, number + 0.4, colors="black", linestyles=":", label=label)
     several = len({case.threads for case in cases}) > 1
     labels = [case.label + (f"\n{case.threads} threads" if several else "") for case in cases]
     axes.set_xticks(range(len(cases)), labels, rotation=20 if len(cases) > 3 else 0)
     axes.set_ylabel("tokens per second")
     axes.set_title(f"{kind}: median, lowest to highest")
-    axes.legend()
+    axes.set_ylim(0, 1.35 * axes.get_ylim()[1])  # room for the legend
+    axes.legend(loc="upper left", ncols=2)
 
 
 def _figure_type() -> Any:

@@ -8,4 +8,4 @@ class BenchError(ValueError):
 
 
 class SideFailed(RuntimeError):
-    """A side's process that ended before its time; one line, with its last words."""
+    """A side that broke, or whose process ended before its time; one line."""

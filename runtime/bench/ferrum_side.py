@@ -33,10 +33,13 @@ class FerrumSide:
             max_sequences=case.batch,
             step_tokens=max(asked.step_tokens, case.batch),
             profile=profile,
+            trace_out=None,
         )
         self._case, self._step_tokens = case, settings.step_tokens
         self._session = session = Session.open(self._artifact, settings)
         self._tokens = Tokens.of(case, session.vocabulary)
+        for prompt in self._tokens.prompts:
+            session.check(prompt, beyond=case.length - len(prompt))
         self._sequences = [session.sequence() for _ in range(case.batch)]
         if case.kind == "decode":
             self._prefill()

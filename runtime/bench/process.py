@@ -94,6 +94,8 @@ class SideProcess:
         reply: dict[str, Any] = json.loads(line)
         if "error" in reply:
             raise BenchError(f"[{self.name}] {reply['error']}")
+        if "failed" in reply:
+            raise SideFailed(f"[{self.name}] {reply['failed']}")
         return reply
 
     def _stop(self) -> None:

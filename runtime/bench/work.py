@@ -66,7 +66,9 @@ def work_of(graph: Path, kv_bytes: int) -> Work:
 
     model = onnx.load(str(graph), load_external_data=False)
     sizes = {
-        tensor.name: tuple(int(size) for size in tensor.dims) for tensor in model.graph.initializer
+        tensor.name: tuple(int(size) for size in tensor.dims)
+        for tensor in model.graph.initializer
+        if tensor.external_data  # constants of the graph are small and stay in caches
     }
     counts = _Counts(sizes)
     for node in model.graph.node:

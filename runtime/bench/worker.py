@@ -4,7 +4,8 @@
     python -m ferrum.runtime.bench.worker llama MODEL.gguf repack|in-place
 
 Requests are {"do": "open", "case": {...}, "profile": false}, {"do": "run"}, {"do": "profile"} and
-{"do": "close"}; a reply is what was asked for, or {"error": one line}. It ends with its input.
+{"do": "close"}; a reply is what was asked for, {"error": one line} for bad input or
+{"failed": one line}. It ends with its input.
 """
 
 from __future__ import annotations
@@ -52,8 +53,10 @@ def main(arguments: list[str]) -> int:
     for line in sys.stdin:
         try:
             reply = _answer(side, json.loads(line))
-        except (ValueError, RuntimeError) as error:
+        except ValueError as error:
             reply = {"error": str(error)}
+        except RuntimeError as error:
+            reply = {"failed": str(error)}
         _send(replies, reply)
     return 0
 
