@@ -86,10 +86,16 @@ class Report:
 def rows(
     measurements: Measurements, work: Work, limits: Sequence[Limit], cache_bytes: Mapping[str, int]
 ) -> list[Row]:
-    """A row for each side in each case; `cache_bytes` is what a token takes in a side's caches."""
+    """A row for each side in each case, a case's rows together.
+
+    `cache_bytes` is what a token takes in a side's caches.
+    """
+    order = list(dict.fromkeys(case for case, _ in measurements))
     return [
         _row(case, side, measured, work, limits, cache_bytes[side])
-        for (case, side), measured in measurements.items()
+        for (case, side), measured in sorted(
+            measurements.items(), key=lambda item: order.index(item[0][0])
+        )
     ]
 
 

@@ -79,6 +79,12 @@ def test_a_ratio_is_to_the_better_side_round_by_round() -> None:
     assert decode.ratio == Spread(0.5, 0.4, 0.8)
 
 
+def test_a_case_s_rows_stand_together_however_they_were_measured() -> None:
+    keys = [(PREFILL, "ferrum"), (DECODE, "ferrum"), (PREFILL, "repack"), (DECODE, "repack")]
+    found = rows({key: measured([1.0]) for key in keys}, WORK, LIMITS, CACHES)
+    assert [(row.case, row.side) for row in found] == [keys[0], keys[2], keys[1], keys[3]]
+
+
 def test_without_another_side_there_is_no_ratio() -> None:
     assert ratios(rows({(PREFILL, "ferrum"): measured([1.0])}, WORK, LIMITS, CACHES)) == []
     alone = FirstToken("ferrum", (0.1,), (0.2,), (0.3,))
