@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <iterator>
+#include <string_view>
 #include <system_error>
 #include <thread>
 #include <vector>
