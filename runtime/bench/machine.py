@@ -10,6 +10,8 @@ from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
 
+import onnxruntime
+
 from ferrum.custom_ops.library import describe
 
 _CPUS = Path("/sys/devices/system/cpu")
@@ -43,7 +45,7 @@ def machine() -> Machine:
         isa=describe()["isa"],
         kernel=platform.release(),
         python=platform.python_version(),
-        onnxruntime=version("onnxruntime"),
+        onnxruntime=onnxruntime.__version__,
         ferrum=version("ferrum"),
         commit=_commit(),
     )
@@ -64,14 +66,15 @@ def memory_info() -> dict[str, int]:
 
 
 def last_level_cache() -> int:
-    """Bytes of the largest caches, all of them together."""
+    """Bytes of the largest cache of each group of CPUs, added up; 0 where the system tells none."""
     caches: dict[str, int] = {}
     for cpu in os.sched_getaffinity(0):
         for index in (_CPUS / f"cpu{cpu}" / "cache").glob("index*"):
+            if not (index / "size").exists():  # some ARM machines know of a cache, not its size
+                continue
             size, shared = (index / "size").read_text(), (index / "shared_cpu_list").read_text()
-            caches[shared.strip()] = max(
-                caches.get(shared.strip(), 0), int(size.strip().rstrip("K")) * 1024
-            )
+            kilobytes = int(size.strip().removesuffix("K"))
+            caches[shared.strip()] = max(caches.get(shared.strip(), 0), kilobytes * 1024)
     return sum(caches.values())
 
 
