@@ -129,9 +129,7 @@ void multiply_many(const Strip& strip, const TileColumn* x, int64_t columns, Flo
     Format::unpack(rows, depth, &tile);
     for (int64_t i = 0; i < pieces; ++i) {  // even pieces: nine columns are five and four
       const int64_t first = columns * i / pieces, end = columns * (i + 1) / pieces;
-      TileColumn part[kMaxColumns];
-      for (int64_t c = first; c < end; ++c) part[c - first] = advance<Format>(x[c], at);
-      multiply_columns<ShapeOf<Format>>(tile, depth, part, static_cast<int>(end - first),
+      multiply_columns<ShapeOf<Format>>(tile, depth, x + first, at, static_cast<int>(end - first),
                                         sums + first);
     }
   });

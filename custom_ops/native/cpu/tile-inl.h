@@ -26,7 +26,7 @@ struct Tile {
   FERRUM_INLINE void close(int, int) {}
 };
 
-// What a column brings to a tile, from the tile's first group on.
+// What a column brings to a tile, from its first group on.
 struct TileColumn {
   const int8_t* q;
   const float* scale;
@@ -74,56 +74,60 @@ void prepare_column(const Int8Row& x, int64_t first_group, int64_t groups, Prepa
 }
 
 template <class Kind>
-FERRUM_INLINE Ints first_sum(const TileColumn& x, int i) {
+FERRUM_INLINE Ints first_sum(const TileColumn& x, int64_t i) {
   return Kind::kBias ? broadcast_int(x.start[i]) : zero_ints();
 }
 
-// The float side of one group of one column. `low` is the whole group's dot product, or its first
-// half's where the shape has halves.
+// The float side of one group of one column: `g` counts groups of the tile, `first + g` those of
+// the column. `low` is the whole group's dot product, or its first half's where the shape has
+// halves.
 template <class Kind>
 FERRUM_INLINE Floats add_group(Ints low, Ints high, const Floats* scale, const Floats* min, int g,
-                               const TileColumn& x, Floats sum) {
+                               const TileColumn& x, int64_t first, Floats sum) {
   const Floats part =
       Kind::kHalves ? fma(to_floats(low), scale[2 * g], mul(to_floats(high), scale[2 * g + 1]))
                     : mul(to_floats(low), scale[g]);
-  sum = fma(part, broadcast(x.scale[g]), sum);
+  sum = fma(part, broadcast(x.scale[first + g]), sum);
   if (!Kind::kMins) return sum;
-  if (!Kind::kHalves) return subtract_product(min[g], broadcast(x.sum[g]), sum);
-  sum = subtract_product(min[2 * g], broadcast(x.sum[2 * g]), sum);
-  return subtract_product(min[2 * g + 1], broadcast(x.sum[2 * g + 1]), sum);
+  if (!Kind::kHalves) return subtract_product(min[g], broadcast(x.sum[first + g]), sum);
+  const float* const sums = x.sum + 2 * (first + g);
+  sum = subtract_product(min[2 * g], broadcast(sums[0]), sum);
+  return subtract_product(min[2 * g + 1], broadcast(sums[1]), sum);
 }
 
-// sums[c] of kColumns columns += one tile's products.
+// sums[c] of kColumns columns += the products of one tile, whose first group is `first` of theirs.
 template <class Kind, int kColumns>
-void multiply_tile(const Tile& tile, int groups, const TileColumn* x, Floats* sums) {
+void multiply_tile(const Tile& tile, int groups, const TileColumn* x, int64_t first, Floats* sums) {
   Floats sum[kColumns];
   const int8_t* q[kColumns];
   for (int c = 0; c < kColumns; ++c) {
     sum[c] = sums[c];
-    q[c] = x[c].q;
+    q[c] = x[c].q + first * kGroup;
   }
   for (int g = 0; g < groups; ++g) {
     const int at = g * kGroup;
     Ints low[kColumns], high[kColumns];
-    for (int c = 0; c < kColumns; ++c) low[c] = first_sum<Kind>(x[c], Kind::kHalves ? 2 * g : g);
+    for (int c = 0; c < kColumns; ++c)
+      low[c] = first_sum<Kind>(x[c], Kind::kHalves ? 2 * (first + g) : first + g);
     if (Kind::kHalves) {
-      for (int c = 0; c < kColumns; ++c) high[c] = first_sum<Kind>(x[c], 2 * g + 1);
+      for (int c = 0; c < kColumns; ++c) high[c] = first_sum<Kind>(x[c], 2 * (first + g) + 1);
       dot_quads<Kind, 4, kColumns>(tile.q + 8 * g, q, at, low);
       dot_quads<Kind, 4, kColumns>(tile.q + 8 * g + 4, q, at + 16, high);
     } else {
       dot_quads<Kind, 8, kColumns>(tile.q + 8 * g, q, at, low);
     }
     for (int c = 0; c < kColumns; ++c)
-      sum[c] = add_group<Kind>(low[c], high[c], tile.scale, tile.min, g, x[c], sum[c]);
+      sum[c] = add_group<Kind>(low[c], high[c], tile.scale, tile.min, g, x[c], first, sum[c]);
   }
   for (int c = 0; c < kColumns; ++c) sums[c] = sum[c];
 }
 
 template <class Kind>
-void multiply_columns(const Tile& tile, int groups, const TileColumn* x, int count, Floats* sums) {
+void multiply_columns(const Tile& tile, int groups, const TileColumn* x, int64_t first, int count,
+                      Floats* sums) {
   switch (count) {
 #define FERRUM_CASE(n) \
-  case n: return multiply_tile<Kind, n>(tile, groups, x, sums);
+  case n: return multiply_tile<Kind, n>(tile, groups, x, first, sums);
     FERRUM_CASE(1)
     FERRUM_CASE(2)
     FERRUM_CASE(3)
@@ -167,7 +171,7 @@ struct FewColumns {
 #pragma GCC unroll 4
       for (int g = 0; g < count; ++g)
         sums[c] = add_group<Kind>(dot[c][g * kParts], dot[c][g * kParts + kParts - 1], scale, min,
-                                  group + g, x[c], sums[c]);
+                                  group + g, x[c], 0, sums[c]);
   }
 };
 

@@ -56,9 +56,18 @@ void quantize_span(const Kernels& kernels, const float* x, int64_t begin, int64_
                    const_cast<int16_t*>(row.sums) + begin / (kGroup / 2));
 }
 
-void quantize_two_terms(const Kernels& kernels, const float* x, int64_t begin, int64_t n,
-                        const Int8Row* rows) {
+int64_t matmul_terms(const WeightType& weight) {
+  return weight.int8 && weight.format->id == kQ8_0 ? kTwoTerms : 1;
+}
+
+int64_t hidden_terms(const WeightType& down) {
+  return down.int8 && down.format->id == kMXFP4 ? kTwoTerms : 1;
+}
+
+void quantize_terms(const Kernels& kernels, const float* x, int64_t begin, int64_t n, int64_t terms,
+                    const Int8Row* rows) {
   quantize_span(kernels, x, begin, n, rows[0]);
+  if (terms == 1) return;
   constexpr int64_t kSpan = 8 * kGroup;
   float rest[kSpan];
   for (int64_t done = 0; done < n; done += kSpan) {
@@ -80,11 +89,7 @@ Activations take_activations(Arena& arena, ThreadPool& pool, const Kernels& kern
   if (forms.int8) {
     activations.int8 = take_int8_rows(arena, tokens * terms, k);
     for_each(pool, tokens, [&](int64_t t, size_t) {
-      const Int8Row* const rows = activations.int8 + t * terms;
-      if (terms == kTwoTerms)
-        quantize_two_terms(kernels, x + t * k, 0, k, rows);
-      else
-        quantize_span(kernels, x + t * k, 0, k, *rows);
+      quantize_terms(kernels, x + t * k, 0, k, terms, activations.int8 + t * terms);
     });
   }
   return activations;

@@ -45,9 +45,14 @@ struct Activations {
   Int8Row* int8;         // [tokens], or [tokens, 2] where they are taken in two terms
 };
 
-// Two int8 terms of a row: its values, and what those leave over. Their sum holds some 15 bits of
-// each value; a matrix multiplies them as two columns, whose products are then added.
+// In how many int8 terms a row goes in. Two are its values and what those leave over: their sum
+// holds some 15 bits of each value, and a matrix multiplies them as two columns, whose products are
+// then added. That pays where one term would cost more accuracy than the weights themselves do, as
+// measured in docs/bench/accuracy.md: where Q8_0 multiplies the attention's output or the head's
+// input (QuantMatMul), and where MXFP4 takes the experts' hidden rows down.
 constexpr int64_t kTwoTerms = 2;
+int64_t matmul_terms(const WeightType& weight);
+int64_t hidden_terms(const WeightType& down);
 
 struct Forms {
   bool floats, int8;
@@ -61,11 +66,11 @@ Int8Row* take_int8_rows(Arena& arena, int64_t tokens, int64_t k);
 void quantize_span(const Kernels& kernels, const float* x, int64_t begin, int64_t n,
                    const Int8Row& row);
 
-// The same for both terms: rows[0] takes the values, rows[1] what it leaves over.
-void quantize_two_terms(const Kernels& kernels, const float* x, int64_t begin, int64_t n,
-                        const Int8Row* rows);
+// The same in `terms` terms: rows[0] takes the values, rows[1] what it leaves over.
+void quantize_terms(const Kernels& kernels, const float* x, int64_t begin, int64_t n, int64_t terms,
+                    const Int8Row* rows);
 
-// The rows of x [tokens, k] in the forms asked for, int8 in `terms` (1 or 2). x must stay in place.
+// The rows of x [tokens, k] in the forms asked for, int8 in `terms`. x must stay in place.
 Activations take_activations(Arena& arena, ThreadPool& pool, const Kernels& kernels, const float* x,
                              int64_t tokens, int64_t k, Forms forms, int64_t terms = 1);
 

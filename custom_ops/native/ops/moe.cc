@@ -20,18 +20,18 @@ struct Pass {
   Arena& arena;
   MoePlan plan;
   Activations x;       // [pairs], token rows in the plan's order
-  Activations hidden;  // [pairs] rows of silu(gate) * up, in two terms where int8
+  Activations hidden;  // [pairs, terms] rows of silu(gate) * up
   const float* weights;
   float* out;
 
   int64_t width() const { return problem.gate.rows; }
-  int64_t terms() const { return hidden.int8 != nullptr ? kTwoTerms : 1; }
+  int64_t terms() const { return hidden_terms(problem.down.type); }
 
   // silu(gate) * up of pair i, elements begin .. begin + n, in the form that `down` reads.
   void store_hidden(int64_t i, int64_t begin, int64_t n, float* gate, const float* up) const {
     settings.kernels->silu_multiply(gate, up, n);
     if (hidden.int8 != nullptr)
-      quantize_two_terms(*settings.kernels, gate, begin, n, hidden.int8 + kTwoTerms * i);
+      quantize_terms(*settings.kernels, gate, begin, n, terms(), hidden.int8 + terms() * i);
     else
       memcpy(const_cast<float*>(hidden.floats[i]) + begin, gate,
              static_cast<size_t>(n) * sizeof(float));
@@ -154,7 +154,7 @@ Activations in_order(Arena& arena, const MoePlan& plan, const Activations& x) {
 Activations hidden_rows(Arena& arena, int64_t pairs, const Matrix& down) {
   Activations hidden{nullptr, nullptr};
   if (down.type.int8) {
-    hidden.int8 = take_int8_rows(arena, kTwoTerms * pairs, down.k);
+    hidden.int8 = take_int8_rows(arena, hidden_terms(down.type) * pairs, down.k);
   } else {
     auto* const values = arena.take<float>(pairs * down.k);
     hidden.floats = arena.take<const float*>(pairs);

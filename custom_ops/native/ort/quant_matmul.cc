@@ -20,8 +20,7 @@ class QuantMatMul : public Kernel {
     const Matrix matrix = matrix_of(weight, type_, k);
     const Tensor out = context.output(0, {tokens, matrix.rows});
     const ArenaLease arena;
-    // Two int8 terms: the attention's output moves the router, the head's input the token.
-    const int64_t terms = type_.int8 ? kTwoTerms : 1;
+    const int64_t terms = matmul_terms(type_);
     const Activations activations =
         take_activations(*arena, context, *settings.kernels, x.data<const float>(), tokens, k,
                          {!type_.int8, type_.int8}, terms);
