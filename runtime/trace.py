@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime as ort
 
 from ferrum.runtime.artifact import Artifact
 from ferrum.runtime.batcher import StepArrays
