@@ -67,6 +67,11 @@ def count(text: str) -> int:
     return found[0]
 
 
+def whole(text: str) -> int:
+    """One number, 0 or more."""
+    return 0 if text.strip() == "0" else count(text)
+
+
 def parser() -> argparse.ArgumentParser:
     """The arguments of ferrum-bench."""
     result = _Parser(
@@ -95,6 +100,9 @@ def parser() -> argparse.ArgumentParser:
         help="timed repetitions of each case (default: 3)")  # fmt: skip
     add("--warm-up", metavar="N", type=count, default=1,
         help="repetitions before them (default: 1)")  # fmt: skip
+    add("--retry", metavar="N", type=whole, default=1,
+        help="how often at most a round is run again that other programs disturbed "
+        "(default: 1)")  # fmt: skip
     add("--vs", metavar="MODEL.gguf", type=Path,
         help="measure llama.cpp on this file in turn; needs the extra ferrum[bench]")  # fmt: skip
     add("--vs-mode", choices=["both", "in-place", "repack"], default="both",
@@ -176,6 +184,7 @@ def _report(arguments: argparse.Namespace, command: str) -> Report:
         threads=threads,
         repeat=arguments.repeat,
         warm_ups=arguments.warm_up,
+        retries=arguments.retry,
         vs=arguments.vs,
         vs_modes=["in-place", "repack"] if arguments.vs_mode == "both" else [arguments.vs_mode],
         profile=arguments.profile,

@@ -25,7 +25,7 @@ from ferrum.runtime.bench.report import (
     rows,
 )
 from ferrum.runtime.bench.roofline import Bandwidth, Limit, memory_limits, product_limits
-from ferrum.runtime.bench.run import Runner
+from ferrum.runtime.bench.run import QUIET, Runner
 from ferrum.runtime.bench.work import work_of
 from ferrum.runtime.kv_cache import bytes_per_token
 
@@ -34,8 +34,6 @@ IN_PLACE, REPACK = "llama.cpp in place", "llama.cpp repack"
 _SIDES: dict[LlamaMode, str] = {"in-place": IN_PLACE, "repack": REPACK}
 _BESIDE_A_MODEL = 1 << 30  # caches, buffers and the processes themselves
 _LLAMA_CACHES = "float16"
-_QUIET = 0.1  # of the CPU time
-_TOLD = 0.2  # seconds from which on a share of CPU time can be told
 
 Say = Callable[[str], None]
 
@@ -51,6 +49,7 @@ class Options:
     threads: Sequence[int]
     repeat: int
     warm_ups: int
+    retries: int
     vs: Path | None
     vs_modes: Sequence[LlamaMode]
     profile: bool
@@ -85,7 +84,7 @@ def benchmark(model: Path, options: Options, command: str, say: Say) -> Report:
     read_all = partial(_read_all, files, say)
     read_all()
     limits = _limits(bandwidth, options.threads, files[0], say)
-    runner = Runner(bandwidth, options.warm_ups, say)
+    runner = Runner(bandwidth, options.warm_ups, options.retries, say)
     notes += _measure(runner, sides, wanted, files, options, read_all)
     shape, own = artifact.manifest.model, artifact.manifest.graph.kv_dtype
     cache_bytes = {
@@ -228,11 +227,17 @@ def _reading_notes(wanted: Sequence[Case]) -> list[str]:
 
 
 def _disturbance(found: Sequence[Row]) -> list[str]:
-    pairs = [pair for row in found for pair in zip(row.seconds, row.foreign_cpu, strict=True)]
-    worst = max((share for seconds, share in pairs if seconds >= _TOLD), default=0.0)
-    if worst < _QUIET:
-        return []
-    return [
-        f"other programs took up to {worst:.0%} of the CPU time during repetitions -> a quiet "
-        "machine, for figures that count"
-    ]
+    notes, again = [], sum(row.again for row in found)
+    if again:
+        notes.append(
+            f"{again} repetitions were left out and their rounds run again: other programs took "
+            f"{QUIET:.0%} of the CPU time or more"
+        )
+    if disturbed := sum(row.disturbed for row in found):
+        worst = max(share for row in found for share in row.foreign_cpu if row.disturbed)
+        notes.append(
+            f"{disturbed} of {sum(len(row.seconds) for row in found)} repetitions were disturbed: "
+            f"other programs took up to {worst:.0%} of the CPU time -> a quiet machine, for "
+            "figures that count"
+        )
+    return notes

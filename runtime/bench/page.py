@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from typing import TextIO
+from typing import Literal, TextIO
 
 from rich.console import Console
 from rich.table import Table
 
 from ferrum.runtime.bench.report import Report, Row, Spread
 
-_WIDTH = 120  # tables are made for at least so many columns
+_WIDTH = 160  # tables have room for so many columns, of which they take what they need
+_PROFILES = 5  # side by side
 
 
 def print_report(report: Report, stream: TextIO | None = None) -> None:
@@ -34,8 +35,10 @@ def print_report(report: Report, stream: TextIO | None = None) -> None:
         _section(console, "ferrum, times the better of the others, round by round", _ratios(report))
     if report.rows:
         _section(console, "memory at its peak, MB", _memory(report))
-    if any(row.stages for row in report.rows):
-        _section(console, "where ferrum's time goes, ms of one repetition", _stages(report.rows))
+    profiled = [row for row in report.rows if row.stages]
+    for start in range(0, len(profiled), _PROFILES):
+        table = _stages(profiled[start : start + _PROFILES])
+        _section(console, "where ferrum's time goes, ms of one repetition", table)
     if report.first_token:
         _section(console, "seconds since a process was started", _first_token(report))
     if report.notes:
@@ -92,9 +95,8 @@ def _memory(report: Report) -> Table:
     return table
 
 
-def _stages(rows: Sequence[Row]) -> Table:
-    """A line per stage, and for each profiled case its time and share."""
-    profiled = [row for row in rows if row.stages]
+def _stages(profiled: Sequence[Row]) -> Table:
+    """A line per stage, and for each case its time and share."""
     several = len({row.case.threads for row in profiled}) > 1
     heads = [
         row.case.label + (f", {row.case.threads} threads" if several else "") for row in profiled
@@ -136,10 +138,8 @@ def _table(*columns: str) -> Table:
     """Columns whose name begins with > are set right."""
     table = Table(box=None, pad_edge=False)
     for name in columns:
-        right = name.startswith(">")
-        table.add_column(
-            name.lstrip(">"), justify="right" if right else "left", no_wrap=bool(name.strip(">"))
-        )
+        justify: Literal["left", "right"] = "right" if name.startswith(">") else "left"
+        table.add_column(name.lstrip(">"), justify=justify, no_wrap=True)
     return table
 
 

@@ -49,6 +49,8 @@ class Row:
     fraction: Spread
     bandwidth: tuple[float, ...]  # bytes per second beside each repetition
     foreign_cpu: tuple[float, ...]  # share of CPU time that other programs took meanwhile
+    disturbed: int  # repetitions in which that was too much
+    again: int  # repetitions left out for that, as their round was run again
     anonymous: int  # peak bytes of the process's own memory
     beside_caches: int  # of these, what is not KV caches
     file: int  # peak bytes of mapped files
@@ -157,6 +159,8 @@ def _row(
         fraction=Spread.of([one / limit for one, limit in zip(rate, most, strict=True)]),
         bandwidth=tuple(beside),
         foreign_cpu=tuple(repetition.foreign_cpu for repetition in measured.repetitions),
+        disturbed=sum(repetition.disturbed for repetition in measured.repetitions),
+        again=measured.again,
         anonymous=measured.memory.anonymous,
         beside_caches=max(0, measured.memory.anonymous - caches),
         file=measured.memory.file,

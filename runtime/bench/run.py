@@ -12,6 +12,9 @@ from ferrum.runtime.bench.memory import NOTHING, Memory
 from ferrum.runtime.bench.process import SideProcess
 from ferrum.runtime.bench.roofline import Bandwidth
 
+QUIET = 0.1  # of all CPU time: less than this of other programs' does not count
+_TOLD = 0.2  # seconds from which on a share of CPU time can be told
+
 
 @dataclass(frozen=True)
 class Repetition:
@@ -28,6 +31,11 @@ class Repetition:
         """The rate beside it."""
         return (self.bandwidth_before + self.bandwidth_after) / 2
 
+    @property
+    def disturbed(self) -> bool:
+        """Whether other programs took a part of the CPU time that counts, as far as can be told."""
+        return self.seconds >= _TOLD and self.foreign_cpu >= QUIET
+
 
 @dataclass
 class Measured:
@@ -37,6 +45,7 @@ class Measured:
     memory: Memory = NOTHING  # the peak of each kind
     cache_tokens: int = 0
     stages: list[dict[str, float | str]] | None = None
+    again: int = 0  # disturbed repetitions that were left out, as their round was run again
 
 
 Measurements = dict[tuple[Case, str], Measured]
@@ -46,8 +55,12 @@ Start = Callable[[], SideProcess]
 class Runner:
     """Takes measurements; one process runs at a time, the others are stopped."""
 
-    def __init__(self, bandwidth: Bandwidth, warm_ups: int, say: Callable[[str], None]) -> None:
-        self._bandwidth, self._warm_ups, self._say = bandwidth, warm_ups, say
+    def __init__(
+        self, bandwidth: Bandwidth, warm_ups: int, retries: int, say: Callable[[str], None]
+    ) -> None:
+        """`retries`: how often at most a round is run again that other programs disturbed."""
+        self._bandwidth, self._warm_ups, self._retries = bandwidth, warm_ups, retries
+        self._say = say
         self.measurements: Measurements = defaultdict(Measured)
 
     def together(
@@ -63,9 +76,7 @@ class Runner:
                 for _ in range(self._warm_ups):
                     side.warm_up()
             for number in rounds:
-                first = number % len(sides)
-                for side in (*sides[first:], *sides[:first]):
-                    self._once(side, case, number)
+                self._round(sides, case, number)
             for side in sides:
                 self._note_memory(side, case)
                 side.close()
@@ -99,15 +110,28 @@ class Runner:
             self.measurements[case, side.name].stages = side.profile()
             side.close()
 
-    def _once(self, side: SideProcess, case: Case, number: int) -> None:
+    def _round(self, sides: Sequence[SideProcess], case: Case, number: int) -> None:
+        """Each side once. All of them again where one was disturbed: they are compared."""
+        first = number % len(sides)
+        for left in reversed(range(self._retries + 1)):
+            taken = {
+                side.name: self._once(side, case, number)
+                for side in (*sides[first:], *sides[:first])
+            }
+            if left == 0 or not any(one.disturbed for one in taken.values()):
+                break
+            for name in taken:
+                self.measurements[case, name].again += 1
+        for name, one in taken.items():
+            self.measurements[case, name].repetitions.append(one)
+
+    def _once(self, side: SideProcess, case: Case, number: int) -> Repetition:
         before = self._bandwidth.read(case.threads)
         load = CpuLoad(side.pid)
         seconds = side.run()
         foreign = load.foreign()
         after = self._bandwidth.read(case.threads)
-        self.measurements[case, side.name].repetitions.append(
-            Repetition(number, seconds, before, after, foreign)
-        )
+        return Repetition(number, seconds, before, after, foreign)
 
     def _note_memory(self, side: SideProcess, case: Case) -> None:
         measured, peak = self.measurements[case, side.name], side.memory.peak

@@ -39,8 +39,8 @@ def numbers(value: Any, path: str = "") -> Iterator[tuple[str, float]]:
 
 
 # What may be nothing: a context of prompts, a quiet machine, a stage that was not entered.
-MAY_BE_ZERO = (".rows.case.context", ".rows.foreign_cpu", ".rows.stages.seconds",
-               ".rows.stages.share")  # fmt: skip
+MAY_BE_ZERO = (".rows.case.context", ".rows.foreign_cpu", ".rows.disturbed", ".rows.again",
+               ".rows.stages.seconds", ".rows.stages.share")  # fmt: skip
 
 
 def test_a_tiny_run_gives_json_whose_numbers_are_finite_and_positive(exported: Path) -> None:
@@ -105,6 +105,7 @@ def test_the_machine_is_measured_over_a_model_s_file_too(
         (["--context", ""], "--context: '' -> one number or more"),
         (["--repeat", "1,2"], "--repeat: '1,2' -> one number"),
         (["--threads", "-1"], "--threads"),
+        (["--retry", "-1"], "--retry"),
         (["--vs-mode", "fast"], "--vs-mode"),
         (["--no-such-option"], "--no-such-option"),
         (["--prefill", "2000"], "at most 1,024, the model's context"),

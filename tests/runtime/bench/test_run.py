@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from ferrum.runtime.bench.cases import Case
 from ferrum.runtime.bench.memory import Memory
 from ferrum.runtime.bench.process import SideProcess
-from ferrum.runtime.bench.run import Runner
+from ferrum.runtime.bench.run import Repetition, Runner
 
 CASES = [Case("prefill", 8, 1, 0, 2), Case("decode", 4, 1, 8, 2)]
 
@@ -63,8 +64,8 @@ def log() -> Log:
     return Log()
 
 
-def runner(log: Log, warm_ups: int = 1) -> Runner:
-    return Runner(log, warm_ups, lambda text: None)  # type: ignore[arg-type]
+def runner(log: Log, warm_ups: int = 1, retries: int = 0) -> Runner:
+    return Runner(log, warm_ups, retries, lambda text: None)  # type: ignore[arg-type]
 
 
 def test_each_round_runs_each_side_and_the_first_changes(log: Log) -> None:
@@ -87,6 +88,39 @@ def test_a_repetition_has_the_rates_just_before_and_after_it(log: Log) -> None:
     assert (second.bandwidth_before, second.bandwidth_after) == (3, 4)
     assert (first.round, second.round, first.seconds) == (0, 1, 0.5)
     assert 0 <= first.foreign_cpu <= 1
+
+
+class FakeLoad:
+    """Other programs' share of the CPU time, repetition by repetition."""
+
+    shares: Iterator[float]
+
+    def __init__(self, pid: int) -> None:
+        pass
+
+    def foreign(self) -> float:
+        return next(self.shares)
+
+
+def test_a_round_that_others_disturbed_is_run_again_by_all_sides(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ferrum.runtime.bench.run.CpuLoad", FakeLoad)
+    rounds = [(0.0, 0.5), (0.0, 0.09)], [(0.1, 0.0), (0.2, 0.0), (0.3, 0.01)]
+    FakeLoad.shares = iter(share for tries in rounds for shares in tries for share in shares)
+    work = runner(log, retries=2)
+    work.together([log.side("a"), log.side("b")], CASES[:1], range(2))
+    a, b = (work.measurements[CASES[0], name] for name in "ab")
+    assert [one.round for one in a.repetitions] == [0, 1]
+    assert [one.foreign_cpu for one in a.repetitions] == [0.0, 0.01]  # b begins the second round
+    assert [one.foreign_cpu for one in b.repetitions] == [0.09, 0.3]
+    assert (a.again, b.again) == (3, 3)
+    assert [one.disturbed for one in b.repetitions] == [False, True]
+
+
+def test_of_short_repetitions_no_share_can_be_told() -> None:
+    assert not Repetition(0, 0.1, 1, 1, 0.9).disturbed
+    assert Repetition(0, 0.5, 1, 1, 0.9).disturbed
 
 
 def test_warm_ups_come_as_often_as_asked_and_are_not_timed(log: Log) -> None:
