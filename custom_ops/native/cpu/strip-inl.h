@@ -1,7 +1,6 @@
 // From tiles to matrices: strips of kRows rows against batches of columns. See tile-inl.h.
 
-// Fetches bytes into L2, and not into L1, where they would displace the tile. In the order of
-// addresses, which the hardware's own prefetchers then follow.
+// Fetches bytes into L2: see Ahead.
 void prefetch_l2(const uint8_t* p, size_t bytes) {
   for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch(p + i, 0, 2);
 }
@@ -76,7 +75,7 @@ struct Strip {
 
 constexpr int kTilesEarly = 3;
 
-// A strip tile by tile: body(rows of the tile, its first group, its groups).
+// A strip tile by tile: body(rows of the tile, its first group, its groups, what to fetch ahead).
 template <class Format, class Body>
 FERRUM_INLINE void for_each_tile(const Strip& strip, const Body& body) {
   alignas(64) uint8_t buffer[kRows * Format::kTileBytes];
@@ -89,12 +88,13 @@ FERRUM_INLINE void for_each_tile(const Strip& strip, const Body& body) {
     if (strip.first)
       for (int early = at == 0 ? 0 : kTilesEarly; early <= kTilesEarly; ++early)
         prefetch_tile<Format>(weights + early * Format::kTileBytes, strip.row_bytes);
-    if (!strip.last) prefetch_l2(next, kRows * bytes);
-    next += kRows * bytes;
     const bool whole = strip.rows == kRows;
     if (!whole) pad_rows<Format>(weights, strip.row_bytes, strip.rows, bytes, buffer);
-    body(Rows(whole ? weights : buffer, whole ? strip.row_bytes : Format::kTileBytes), at, depth);
+    const Ahead ahead = {strip.last ? nullptr : next, kRows * Format::kTileBytes / kTileGroups};
+    body(Rows(whole ? weights : buffer, whole ? strip.row_bytes : Format::kTileBytes), at, depth,
+         ahead);
     weights += bytes;
+    next += kRows * bytes;
   }
 }
 
@@ -111,11 +111,13 @@ void multiply_few(const Strip& strip, const TileColumn* x, Floats* sums) {
     sink.x[c] = x[c];
     sink.sums[c] = sums[c];
   }
-  for_each_tile<Format>(strip, [&](const Rows& rows, int64_t, int depth) FERRUM_INLINED {
-    Format::unpack(rows, depth, &sink);
+  for_each_tile<Format>(
+      strip, [&](const Rows& rows, int64_t, int depth, const Ahead& ahead) FERRUM_INLINED {
+        sink.ahead = ahead;
+        Format::unpack(rows, depth, &sink);
 #pragma GCC unroll 8
-    for (int c = 0; c < kColumns; ++c) sink.x[c] = advance<Format>(sink.x[c], kTileGroups);
-  });
+        for (int c = 0; c < kColumns; ++c) sink.x[c] = advance<Format>(sink.x[c], kTileGroups);
+      });
 #pragma GCC unroll 8
   for (int c = 0; c < kColumns; ++c) sums[c] = sink.sums[c];
 }
@@ -125,14 +127,16 @@ template <class Format>
 void multiply_many(const Strip& strip, const TileColumn* x, int64_t columns, Floats* sums) {
   alignas(64) Tile tile;
   const int64_t pieces = (columns + kMaxColumns - 1) / kMaxColumns;
-  for_each_tile<Format>(strip, [&](const Rows& rows, int64_t at, int depth) FERRUM_INLINED {
-    Format::unpack(rows, depth, &tile);
-    for (int64_t i = 0; i < pieces; ++i) {  // even pieces: nine columns are five and four
-      const int64_t first = columns * i / pieces, end = columns * (i + 1) / pieces;
-      multiply_columns<ShapeOf<Format>>(tile, depth, x + first, at, static_cast<int>(end - first),
-                                        sums + first);
-    }
-  });
+  for_each_tile<Format>(
+      strip, [&](const Rows& rows, int64_t at, int depth, const Ahead& ahead) FERRUM_INLINED {
+        tile.ahead = ahead;
+        Format::unpack(rows, depth, &tile);
+        for (int64_t i = 0; i < pieces; ++i) {  // even pieces: nine columns are five and four
+          const int64_t first = columns * i / pieces, end = columns * (i + 1) / pieces;
+          multiply_columns<ShapeOf<Format>>(tile, depth, x + first, at,
+                                            static_cast<int>(end - first), sums + first);
+        }
+      });
 }
 
 // One strip with any number of columns, by the way that suits their number.

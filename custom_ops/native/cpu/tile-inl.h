@@ -16,12 +16,28 @@ constexpr int kTileQuads = kSuperBlock / 4;
 constexpr int64_t kBatch = 64;             // columns that share an unpacked tile, at most
 constexpr int64_t kMaxPrepared = 1 << 14;  // sums of activations held at a time, over all columns
 
+// The bytes that the next strip will read, fetched into L2 while this one is unpacked: group by
+// group, because all at once they would fill the buffers of outstanding misses and stall the loads.
+// Not into L1, where they would displace the tile. In the order of addresses, which the hardware's
+// own prefetchers then follow.
+struct Ahead {
+  const uint8_t* from;  // null where no strip follows
+  size_t group_bytes;   // of all rows
+  FERRUM_INLINE void fetch(int group, int count) const {
+    if (from == nullptr) return;
+    const uint8_t* const end = from + static_cast<size_t>(group + count) * group_bytes;
+    for (const uint8_t* p = from + static_cast<size_t>(group) * group_bytes; p < end; p += 64)
+      __builtin_prefetch(p, 0, 2);
+  }
+};
+
 // Where unpacked weights go when many columns want them. (The other sink is FewColumns below.)
 struct Tile {
   Ints q[kTileQuads];             // quad i of the tile's rows: values 4 i .. 4 i + 3
   Floats scale[2 * kTileGroups];  // per group, or per half group where the format says so
   Floats min[2 * kTileGroups];
-  FERRUM_INLINE void open(int, int) {}
+  Ahead ahead;
+  FERRUM_INLINE void open(int group, int count) { ahead.fetch(group, count); }
   FERRUM_INLINE void put(int, int i, Ints quad) { q[i] = quad; }
   FERRUM_INLINE void close(int, int) {}
 };
@@ -152,8 +168,10 @@ struct FewColumns {
   Floats sums[kColumns];
   Ints dot[kColumns][Format::kOpen * kParts];
   Floats *scale, *min;  // elsewhere: arrays indexed at run time would keep all of this in memory
+  Ahead ahead;
 
   FERRUM_INLINE void open(int group, int count) {
+    ahead.fetch(group, count);
 #pragma GCC unroll 8
     for (int c = 0; c < kColumns; ++c)
 #pragma GCC unroll 8
