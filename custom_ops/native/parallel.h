@@ -19,6 +19,9 @@ class ThreadPool {
 // that finds no work left costs nanoseconds.
 size_t worker_limit();
 
+// How many of them are likely to run at once: one per core.
+size_t likely_workers();
+
 // body(item, worker) once for every item in 0 .. items - 1; items are claimed one at a time in
 // rising order. `worker` < worker_limit() belongs to one running call at a time, so that it may
 // index scratch memory. The body does not throw: whatever it needs is taken before.

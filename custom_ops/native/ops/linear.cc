@@ -107,8 +107,8 @@ void multiply(const Matrix& matrix, const Activations& x, int64_t first, int64_t
 }
 
 int64_t chunk_of(int64_t rows) {
-  const auto workers = static_cast<int64_t>(worker_limit());
-  const int64_t even = rows / (4 * workers) / kMinChunk * kMinChunk;
+  const auto workers = static_cast<int64_t>(likely_workers());
+  const int64_t even = rows / (8 * workers) / kMinChunk * kMinChunk;
   return std::clamp(even, kMinChunk, kMaxChunk);
 }
 
