@@ -24,7 +24,7 @@ from ferrum.runtime.bench.report import (
     ratios,
     rows,
 )
-from ferrum.runtime.bench.roofline import Bandwidth, Limit, memory_limits, product_limits
+from ferrum.runtime.bench.roofline import Limit, Limits, memory_limits, product_limits
 from ferrum.runtime.bench.run import QUIET, Runner
 from ferrum.runtime.bench.work import work_of
 from ferrum.runtime.kv_cache import bytes_per_token
@@ -58,7 +58,7 @@ class Options:
 
 def measure_machine(threads: Sequence[int], file: Path | None, command: str, say: Say) -> Report:
     """The machine's limits, and those of reading a file where there is one."""
-    return Report(machine(), command, {}, tuple(_limits(Bandwidth(), threads, file, say)))
+    return Report(machine(), command, {}, tuple(_limits(Limits(), threads, file, say)))
 
 
 def benchmark(model: Path, options: Options, command: str, say: Say) -> Report:
@@ -79,19 +79,19 @@ def benchmark(model: Path, options: Options, command: str, say: Say) -> Report:
         notes.append(f"llama-cpp-python {require_llama()}, flash attention on, float16 caches")
         _check_same_weights(artifact, options.vs)
         sides |= {_SIDES[mode]: ["llama", str(options.vs), mode] for mode in options.vs_modes}
-    bandwidth = Bandwidth()
+    measuring = Limits()
     files = _weight_files(artifact, options.vs)
     read_all = partial(_read_all, files, say)
     read_all()
-    limits = _limits(bandwidth, options.threads, files[0], say)
-    runner = Runner(bandwidth, options.warm_ups, options.retries, say)
+    limits = _limits(measuring, options.threads, files[0], say)
+    runner = Runner(measuring, options.warm_ups, options.retries, say)
     notes += _measure(runner, sides, wanted, files, options, read_all)
     shape, own = artifact.manifest.model, artifact.manifest.graph.kv_dtype
     cache_bytes = {
         name: bytes_per_token(shape, own if name == FERRUM else _LLAMA_CACHES) for name in sides
     }
     work = work_of(artifact.path, cache_bytes[FERRUM])
-    found = rows(runner.measurements, work, limits, cache_bytes)
+    found = rows(runner.measurements, work, cache_bytes)
     starts: list[FirstToken] = []
     if options.first_token:
         starts = first_tokens(sides, options.threads[0], options.repeat, read_all)
@@ -112,13 +112,11 @@ def benchmark(model: Path, options: Options, command: str, say: Say) -> Report:
     )
 
 
-def _limits(
-    bandwidth: Bandwidth, threads: Sequence[int], file: Path | None, say: Say
-) -> list[Limit]:
+def _limits(measuring: Limits, threads: Sequence[int], file: Path | None, say: Say) -> list[Limit]:
     found = []
     for count in threads:
         say(f"the machine alone, {count} threads")
-        found += memory_limits(bandwidth, count, file) + product_limits(count)
+        found += memory_limits(measuring, count, file) + product_limits(count)
     return found
 
 
@@ -214,9 +212,10 @@ def _reading_notes(wanted: Sequence[Case]) -> list[str]:
     notes = [
         "tokens are random ids, the same on all sides; logits are computed, choosing a token from "
         "them is not timed",
-        "decode: rate is weights and caches that its steps must read, limit the memory's rate "
+        "decode: rate is weights and caches that its steps must read, limit what memory gives just "
         "before and after each repetition",
-        "prefill: rate is int8 products, limit those of the machine's best instruction set",
+        "prefill: rate is int8 products, limit what the best instruction set does of them just "
+        "before and after each repetition",
     ]
     if any(case.kind == "decode" and case.batch > 1 for case in wanted):
         notes.append(

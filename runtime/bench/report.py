@@ -35,9 +35,9 @@ class Spread:
 class Row:
     """One side in one case.
 
-    decode: `rate` is bytes per second of weights and caches, `limit` the memory's rate of the same
-    moments. prefill: `rate` is int8 multiply-adds per second, `limit` the most that the machine
-    does. `fraction` is one by the other, repetition by repetition.
+    decode: `rate` is bytes per second of weights and caches, `limit` those that the memory gives.
+    prefill: `rate` is int8 multiply-adds per second, `limit` those that the machine can do. Limits
+    are of the same moments; `fraction` is one by the other, repetition by repetition.
     """
 
     case: Case
@@ -47,7 +47,7 @@ class Row:
     rate: Spread
     limit: Spread
     fraction: Spread
-    bandwidth: tuple[float, ...]  # bytes per second beside each repetition
+    limits: tuple[float, ...]  # the limit beside each repetition
     foreign_cpu: tuple[float, ...]  # share of CPU time that other programs took meanwhile
     disturbed: int  # repetitions in which that was too much
     again: int  # repetitions left out for that, as their round was run again
@@ -85,16 +85,14 @@ class Report:
         return asdict(self)
 
 
-def rows(
-    measurements: Measurements, work: Work, limits: Sequence[Limit], cache_bytes: Mapping[str, int]
-) -> list[Row]:
+def rows(measurements: Measurements, work: Work, cache_bytes: Mapping[str, int]) -> list[Row]:
     """A row for each side in each case, a case's rows together.
 
     `cache_bytes` is what a token takes in a side's caches.
     """
     order = list(dict.fromkeys(case for case, _ in measurements))
     return [
-        _row(case, side, measured, work, limits, cache_bytes[side])
+        _row(case, side, measured, work, cache_bytes[side])
         for (case, side), measured in sorted(
             measurements.items(), key=lambda item: order.index(item[0][0])
         )
@@ -123,30 +121,18 @@ def first_token_ratios(found: Sequence[FirstToken], threads: int) -> list[Ratio]
     return [Ratio("first token", threads, better.side, _times(mine[0].token, better.token))]
 
 
-def int8_peak(limits: Sequence[Limit], threads: int) -> float:
-    """Multiply-adds per second of the machine's best instruction set."""
-    return max(
-        limit.median
-        for limit in limits
-        if limit.what == "int8 products" and limit.threads == threads
-    )
-
-
 def _times(ours: Sequence[float], theirs: Sequence[float]) -> Spread:
     """Their seconds over ours, round by round."""
     return Spread.of([other / own for own, other in zip(ours, theirs, strict=True)])
 
 
-def _row(
-    case: Case, side: str, measured: Measured, work: Work, limits: Sequence[Limit], per_token: int
-) -> Row:
+def _row(case: Case, side: str, measured: Measured, work: Work, per_token: int) -> Row:
     seconds = [repetition.seconds for repetition in measured.repetitions]
-    beside = [repetition.bandwidth for repetition in measured.repetitions]
+    most = [repetition.limit for repetition in measured.repetitions]
     if case.kind == "decode":
-        amount, most = work.decode_bytes(case) * case.tokens, beside
+        amount = work.decode_bytes(case) * case.tokens
     else:
         amount, _ = work.prefill_macs(case)
-        most = [int8_peak(limits, case.threads)] * len(seconds)
     rate = [amount / taken for taken in seconds]
     caches = measured.cache_tokens * per_token
     return Row(
@@ -157,7 +143,7 @@ def _row(
         rate=Spread.of(rate),
         limit=Spread.of(most),
         fraction=Spread.of([one / limit for one, limit in zip(rate, most, strict=True)]),
-        bandwidth=tuple(beside),
+        limits=tuple(most),
         foreign_cpu=tuple(repetition.foreign_cpu for repetition in measured.repetitions),
         disturbed=sum(repetition.disturbed for repetition in measured.repetitions),
         again=measured.again,

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from ferrum.custom_ops.library import describe
-from ferrum.custom_ops.measure import cache_line_bytes, product_rate, read_rate
+from ferrum.custom_ops.measure import best_isa, cache_line_bytes, product_rate, read_rate
+from ferrum.runtime.bench.cases import Case
 from ferrum.runtime.bench.machine import last_level_cache, memory_info
 
 _SECONDS = 0.25
@@ -26,27 +27,34 @@ class Limit:
     unit: str
     rates: tuple[float, ...]
 
-    @property
-    def median(self) -> float:
-        """The middle one of the rates."""
-        return float(np.median(self.rates))
 
+class Limits:
+    """What bounds either kind of work, measured again and again: machines have moods.
 
-class Bandwidth:
-    """Reads anonymous memory that no cache holds."""
+    Memory is read as anonymous pages that no cache holds; products are int8 ones of the machine's
+    best instruction set.
+    """
 
     def __init__(self) -> None:
         size = min(max(256 << 20, 4 * last_level_cache()), memory_info()["MemAvailable"] // 8)
         self._data = cache_line_bytes(size)
 
-    def read(self, threads: int, seconds: float = _BESIDE_SECONDS) -> float:
-        """Bytes per second, now."""
+    def now(self, case: Case) -> float:
+        """Bytes read per second for a decode, multiply-adds per second for a prefill."""
+        if case.kind == "decode":
+            return self.read(case.threads, _BESIDE_SECONDS)
+        return product_rate(
+            "int8", best_isa(), threads=case.threads, seconds=_BESIDE_SECONDS
+        ).per_second
+
+    def read(self, threads: int, seconds: float) -> float:
+        """Bytes per second."""
         return read_rate(self._data, threads=threads, seconds=seconds)
 
 
-def memory_limits(bandwidth: Bandwidth, threads: int, file: Path | None) -> list[Limit]:
+def memory_limits(limits: Limits, threads: int, file: Path | None) -> list[Limit]:
     """Rates of reading anonymous memory and, where there is a file, its mapped pages."""
-    rates = tuple(bandwidth.read(threads, _SECONDS) for _ in range(_REPEATS))
+    rates = tuple(limits.read(threads, _SECONDS) for _ in range(_REPEATS))
     found = [Limit("memory read", "anonymous", threads, "B/s", rates)]
     if file is not None:
         pages = np.memmap(file, np.uint8, "r")

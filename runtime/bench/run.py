@@ -10,26 +10,26 @@ from ferrum.runtime.bench.cases import Case
 from ferrum.runtime.bench.load import CpuLoad
 from ferrum.runtime.bench.memory import NOTHING, Memory
 from ferrum.runtime.bench.process import SideProcess
-from ferrum.runtime.bench.roofline import Bandwidth
+from ferrum.runtime.bench.roofline import Limits
 
 QUIET = 0.1  # of all CPU time: less than this of other programs' does not count
-_TOLD = 0.2  # seconds from which on a share of CPU time can be told
+_TOLD = 0.1  # seconds from which on a share of CPU time can be told
 
 
 @dataclass(frozen=True)
 class Repetition:
-    """One timed run; the memory's rates (bytes per second) of the moments before and after it."""
+    """One timed run, and the limit of its kind of work in the moments before and after it."""
 
     round: int
     seconds: float
-    bandwidth_before: float
-    bandwidth_after: float
-    foreign_cpu: float  # the share of all CPU time that other programs took
+    before: float
+    after: float
+    foreign_cpu: float  # the share of all CPU time that other programs took, readings included
 
     @property
-    def bandwidth(self) -> float:
-        """The rate beside it."""
-        return (self.bandwidth_before + self.bandwidth_after) / 2
+    def limit(self) -> float:
+        """The limit beside it, per second."""
+        return (self.before + self.after) / 2
 
     @property
     def disturbed(self) -> bool:
@@ -56,10 +56,10 @@ class Runner:
     """Takes measurements; one process runs at a time, the others are stopped."""
 
     def __init__(
-        self, bandwidth: Bandwidth, warm_ups: int, retries: int, say: Callable[[str], None]
+        self, limits: Limits, warm_ups: int, retries: int, say: Callable[[str], None]
     ) -> None:
         """`retries`: how often at most a round is run again that other programs disturbed."""
-        self._bandwidth, self._warm_ups, self._retries = bandwidth, warm_ups, retries
+        self._limits, self._warm_ups, self._retries = limits, warm_ups, retries
         self._say = say
         self.measurements: Measurements = defaultdict(Measured)
 
@@ -126,12 +126,11 @@ class Runner:
             self.measurements[case, name].repetitions.append(one)
 
     def _once(self, side: SideProcess, case: Case, number: int) -> Repetition:
-        before = self._bandwidth.read(case.threads)
         load = CpuLoad(side.pid)
+        before = self._limits.now(case)
         seconds = side.run()
-        foreign = load.foreign()
-        after = self._bandwidth.read(case.threads)
-        return Repetition(number, seconds, before, after, foreign)
+        after = self._limits.now(case)
+        return Repetition(number, seconds, before, after, load.foreign())
 
     def _note_memory(self, side: SideProcess, case: Case) -> None:
         measured, peak = self.measurements[case, side.name], side.memory.peak

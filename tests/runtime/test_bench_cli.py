@@ -54,7 +54,7 @@ def test_a_tiny_run_gives_json_whose_numbers_are_finite_and_positive(exported: P
         ("prefill", 1), ("prefill", 2), ("decode", 1), ("decode", 2),
     ]  # fmt: skip
     for row in report["rows"]:
-        assert (row["side"], len(row["seconds"]), len(row["bandwidth"])) == ("ferrum", 1, 1)
+        assert (row["side"], len(row["seconds"]), len(row["limits"])) == ("ferrum", 1, 1)
         assert row["beside_caches"] < row["anonymous"]
         assert {stage["stage"] for stage in row["stages"]} >= {"qkv", "gate_up", "lm_head"}
     (start,) = report["first_token"]

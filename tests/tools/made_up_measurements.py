@@ -28,7 +28,7 @@ def measured(
     seconds: Sequence[float],
     beside: Sequence[tuple[float, float]] | None = None,
 ) -> Measured:
-    """Repetitions of so many seconds, with the memory's rates before and after each."""
+    """Repetitions of so many seconds, with the limit just before and after each."""
     rates = beside or [(5e4, 5e4)] * len(seconds)
     repetitions = [
         Repetition(number, taken, before, after, foreign_cpu=0.01)

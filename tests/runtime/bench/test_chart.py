@@ -20,7 +20,7 @@ def report() -> Report:
     measurements = {
         (case, side): measured([0.5, 1.0, 2.0]) for case in (PREFILL, DECODE) for side in sides
     }
-    found = rows(measurements, WORK, LIMITS, dict.fromkeys(sides, 10))
+    found = rows(measurements, WORK, dict.fromkeys(sides, 10))
     model = {"name": "tinycode", "layers": 4}
     return Report(machine(), "ferrum-bench", model, LIMITS, tuple(found))
 

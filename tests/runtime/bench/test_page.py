@@ -20,7 +20,7 @@ def report() -> Report:
     found = rows(
         {(case, side): measured([s, s, s]) for case in (PREFILL, DECODE)
          for side, s in sides.items()},
-        WORK, LIMITS, dict.fromkeys(sides, 10),
+        WORK, dict.fromkeys(sides, 10),
     )  # fmt: skip
     stages = ({"stage": "lm_head", "seconds": 0.0345, "share": 0.25},)
     found[0] = replace(found[0], stages=stages)

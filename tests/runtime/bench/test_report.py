@@ -13,7 +13,6 @@ from ferrum.runtime.bench.report import (
     Report,
     Spread,
     first_token_ratios,
-    int8_peak,
     ratios,
     rows,
 )
@@ -29,32 +28,32 @@ def test_a_spread_is_median_lowest_and_highest() -> None:
 
 def test_a_decode_is_judged_by_the_memory_beside_each_repetition() -> None:
     found = measured([0.5, 1.0, 2.0], [(40e3, 60e3), (80e3, 80e3), (20e3, 40e3)])
-    (row,) = rows({(DECODE, "ferrum"): found}, WORK, LIMITS, CACHES)
+    (row,) = rows({(DECODE, "ferrum"): found}, WORK, CACHES)
     assert row.tokens_per_second == Spread(10, 5, 20)
     a_step = 1000 + 8 * 100 + 10 * (20 + 5.5)  # 10 steps see 21 to 30 tokens
     assert WORK.decode_bytes(DECODE) == pytest.approx(a_step)
     assert row.rate.median == pytest.approx(10 * a_step / 1.0)
     assert row.rate.highest == pytest.approx(10 * a_step / 0.5)
-    assert row.bandwidth == (50e3, 80e3, 30e3)
+    assert row.limits == (50e3, 80e3, 30e3)
     assert row.limit == Spread(50e3, 30e3, 80e3)
     by_hand = [10 * a_step / 0.5 / 50e3, 10 * a_step / 1.0 / 80e3, 10 * a_step / 2.0 / 30e3]
     assert row.fraction == pytest.approx(Spread.of(by_hand))  # type: ignore[comparison-overlap]
 
 
-def test_a_prefill_is_judged_by_the_best_int8_products_at_its_threads() -> None:
-    (row,) = rows({(PREFILL, "ferrum"): measured([0.1, 0.2, 0.4])}, WORK, LIMITS, CACHES)
+def test_a_prefill_is_judged_by_the_int8_products_beside_it() -> None:
+    found = measured([0.1, 0.2, 0.4], [(9e5, 11e5)] * 3)
+    (row,) = rows({(PREFILL, "ferrum"): found}, WORK, CACHES)
     assert row.tokens_per_second == Spread(500, 250, 1000)
     assert row.rate.median == pytest.approx((100 * 50 + 200) / 0.2)
     assert row.limit == Spread(1e6, 1e6, 1e6)
     assert row.fraction.median == pytest.approx(5200 / 0.2 / 1e6)
-    assert int8_peak(LIMITS, 1) == 5e5
 
 
 def test_memory_beside_the_caches_leaves_out_what_they_hold() -> None:
-    (row,) = rows({(DECODE, "ferrum"): measured([1.0])}, WORK, LIMITS, CACHES)
+    (row,) = rows({(DECODE, "ferrum"): measured([1.0])}, WORK, CACHES)
     assert (row.anonymous, row.file) == (9000, 70000)
     assert row.beside_caches == 9000 - 32 * 10
-    (row,) = rows({(DECODE, "ferrum"): measured([1.0])}, WORK, LIMITS, {"ferrum": 1000})
+    (row,) = rows({(DECODE, "ferrum"): measured([1.0])}, WORK, {"ferrum": 1000})
     assert row.beside_caches == 0  # caches that were never touched
 
 
@@ -69,7 +68,6 @@ def test_a_ratio_is_to_the_better_side_round_by_round() -> None:
             (DECODE, "repack"): measured([0.5, 0.8, 0.4]),
         },
         WORK,
-        LIMITS,
         CACHES,
     )
     prefill, decode = ratios(found)
@@ -81,12 +79,12 @@ def test_a_ratio_is_to_the_better_side_round_by_round() -> None:
 
 def test_a_case_s_rows_stand_together_however_they_were_measured() -> None:
     keys = [(PREFILL, "ferrum"), (DECODE, "ferrum"), (PREFILL, "repack"), (DECODE, "repack")]
-    found = rows({key: measured([1.0]) for key in keys}, WORK, LIMITS, CACHES)
+    found = rows({key: measured([1.0]) for key in keys}, WORK, CACHES)
     assert [(row.case, row.side) for row in found] == [keys[0], keys[2], keys[1], keys[3]]
 
 
 def test_without_another_side_there_is_no_ratio() -> None:
-    assert ratios(rows({(PREFILL, "ferrum"): measured([1.0])}, WORK, LIMITS, CACHES)) == []
+    assert ratios(rows({(PREFILL, "ferrum"): measured([1.0])}, WORK, CACHES)) == []
     alone = FirstToken("ferrum", (0.1,), (0.2,), (0.3,))
     assert first_token_ratios([alone], 2) == []
 
@@ -102,7 +100,7 @@ def test_the_first_token_s_ratio_is_to_the_faster_start() -> None:
 
 
 def test_a_report_is_plain_values() -> None:
-    found = rows({(PREFILL, "ferrum"): measured([1.0])}, WORK, LIMITS, CACHES)
+    found = rows({(PREFILL, "ferrum"): measured([1.0])}, WORK, CACHES)
     report = Report(machine(), "ferrum-bench x", {"name": "x"}, LIMITS, tuple(found))
     content = json.loads(json.dumps(report.as_dict()))
     assert content["rows"][0]["case"]["kind"] == "prefill"

@@ -1,4 +1,4 @@
-"""Sides are run in turn, round by round, with a reading of the memory on either side of each."""
+"""Sides are run in turn, round by round, with a reading of their limit before and after each."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ CASES = [Case("prefill", 8, 1, 0, 2), Case("decode", 4, 1, 8, 2)]
 
 
 class Log:
-    """A bandwidth and sides that only note what was asked of them."""
+    """Limits and sides that only note what was asked of them."""
 
     def __init__(self) -> None:
         self.events: list[str] = []
         self.rates = iter(float(n) for n in range(1, 1000))
 
-    def read(self, threads: int) -> float:
+    def now(self, case: Case) -> float:
         self.events.append("read")
         return next(self.rates)
 
@@ -80,12 +80,12 @@ def test_each_round_runs_each_side_and_the_first_changes(log: Log) -> None:
     ]  # fmt: skip
 
 
-def test_a_repetition_has_the_rates_just_before_and_after_it(log: Log) -> None:
+def test_a_repetition_has_the_limits_just_before_and_after_it(log: Log) -> None:
     work = runner(log)
     work.together([log.side("a")], CASES[:1], range(2))
     first, second = work.measurements[CASES[0], "a"].repetitions
-    assert (first.bandwidth_before, first.bandwidth_after, first.bandwidth) == (1, 2, 1.5)
-    assert (second.bandwidth_before, second.bandwidth_after) == (3, 4)
+    assert (first.before, first.after, first.limit) == (1, 2, 1.5)
+    assert (second.before, second.after) == (3, 4)
     assert (first.round, second.round, first.seconds) == (0, 1, 0.5)
     assert 0 <= first.foreign_cpu <= 1
 
@@ -119,7 +119,7 @@ def test_a_round_that_others_disturbed_is_run_again_by_all_sides(
 
 
 def test_of_short_repetitions_no_share_can_be_told() -> None:
-    assert not Repetition(0, 0.1, 1, 1, 0.9).disturbed
+    assert not Repetition(0, 0.05, 1, 1, 0.9).disturbed
     assert Repetition(0, 0.5, 1, 1, 0.9).disturbed
 
 
