@@ -1,9 +1,10 @@
 // exp(x) over the vector vocabulary: x = n ln 2 + r with |r| <= ln 2 / 2, a polynomial of degree 6
-// in r, then n into the exponent in two steps so that subnormal results come out right. Below -104
-// the result is 0, above 89 infinity; NaN stays NaN. Error below 2 units in the last place.
+// in r, then n into the exponent. Below -104 the result is 0, above 89 infinity; NaN stays NaN.
+// Error below 2 units in the last place.
 //
-// Needs of the vocabulary besides floats-inl.h's: min, round_to_int (Ints, nearest even),
-// to_floats, shift_right_1 (arithmetic), subtract_ints, power_of_two (2^n for -126 <= n <= 127).
+// Needs of the vocabulary besides floats-inl.h's: min, round_to_int (Ints, nearest even), to_floats
+// and scale (x * 2^n for -151 <= n <= 129, rounded once: in two steps where one exponent is too
+// small for that).
 
 Floats exp_of(Floats x) {
   const Floats bounded = max(broadcast(-104.0f), min(broadcast(89.0f), x));  // NaN: second operand
@@ -17,6 +18,5 @@ Floats exp_of(Floats x) {
   p = fma(p, r, broadcast(0.5f));
   p = fma(p, r, broadcast(1.0f));
   p = fma(p, r, broadcast(1.0f));
-  const Ints half = shift_right_1(n);
-  return mul(mul(p, power_of_two(half)), power_of_two(subtract_ints(n, half)));
+  return scale(p, n);
 }

@@ -40,6 +40,38 @@ struct QuantKernels {
   MatMulFloat exact;
 };
 
+constexpr int64_t kTilePositions = 128;  // of a tile at most: part of the arithmetic
+constexpr int64_t kPadding = 32;         // floats of two of the widest vectors
+
+constexpr int64_t padded(int64_t n, int64_t unit = kPadding) {
+  return (n + unit - 1) / unit * unit;
+}
+
+// One step of an online softmax: some queries take in a tile of the positions before them. Of every
+// score s of query a, with m the largest so far, it makes
+//   most[a] = m   sum[a] = sum of exp(s - m)   out[a] = sum of exp(s - m) * value
+// having multiplied what was gathered before with exp(old most[a] - m). Before the first tile that
+// is minus infinity, 0 and 0. What lies in the padding is nobody's.
+struct AttentionTile {
+  int64_t queries, head_dim;
+  int cache_type;                // ggml id of F32, F16 or BF16
+  const float* panels;           // from arrange_queries
+  const int32_t* seen;           // [queries] positions, from the first on, that each one sees
+  int64_t positions;             // up to kTilePositions
+  int64_t known;                 // at least as many: rows beyond are brought closer
+  const uint8_t* const* keys;    // [known] rows of head_dim elements
+  const uint8_t* const* values;  // the same
+  float* most;                   // [padded(queries)]
+  float* sum;                    // [padded(queries)]
+  float* out;                    // [queries, padded(head_dim)]
+  float* scratch;                // [attention_scratch(queries, head_dim)]
+};
+
+constexpr int64_t attention_scratch(int64_t queries, int64_t head_dim) {
+  return padded(queries) * (kTilePositions + 1) +
+         kPadding * (kTilePositions + padded(head_dim, kTilePositions));
+}
+
 struct Kernels {
   const char* name;                       // the ISA, as FERRUM_ISA spells it
   const QuantKernels* (*find)(int type);  // null for an unknown type
@@ -49,19 +81,10 @@ struct Kernels {
   void (*rms_norm)(const float* x, const float* weight, int64_t n, float epsilon, float* y);
   // gate = silu(gate) * up
   void (*silu_multiply)(float* gate, const float* up, int64_t n);
-  // scores[a * scores_stride + i] = dot(query a, key i). Queries lie `query_stride` floats apart,
-  // keys `key_stride` elements apart; `cache_type` is the ggml id of F32, F16 or BF16. The heads
-  // that share a key head are best asked for together: each key is then converted once.
-  void (*attention_scores)(const float* queries, int64_t query_stride, int64_t query_count,
-                           const void* keys, int cache_type, int64_t key_stride, int64_t key_count,
-                           int64_t head_dim, float* scores, int64_t scores_stride);
-  // x[i] = exp(x[i] - max); returns the sum of the results, added up in an order that n fixes.
-  float (*exponentials)(float* x, int64_t n, float max);
-  // out[a * out_stride + d] += sum over i of weights[a * weights_stride + i] * value i [d], added
-  // one i after the other, so that cutting the values into tiles changes nothing.
-  void (*attention_values)(const float* weights, int64_t weights_stride, int64_t query_count,
-                           const void* values, int cache_type, int64_t value_stride,
-                           int64_t value_count, int64_t head_dim, float* out, int64_t out_stride);
+  // Copies `count` queries [count, head_dim] into panels, [padded(count), head_dim] floats in an
+  // order of the kernels' own.
+  void (*arrange_queries)(const float* queries, int64_t count, int64_t head_dim, float* panels);
+  void (*attention_tile)(const AttentionTile& tile);
 };
 
 // Chosen once, at load: the best that this machine has, or the one FERRUM_ISA names.

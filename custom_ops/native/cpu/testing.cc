@@ -2,8 +2,10 @@
 //
 // Each returns 0, or 1 for an ISA that is unknown or unsupported here, 2 for an unknown type, 3 for
 // a type without that product, 4 for sizes that do not fit.
+#include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <limits>
 #include <thread>
 #include <vector>
 
@@ -133,25 +135,44 @@ FERRUM_EXPORT int ferrum_test_silu_multiply(const char* isa, float* gate, const 
   return 0;
 }
 
-// One tile: scores, their softmax numerators, and the values added to `out` [queries, head_dim].
-// Keys and values are [count, head_dim], queries [queries, head_dim], scores [queries, count].
+// An online softmax over tiles of `count` keys and values [count, head_dim], of which query a
+// [queries, head_dim] sees the first seen[a]: its largest score, its sum of exponentials and, in
+// out [queries, head_dim], the values weighted with them.
 FERRUM_EXPORT int ferrum_test_attention(const char* isa, int cache_type, const float* queries,
-                                        int64_t query_count, const void* keys, const void* values,
-                                        int64_t count, int64_t head_dim, float* scores, float* sums,
-                                        float* out) {
+                                        int64_t query_count, const int32_t* seen,
+                                        const uint8_t* keys, const uint8_t* values, int64_t count,
+                                        int64_t head_dim, float* most, float* sums, float* out) {
   const char* error = nullptr;
   const Kernels* kernels = choose_kernels(isa, &error);
   if (kernels == nullptr) return 1;
-  kernels->attention_scores(queries, head_dim, query_count, keys, cache_type, head_dim, count,
-                            head_dim, scores, count);
-  for (int64_t a = 0; a < query_count; ++a) {
-    float largest = scores[a * count];
-    for (int64_t i = 1; i < count; ++i)
-      largest = scores[a * count + i] > largest ? scores[a * count + i] : largest;
-    sums[a] = kernels->exponentials(scores + a * count, count, largest);
+  const auto filled = [](int64_t n, float value) {
+    return std::vector<float>(static_cast<size_t>(n), value);
+  };
+  const int64_t lanes = padded(query_count), stride = padded(head_dim);
+  auto panels = filled(lanes * head_dim, 0),
+       scratch = filled(attention_scratch(query_count, head_dim), 0);
+  auto running = filled(2 * lanes, 0), gathered = filled(query_count * stride, 0);
+  std::fill_n(running.begin(), lanes, -std::numeric_limits<float>::infinity());
+  kernels->arrange_queries(queries, query_count, head_dim, panels.data());
+  const int64_t row = head_dim * (cache_type == kF32 ? 4 : 2);
+  for (int64_t from = 0; from < count; from += kTilePositions) {
+    const int64_t tile = std::min(count - from, kTilePositions);
+    std::vector<const uint8_t*> rows[2];
+    for (int64_t i = from; i < from + tile; ++i) {
+      rows[0].push_back(keys + i * row);
+      rows[1].push_back(values + i * row);
+    }
+    std::vector<int32_t> own;
+    for (int64_t a = 0; a < query_count; ++a)
+      own.push_back(static_cast<int32_t>(std::clamp<int64_t>(seen[a] - from, 0, tile)));
+    kernels->attention_tile({query_count, head_dim, cache_type, panels.data(), own.data(), tile,
+                             tile, rows[0].data(), rows[1].data(), running.data(),
+                             running.data() + lanes, gathered.data(), scratch.data()});
   }
-  kernels->attention_values(scores, count, query_count, values, cache_type, head_dim, count,
-                            head_dim, out, head_dim);
+  std::copy_n(running.data(), query_count, most);
+  std::copy_n(running.data() + lanes, query_count, sums);
+  for (int64_t a = 0; a < query_count; ++a)
+    std::copy_n(gathered.data() + a * stride, head_dim, out + a * head_dim);
   return 0;
 }
 

@@ -1,6 +1,6 @@
 // Attention over tiles and segments that lie at absolute positions.
 //
-// A query runs an online softmax over tiles of 64 positions. Every 1024 positions it begins anew,
+// A query runs an online softmax over tiles of kTilePositions. Every 1024 positions it begins anew,
 // and the segments are merged in order: so a long context can be shared by threads, and since
 // neither tile nor segment depends on the batch, the same token gives the same bits in any batch.
 #include "ops/attention.h"
@@ -12,8 +12,9 @@
 namespace ferrum {
 namespace {
 
-constexpr int64_t kTile = 64, kSegment = 1024;
-constexpr int64_t kQueryTokens = 8;  // neighbouring tokens that share a pass over the keys
+constexpr int64_t kSegment = 1024;
+constexpr int64_t kBlockQueries = 128;  // of neighbouring tokens, that share a pass over the keys
+static_assert(kSegment % kTilePositions == 0, "a tile lies in one segment");
 
 // Tokens first .. first + count - 1, all of one sequence, in order of position.
 struct QueryBlock {
@@ -22,20 +23,24 @@ struct QueryBlock {
 
 // What queries have gathered so far: running maximum, sum of exponentials, weighted values.
 struct Partial {
-  float* most;    // [queries]
-  float* sum;     // [queries]
-  float* values;  // [queries, head_dim]
+  float* most;    // [padded(queries)]
+  float* sum;     // [padded(queries)]
+  float* values;  // [queries, padded(head_dim)]
 };
 
-float largest(const float* x, int64_t n) {
-  float lanes[8];
-  std::fill_n(lanes, 8, -std::numeric_limits<float>::infinity());
-  int64_t i = 0;
-  for (; i + 8 <= n; i += 8)
-    for (int64_t j = 0; j < 8; ++j) lanes[j] = x[i + j] > lanes[j] ? x[i + j] : lanes[j];
-  for (; i < n; ++i) lanes[0] = x[i] > lanes[0] ? x[i] : lanes[0];
-  return *std::max_element(lanes, lanes + 8);
-}
+// Where the keys and values of a tile's positions lie, and of those that follow.
+struct TileRows {
+  const uint8_t* keys[2 * kTilePositions];
+  const uint8_t* values[2 * kTilePositions];
+};
+
+// What one thread needs for one block of queries.
+struct Workspace {
+  float* panels;   // [padded(queries), head_dim]
+  float* scratch;  // [attention_scratch(queries, head_dim)]
+  int32_t* seen;   // [queries]
+  TileRows* rows;
+};
 
 struct Attention {
   const AttentionProblem& problem;
@@ -43,77 +48,76 @@ struct Attention {
   const int64_t* position;  // [tokens]
   const int64_t* sequence;  // [tokens]
   const float* queries;     // [kv_heads, tokens, group, head_dim]
+  int64_t most_queries;     // of a block
 
   int64_t dim() const { return problem.cache.head_dim; }
-  int64_t most_queries() const { return kQueryTokens * problem.group(); }
-  int64_t partial_floats() const { return most_queries() * (dim() + 2); }
+  int64_t partial_floats() const { return 2 * padded(most_queries) + most_queries * padded(dim()); }
 
   Partial partial_at(float* memory) const {
-    return {memory, memory + most_queries(), memory + 2 * most_queries()};
+    return {memory, memory + padded(most_queries), memory + 2 * padded(most_queries)};
   }
 
-  // body(block, slot, from, count) for the stretches of positions begin .. end - 1 that lie in one
-  // cache block; `from` counts positions from `begin`.
-  template <class Body>
-  void for_each_run(int64_t row, int64_t begin, int64_t end, const Body& body) const {
-    const int64_t size = problem.cache.block_size;
+  Workspace* take_workspaces(Arena& arena) const {
+    const auto workers = static_cast<int64_t>(worker_limit());
+    const int64_t panel = padded(most_queries) * dim();
+    const int64_t scratch = padded(attention_scratch(most_queries, dim()));
+    auto* const spaces = arena.take<Workspace>(workers);
+    auto* const panels = arena.take<float>(workers * panel);
+    auto* const scratches = arena.take<float>(workers * scratch);
+    auto* const seen = arena.take<int32_t>(workers * most_queries);
+    auto* const rows = arena.take<TileRows>(workers);
+    for (int64_t i = 0; i < workers; ++i)
+      spaces[i] = {panels + i * panel, scratches + i * scratch, seen + i * most_queries, rows + i};
+    return spaces;
+  }
+
+  // The rows of positions begin .. end - 1 of a sequence.
+  void find_rows(int64_t row, int64_t kv_head, int64_t begin, int64_t end, TileRows& rows) const {
+    const KvCache& cache = problem.cache;
+    const int64_t step = cache.slot_elements() * cache.element_bytes();
     for (int64_t at = begin; at < end;) {
-      const int64_t count = std::min(end - at, size - at % size);
-      body(problem.sequences.block(row, at / size), at % size, at - begin, count);
+      const int64_t slot = at % cache.block_size, block = at / cache.block_size;
+      const size_t from = cache.offset(problem.sequences.block(row, block), slot, kv_head);
+      const int64_t count = std::min(end - at, cache.block_size - slot);
+      for (int64_t i = 0; i < count; ++i) {
+        rows.keys[at - begin + i] = cache.keys + from + static_cast<size_t>(i * step);
+        rows.values[at - begin + i] = cache.values + from + static_cast<size_t>(i * step);
+      }
       at += count;
     }
   }
 
-  // Takes positions begin .. end - 1 of one tile into `count` queries, all of which see them.
-  void take_tile(const float* query, int64_t count, int64_t row, int64_t kv_head, int64_t begin,
-                 int64_t end, const Partial& partial, float* scores) const {
-    const KvCache& cache = problem.cache;
-    for_each_run(row, begin, end, [&](int64_t block, int64_t slot, int64_t from, int64_t run) {
-      kernels.attention_scores(query, dim(), count, cache.keys + cache.offset(block, slot, kv_head),
-                               cache.type, cache.slot_elements(), run, dim(), scores + from, kTile);
-    });
-    for (int64_t a = 0; a < count; ++a) {
-      float* const own = scores + a * kTile;
-      const float most = std::max(partial.most[a], largest(own, end - begin));
-      if (most != partial.most[a]) {
-        const float shrink = std::exp(partial.most[a] - most);
-        partial.sum[a] *= shrink;
-        for (int64_t d = 0; d < dim(); ++d) partial.values[a * dim() + d] *= shrink;
-        partial.most[a] = most;
-      }
-      partial.sum[a] += kernels.exponentials(own, end - begin, most);
-    }
-    for_each_run(row, begin, end, [&](int64_t block, int64_t slot, int64_t from, int64_t run) {
-      kernels.attention_values(scores + from, kTile, count,
-                               cache.values + cache.offset(block, slot, kv_head), cache.type,
-                               cache.slot_elements(), run, dim(), partial.values, dim());
-    });
+  void arrange(const QueryBlock& block, int64_t kv_head, const Workspace& space) const {
+    const int64_t group = problem.group();
+    const int64_t first = (kv_head * problem.tokens + block.first) * group;
+    kernels.arrange_queries(queries + first * dim(), block.count * group, dim(), space.panels);
   }
 
-  // The queries of a block over one segment, into `partial`.
+  // How many positions from `begin` on each query of a block sees.
+  void find_seen(const QueryBlock& block, int64_t begin, int64_t count, int32_t* seen) const {
+    for (int64_t t = 0; t < block.count; ++t, seen += problem.group()) {
+      const int64_t own = position[block.first + t] + 1 - begin;
+      std::fill_n(seen, problem.group(), static_cast<int32_t>(std::clamp<int64_t>(own, 0, count)));
+    }
+  }
+
+  // The arranged queries of a block over one segment, into `partial`.
   void take_segment(const QueryBlock& block, int64_t kv_head, int64_t segment,
-                    const Partial& partial, float* scores) const {
-    const int64_t group = problem.group(), count = block.count * group;
-    std::fill_n(partial.most, count, -std::numeric_limits<float>::infinity());
-    std::fill_n(partial.sum, count, 0.0f);
-    std::fill_n(partial.values, count * dim(), 0.0f);
-    const float* const query = queries + (kv_head * problem.tokens + block.first) * group * dim();
-    const int64_t row = sequence[block.first], seen_by_all = position[block.first] + 1;
+                    const Partial& partial, const Workspace& space) const {
+    const int64_t count = block.count * problem.group(), row = sequence[block.first];
+    std::fill_n(partial.most, padded(count), -std::numeric_limits<float>::infinity());
+    std::fill_n(partial.sum, padded(count), 0.0f);
+    std::fill_n(partial.values, count * padded(dim()), 0.0f);
     const int64_t last = position[block.first + block.count - 1];
-    const int64_t end = std::min(last + 1, (segment + 1) * kSegment);
-    for (int64_t begin = segment * kSegment; begin < end; begin += kTile) {
-      if (begin + kTile <= seen_by_all) {
-        take_tile(query, count, row, kv_head, begin, begin + kTile, partial, scores);
-        continue;
-      }
-      for (int64_t t = 0; t < block.count; ++t) {  // the diagonal: each token its own stretch
-        const int64_t own = std::min(begin + kTile, position[block.first + t] + 1);
-        const int64_t at = t * group;
-        if (own > begin)
-          take_tile(query + at * dim(), group, row, kv_head, begin, own,
-                    {partial.most + at, partial.sum + at, partial.values + at * dim()},
-                    scores + at * kTile);
-      }
+    const int64_t stop = std::min(last + 1, (segment + 1) * kSegment);
+    for (int64_t begin = segment * kSegment; begin < stop; begin += kTilePositions) {
+      const int64_t end = std::min(begin + kTilePositions, stop);
+      const int64_t known = std::min(begin + 2 * kTilePositions, stop);
+      find_rows(row, kv_head, begin, known, *space.rows);
+      find_seen(block, begin, end - begin, space.seen);
+      kernels.attention_tile({count, dim(), problem.cache.type, space.panels, space.seen,
+                              end - begin, known - begin, space.rows->keys, space.rows->values,
+                              partial.most, partial.sum, partial.values, space.scratch});
     }
   }
 
@@ -131,7 +135,7 @@ struct Attention {
         const float most = std::max(whole.most[a], next.most[a]);
         const float keep = std::exp(whole.most[a] - most), take = std::exp(next.most[a] - most);
         whole.sum[a] = whole.sum[a] * keep + next.sum[a] * take;
-        for (int64_t d = a * dim(); d < (a + 1) * dim(); ++d)
+        for (int64_t d = a * padded(dim()); d < (a + 1) * padded(dim()); ++d)
           whole.values[d] = whole.values[d] * keep + next.values[d] * take;
         whole.most[a] = most;
       }
@@ -142,8 +146,10 @@ struct Attention {
     const int64_t group = problem.group();
     for (int64_t a = 0; a < block.count * group; ++a) {
       const int64_t t = block.first + a / group, h = kv_head * group + a % group;
+      const float* const values = whole.values + a * padded(dim());
       float* const out = problem.out + (t * problem.heads + h) * dim();
-      for (int64_t d = 0; d < dim(); ++d) out[d] = whole.values[a * dim() + d] / whole.sum[a];
+      const float share = 1.0f / whole.sum[a];
+      for (int64_t d = 0; d < dim(); ++d) out[d] = values[d] * share;
     }
   }
 };
@@ -152,19 +158,20 @@ struct Attention {
 void attend_whole(const Attention& attention, const QueryBlock* blocks, int64_t block_count,
                   ThreadPool& pool, Arena& arena) {
   const int64_t kv_heads = attention.problem.cache.kv_heads;
-  const int64_t floats = 2 * attention.partial_floats() + attention.most_queries() * kTile;
-  auto* const scratch = arena.take<float>(floats * static_cast<int64_t>(worker_limit()));
+  const int64_t floats = padded(attention.partial_floats());
+  auto* const partials = arena.take<float>(2 * floats * static_cast<int64_t>(worker_limit()));
+  const Workspace* const spaces = attention.take_workspaces(arena);
   for_each(pool, block_count * kv_heads, [&](int64_t item, size_t worker) {
-    float* const memory = scratch + floats * static_cast<int64_t>(worker);
+    float* const memory = partials + 2 * floats * static_cast<int64_t>(worker);
     const Partial whole = attention.partial_at(memory);
-    const Partial next = attention.partial_at(memory + attention.partial_floats());
-    float* const scores = memory + 2 * attention.partial_floats();
+    const Partial next = attention.partial_at(memory + floats);
     // The last blocks see the most keys: they go first, so that threads end together.
     const QueryBlock& block = blocks[block_count - 1 - item / kv_heads];
     const int64_t head = item % kv_heads;
-    attention.take_segment(block, head, 0, whole, scores);
+    attention.arrange(block, head, spaces[worker]);
+    attention.take_segment(block, head, 0, whole, spaces[worker]);
     for (int64_t s = 1; s < attention.segments_of(block); ++s) {
-      attention.take_segment(block, head, s, next, scores);
+      attention.take_segment(block, head, s, next, spaces[worker]);
       attention.merge(block, s, next, whole);
     }
     attention.write(block, head, whole);
@@ -175,17 +182,16 @@ void attend_whole(const Attention& attention, const QueryBlock* blocks, int64_t 
 void attend_split(const Attention& attention, const QueryBlock* blocks, int64_t block_count,
                   int64_t most_segments, ThreadPool& pool, Arena& arena) {
   const int64_t kv_heads = attention.problem.cache.kv_heads, units = block_count * kv_heads;
-  const int64_t floats = attention.partial_floats();
-  const int64_t score_floats = attention.most_queries() * kTile;
+  const int64_t floats = padded(attention.partial_floats());
   auto* const partials = arena.take<float>(units * most_segments * floats);
-  auto* const scores = arena.take<float>(score_floats * static_cast<int64_t>(worker_limit()));
+  const Workspace* const spaces = attention.take_workspaces(arena);
   for_each(pool, units * most_segments, [&](int64_t item, size_t worker) {
     const int64_t unit = item / most_segments, segment = item % most_segments;
     const QueryBlock& block = blocks[unit / kv_heads];
-    if (segment < attention.segments_of(block))
-      attention.take_segment(block, unit % kv_heads, segment,
-                             attention.partial_at(partials + item * floats),
-                             scores + score_floats * static_cast<int64_t>(worker));
+    if (segment >= attention.segments_of(block)) return;
+    attention.arrange(block, unit % kv_heads, spaces[worker]);
+    attention.take_segment(block, unit % kv_heads, segment,
+                           attention.partial_at(partials + item * floats), spaces[worker]);
   });
   for_each(pool, units, [&](int64_t unit, size_t) {
     const QueryBlock& block = blocks[unit / kv_heads];
@@ -204,7 +210,8 @@ void run_attention(const AttentionProblem& problem, const Settings& settings, Th
   auto* const position = arena.take<int64_t>(problem.tokens);
   auto* const sequence = arena.take<int64_t>(problem.tokens);
   auto* const blocks = arena.take<QueryBlock>(problem.tokens);
-  int64_t block_count = 0, most_segments = 1;
+  const int64_t block_tokens = std::max<int64_t>(1, kBlockQueries / problem.group());
+  int64_t block_count = 0, most_segments = 1, most_tokens = 0;
   const Sequences& sequences = problem.sequences;
   for (int64_t b = 0; b < sequences.count; ++b) {
     const int64_t start = sequences.cumulative[b], end = sequences.cumulative[b + 1];
@@ -213,12 +220,15 @@ void run_attention(const AttentionProblem& problem, const Settings& settings, Th
       sequence[t] = b;
       most_segments = std::max(most_segments, position[t] / kSegment + 1);
     }
-    for (int64_t t = start; t < end; t += kQueryTokens)
-      blocks[block_count++] = {t, std::min(kQueryTokens, end - t)};
+    for (int64_t t = start; t < end; t += block_tokens) {
+      blocks[block_count++] = {t, std::min(block_tokens, end - t)};
+      most_tokens = std::max(most_tokens, blocks[block_count - 1].count);
+    }
   }
   const Kernels& kernels = *settings.kernels;
   const float* const queries = rotate_and_store(problem, kernels, position, sequence, pool, arena);
-  const Attention attention{problem, kernels, position, sequence, queries};
+  const Attention attention{problem,  kernels, position,
+                            sequence, queries, most_tokens * problem.group()};
   const auto workers = static_cast<int64_t>(worker_limit());
   if (most_segments > 1 && block_count * problem.cache.kv_heads < 4 * workers)
     attend_split(attention, blocks, block_count, most_segments, pool, arena);

@@ -2,6 +2,7 @@
 #include <immintrin.h>
 
 #include <cstring>
+#include <type_traits>
 
 #include "../codes.h"
 #include "../half.h"
@@ -13,6 +14,7 @@ namespace ferrum {
 namespace {
 
 constexpr int kLanes = 8;
+constexpr int kRegisters = 16;
 using Floats = __m256;
 using Ints = __m256i;
 
@@ -32,17 +34,22 @@ float reduce_add(Floats x) {
   sum = _mm_add_ps(sum, _mm_movehl_ps(sum, sum));
   return _mm_cvtss_f32(_mm_add_ss(sum, _mm_movehdup_ps(sum)));
 }
-// Lane i of the result is the sum of v[i]'s lanes, paired at distances 2, 1 and 4.
-Floats reduce_lanes(const Floats* v) {
-  Floats four[2];
-  for (int i = 0; i < 2; ++i) {
-    const Floats *a = v + 4 * i, *b = a + 1, *c = a + 2, *d = a + 3;
-    const Floats ab = add(_mm256_unpacklo_ps(*a, *b), _mm256_unpackhi_ps(*a, *b));
-    const Floats cd = add(_mm256_unpacklo_ps(*c, *d), _mm256_unpackhi_ps(*c, *d));
-    four[i] = add(_mm256_shuffle_ps(ab, cd, 0x44), _mm256_shuffle_ps(ab, cd, 0xee));
+using HalfFloats = Floats;
+// v[i]'s lane j becomes v[j]'s lane i: within four lanes, then halves.
+void transpose(Floats* v) {
+  for (Floats* x = v; x < v + 8; x += 4) {
+    const Floats ab_low = _mm256_unpacklo_ps(x[0], x[1]), ab_high = _mm256_unpackhi_ps(x[0], x[1]);
+    const Floats cd_low = _mm256_unpacklo_ps(x[2], x[3]), cd_high = _mm256_unpackhi_ps(x[2], x[3]);
+    x[0] = _mm256_shuffle_ps(ab_low, cd_low, 0x44);
+    x[1] = _mm256_shuffle_ps(ab_low, cd_low, 0xee);
+    x[2] = _mm256_shuffle_ps(ab_high, cd_high, 0x44);
+    x[3] = _mm256_shuffle_ps(ab_high, cd_high, 0xee);
   }
-  return add(_mm256_permute2f128_ps(four[0], four[1], 0x20),
-             _mm256_permute2f128_ps(four[0], four[1], 0x31));
+  for (Floats* x = v; x < v + 4; ++x) {
+    const Floats low = _mm256_permute2f128_ps(x[0], x[4], 0x20);
+    x[4] = _mm256_permute2f128_ps(x[0], x[4], 0x31);
+    x[0] = low;
+  }
 }
 Floats widen_half(const uint8_t* p) {
   return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
@@ -53,10 +60,12 @@ Floats widen_bfloat16(const uint8_t* p) {
 }
 Ints round_to_int(Floats x) { return _mm256_cvtps_epi32(x); }
 Floats to_floats(Ints x) { return _mm256_cvtepi32_ps(x); }
-Ints shift_right_1(Ints x) { return _mm256_srai_epi32(x, 1); }
-Ints subtract_ints(Ints a, Ints b) { return _mm256_sub_epi32(a, b); }
 Floats power_of_two(Ints n) {
   return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(n, _mm256_set1_epi32(127)), 23));
+}
+Floats scale(Floats x, Ints n) {
+  const Ints half = _mm256_srai_epi32(n, 1);
+  return mul(mul(x, power_of_two(half)), power_of_two(_mm256_sub_epi32(n, half)));
 }
 
 Ints magnitudes(Floats x) {
@@ -87,6 +96,7 @@ void store_group(int8_t* q, const Ints* code) {
 // clang-format off
 #include "../exp-inl.h"
 #include "../floats-inl.h"
+#include "../attention_scores-inl.h"
 #include "../attention-inl.h"
 #include "../quantize-inl.h"
 // clang-format on
@@ -248,7 +258,6 @@ FERRUM_INLINE Ints dot_quad(Ints quad, const int8_t* x, Ints sum) {
 }  // namespace
 
 extern const Kernels kAvx2Kernels = {
-    "avx2",           find,         quantize,        rms_norm, silu_multiply,
-    attention_scores, exponentials, attention_values};
+    "avx2", find, quantize, rms_norm, silu_multiply, arrange_queries, attention_tile};
 
 }  // namespace ferrum

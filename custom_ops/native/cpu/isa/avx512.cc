@@ -8,6 +8,7 @@
 #include <immintrin.h>
 
 #include <cstring>
+#include <type_traits>
 
 #include "../codes.h"
 #include "../half.h"
@@ -19,6 +20,7 @@ namespace ferrum {
 namespace {
 
 constexpr int kLanes = 16;
+constexpr int kRegisters = 32;
 using Floats = __m512;
 using Ints = __m512i;
 
@@ -34,19 +36,32 @@ Floats fma(Floats a, Floats b, Floats c) { return _mm512_fmadd_ps(a, b, c); }
 Floats max(Floats a, Floats b) { return _mm512_max_ps(a, b); }
 Floats min(Floats a, Floats b) { return _mm512_min_ps(a, b); }
 float reduce_add(Floats x) { return _mm512_reduce_add_ps(x); }
-// Lane i of the result is the sum of v[i]'s lanes, paired at distances 2, 1, 4 and 8.
-Floats reduce_lanes(const Floats* v) {
-  Floats four[4];
-  for (int i = 0; i < 4; ++i) {
-    const Floats *a = v + 4 * i, *b = a + 1, *c = a + 2, *d = a + 3;
-    const Floats ab = add(_mm512_unpacklo_ps(*a, *b), _mm512_unpackhi_ps(*a, *b));
-    const Floats cd = add(_mm512_unpacklo_ps(*c, *d), _mm512_unpackhi_ps(*c, *d));
-    four[i] = add(_mm512_shuffle_ps(ab, cd, 0x44), _mm512_shuffle_ps(ab, cd, 0xee));
+// Half vectors, for attention's panels of few queries.
+using HalfFloats = __m256;
+void load_to(HalfFloats* x, const float* p) { *x = _mm256_loadu_ps(p); }
+void broadcast_to(HalfFloats* x, float value) { *x = _mm256_set1_ps(value); }
+HalfFloats fma(HalfFloats a, HalfFloats b, HalfFloats c) { return _mm256_fmadd_ps(a, b, c); }
+void store(float* p, HalfFloats x) { _mm256_storeu_ps(p, x); }
+// v[i]'s lane j becomes v[j]'s lane i: within four lanes, then fours of lanes.
+void transpose(Floats* v) {
+  for (Floats* x = v; x < v + 16; x += 4) {
+    const Floats ab_low = _mm512_unpacklo_ps(x[0], x[1]), ab_high = _mm512_unpackhi_ps(x[0], x[1]);
+    const Floats cd_low = _mm512_unpacklo_ps(x[2], x[3]), cd_high = _mm512_unpackhi_ps(x[2], x[3]);
+    x[0] = _mm512_shuffle_ps(ab_low, cd_low, 0x44);
+    x[1] = _mm512_shuffle_ps(ab_low, cd_low, 0xee);
+    x[2] = _mm512_shuffle_ps(ab_high, cd_high, 0x44);
+    x[3] = _mm512_shuffle_ps(ab_high, cd_high, 0xee);
   }
-  const auto halve = [](Floats a, Floats b) {
-    return add(_mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(a, b, 0xdd));
-  };
-  return halve(halve(four[0], four[1]), halve(four[2], four[3]));
+  for (Floats* x = v; x < v + 4; ++x) {
+    const Floats ab_even = _mm512_shuffle_f32x4(x[0], x[4], 0x88);
+    const Floats ab_odd = _mm512_shuffle_f32x4(x[0], x[4], 0xdd);
+    const Floats cd_even = _mm512_shuffle_f32x4(x[8], x[12], 0x88);
+    const Floats cd_odd = _mm512_shuffle_f32x4(x[8], x[12], 0xdd);
+    x[0] = _mm512_shuffle_f32x4(ab_even, cd_even, 0x88);
+    x[4] = _mm512_shuffle_f32x4(ab_odd, cd_odd, 0x88);
+    x[8] = _mm512_shuffle_f32x4(ab_even, cd_even, 0xdd);
+    x[12] = _mm512_shuffle_f32x4(ab_odd, cd_odd, 0xdd);
+  }
 }
 Floats widen_half(const uint8_t* p) {
   return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
@@ -57,11 +72,7 @@ Floats widen_bfloat16(const uint8_t* p) {
 }
 Ints round_to_int(Floats x) { return _mm512_cvtps_epi32(x); }
 Floats to_floats(Ints x) { return _mm512_cvtepi32_ps(x); }
-Ints shift_right_1(Ints x) { return _mm512_srai_epi32(x, 1); }
-Ints subtract_ints(Ints a, Ints b) { return _mm512_sub_epi32(a, b); }
-Floats power_of_two(Ints n) {
-  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(n, _mm512_set1_epi32(127)), 23));
-}
+Floats scale(Floats x, Ints n) { return _mm512_scalef_ps(x, _mm512_cvtepi32_ps(n)); }
 
 Ints magnitudes(Floats x) {
   return _mm512_and_si512(_mm512_castps_si512(x), _mm512_set1_epi32(0x7fffffff));
@@ -79,6 +90,7 @@ void store_group(int8_t* q, const Ints* code) {
 // clang-format off
 #include "../exp-inl.h"
 #include "../floats-inl.h"
+#include "../attention_scores-inl.h"
 #include "../attention-inl.h"
 #include "../quantize-inl.h"
 // clang-format on
@@ -217,7 +229,6 @@ FERRUM_INLINE void dot_quads(const Ints* quads, const int8_t* const* x, int at, 
 }  // namespace
 
 extern const Kernels kAvx512Kernels = {
-    "avx512",         find,         quantize,        rms_norm, silu_multiply,
-    attention_scores, exponentials, attention_values};
+    "avx512", find, quantize, rms_norm, silu_multiply, arrange_queries, attention_tile};
 
 }  // namespace ferrum

@@ -1,5 +1,6 @@
 // The kernels in plain C++: any machine, every type, and the yardstick for the fast ones.
 #include <cstring>
+#include <type_traits>
 
 #include "../codes.h"
 #include "../half.h"
@@ -11,6 +12,7 @@ namespace {
 
 // The vector vocabulary in the compiler's portable vectors.
 constexpr int kLanes = 4;
+constexpr int kRegisters = 16;
 using Floats = float __attribute__((vector_size(16)));
 using Ints = int32_t __attribute__((vector_size(16)));
 
@@ -30,8 +32,11 @@ Floats fma(Floats a, Floats b, Floats c) { return a * b + c; }
 Floats max(Floats a, Floats b) { return a > b ? a : b; }
 Floats min(Floats a, Floats b) { return a < b ? a : b; }
 float reduce_add(Floats x) { return (x[0] + x[2]) + (x[1] + x[3]); }
-Floats reduce_lanes(const Floats* v) {
-  return Floats{reduce_add(v[0]), reduce_add(v[1]), reduce_add(v[2]), reduce_add(v[3])};
+using HalfFloats = Floats;
+// v[i]'s lane j becomes v[j]'s lane i.
+void transpose(Floats* v) {
+  const Floats a = v[0], b = v[1], c = v[2], d = v[3];
+  for (int i = 0; i < kLanes; ++i) v[i] = Floats{a[i], b[i], c[i], d[i]};
 }
 Floats widen_half(const uint8_t* p) {
   return Floats{half_to_float(read_u16(p)), half_to_float(read_u16(p + 2)),
@@ -48,14 +53,16 @@ Ints round_to_int(Floats x) {  // |x| < 2^22; anything else gives some integer
   return bits - Ints{0x4b400000, 0x4b400000, 0x4b400000, 0x4b400000};
 }
 Floats to_floats(Ints x) { return __builtin_convertvector(x, Floats); }
-Ints shift_right_1(Ints x) { return x >> 1; }
-Ints subtract_ints(Ints a, Ints b) { return a - b; }
 Floats power_of_two(Ints n) {
   using Bits = uint32_t __attribute__((vector_size(16)));
   const Bits bits = (reinterpret_cast<Bits>(n) + 127u) << 23;
   Floats x;
   memcpy(&x, &bits, sizeof x);
   return x;
+}
+Floats scale(Floats x, Ints n) {
+  const Ints half = n >> 1;
+  return mul(mul(x, power_of_two(half)), power_of_two(n - half));
 }
 
 Ints magnitudes(Floats x) {
@@ -79,6 +86,7 @@ void store_group(int8_t* q, const Ints* code) {
 // clang-format off
 #include "../exp-inl.h"
 #include "../floats-inl.h"
+#include "../attention_scores-inl.h"
 #include "../attention-inl.h"
 #include "../quantize-inl.h"
 // clang-format on
@@ -95,7 +103,6 @@ constexpr QuantKernels kQuantKernels[] = {FERRUM_QUANTS(FERRUM_KERNELS)};
 }  // namespace
 
 extern const Kernels kGenericKernels = {
-    "generic",        find,         quantize,        rms_norm, silu_multiply,
-    attention_scores, exponentials, attention_values};
+    "generic", find, quantize, rms_norm, silu_multiply, arrange_queries, attention_tile};
 
 }  // namespace ferrum

@@ -3,6 +3,7 @@
 #include <arm_neon.h>
 
 #include <cstring>
+#include <type_traits>
 
 #include "../codes.h"
 #include "../half.h"
@@ -14,6 +15,7 @@ namespace ferrum {
 namespace {
 
 constexpr int kLanes = 4;
+constexpr int kRegisters = 32;
 using Floats = float32x4_t;
 using Ints = int32x4_t;
 
@@ -31,9 +33,17 @@ Floats fma(Floats a, Floats b, Floats c) { return vfmaq_f32(c, a, b); }
 Floats max(Floats a, Floats b) { return vmaxq_f32(a, b); }  // NaN if either is
 Floats min(Floats a, Floats b) { return vminq_f32(a, b); }
 float reduce_add(Floats x) { return vaddvq_f32(x); }
-// Lane i of the result is the sum of v[i]'s lanes, neighbours first, as reduce_add's.
-Floats reduce_lanes(const Floats* v) {
-  return vpaddq_f32(vpaddq_f32(v[0], v[1]), vpaddq_f32(v[2], v[3]));
+using HalfFloats = Floats;
+// v[i]'s lane j becomes v[j]'s lane i.
+void transpose(Floats* v) {
+  const float64x2_t ab_even = vreinterpretq_f64_f32(vtrn1q_f32(v[0], v[1]));
+  const float64x2_t ab_odd = vreinterpretq_f64_f32(vtrn2q_f32(v[0], v[1]));
+  const float64x2_t cd_even = vreinterpretq_f64_f32(vtrn1q_f32(v[2], v[3]));
+  const float64x2_t cd_odd = vreinterpretq_f64_f32(vtrn2q_f32(v[2], v[3]));
+  v[0] = vreinterpretq_f32_f64(vtrn1q_f64(ab_even, cd_even));
+  v[1] = vreinterpretq_f32_f64(vtrn1q_f64(ab_odd, cd_odd));
+  v[2] = vreinterpretq_f32_f64(vtrn2q_f64(ab_even, cd_even));
+  v[3] = vreinterpretq_f32_f64(vtrn2q_f64(ab_odd, cd_odd));
 }
 Floats widen_half(const uint8_t* p) { return vcvt_f32_f16(vreinterpret_f16_u8(vld1_u8(p))); }
 Floats widen_bfloat16(const uint8_t* p) {
@@ -41,10 +51,12 @@ Floats widen_bfloat16(const uint8_t* p) {
 }
 Ints round_to_int(Floats x) { return vcvtnq_s32_f32(x); }
 Floats to_floats(Ints x) { return vcvtq_f32_s32(x); }
-Ints shift_right_1(Ints x) { return vshrq_n_s32(x, 1); }
-Ints subtract_ints(Ints a, Ints b) { return vsubq_s32(a, b); }
 Floats power_of_two(Ints n) {
   return vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(n, vdupq_n_s32(127)), 23));
+}
+Floats scale(Floats x, Ints n) {
+  const Ints half = vshrq_n_s32(n, 1);
+  return mul(mul(x, power_of_two(half)), power_of_two(vsubq_s32(n, half)));
 }
 
 Ints magnitudes(Floats x) { return vreinterpretq_s32_f32(vabsq_f32(x)); }
@@ -63,6 +75,7 @@ void store_group(int8_t* q, const Ints* code) {
 // clang-format off
 #include "../exp-inl.h"
 #include "../floats-inl.h"
+#include "../attention_scores-inl.h"
 #include "../attention-inl.h"
 #include "../quantize-inl.h"
 // clang-format on
@@ -203,7 +216,6 @@ FERRUM_INLINE void dot_quads(const Ints* quads, const int8_t* const* x, int at, 
 }  // namespace
 
 extern const Kernels kNeonKernels = {
-    "neon",           find,         quantize,        rms_norm, silu_multiply,
-    attention_scores, exponentials, attention_values};
+    "neon", find, quantize, rms_norm, silu_multiply, arrange_queries, attention_tile};
 
 }  // namespace ferrum

@@ -1,4 +1,4 @@
-"""Quantizing, norms, SiLU and attention tiles against float64."""
+"""Quantizing, norms, SiLU and attention against float64."""
 
 from __future__ import annotations
 
@@ -79,47 +79,77 @@ def test_silu_multiply(kernels: Any, isa: str, n: int) -> None:
     np.testing.assert_allclose(gate, expected, rtol=8 * EPSILON, atol=1e-37)
 
 
-def attend(kernels: Any, isa: str, cache: int, q: Any, k: Any, v: Any) -> tuple[Any, Any, Any]:
-    scores = np.empty((len(q), len(k)), np.float32)
-    sums, out = np.empty(len(q), np.float32), np.zeros(q.shape, np.float32)
+def attend(
+    kernels: Any, isa: str, cache: int, q: Any, k: Any, v: Any, seen: list[int] | None = None
+) -> tuple[Any, Any, Any]:
+    """Largest scores, sums of exponentials, and values weighted with them, of queries that see
+    the first `seen` keys each."""
+    own = np.array(seen or [len(k)] * len(q), np.int32)
+    most, sums, out = np.empty(len(q), np.float32), np.empty(len(q), np.float32), np.empty_like(q)
     kernels.call(
-        "ferrum_test_attention", isa.encode(), cache, q, len(q), k, v, len(k), q.shape[1],
-        scores, sums, out,
+        "ferrum_test_attention", isa.encode(), cache, q, len(q), own, k, v, len(k), q.shape[1],
+        most, sums, out,
     )  # fmt: skip
-    return scores, sums, out
+    return most, sums, out
 
 
-@pytest.mark.parametrize("head_dim", [64, 128, 80, 36, 576])
+@pytest.mark.parametrize("head_dim", [64, 128, 80, 36, 2, 576])
 @pytest.mark.parametrize("cache", CACHES)
-def test_attention_tile(kernels: Any, isa: str, cache: int, head_dim: int) -> None:
-    count = 45
-    q = normal(6, head_dim) / np.float32(head_dim**0.5)
-    k, v = (normal(count, head_dim, seed=s).astype(CACHES[cache]) for s in (1, 2))
-    weights, sums, out = attend(kernels, isa, cache, q, k, v)
-    wide_k, wide_v = k.astype(np.float64), v.astype(np.float64)
-    scores = q.astype(np.float64) @ wide_k.T
-    expected = np.exp(scores - scores.max(1, keepdims=True))
-    np.testing.assert_allclose(weights, expected, rtol=(head_dim + 16) * EPSILON)
-    np.testing.assert_allclose(sums, expected.sum(1), rtol=(head_dim + 16 + count) * EPSILON)
-    bound = (head_dim + 16 + count) * EPSILON * (expected @ np.abs(wide_v))
-    assert (np.abs(out - expected @ wide_v) <= bound).all()
+def test_attention(kernels: Any, isa: str, cache: int, head_dim: int) -> None:
+    for queries, count in (1, 45), (7, 128), (16, 1), (40, 300):
+        q = normal(queries, head_dim) / np.float32(head_dim**0.5)
+        k, v = (normal(count, head_dim, seed=s).astype(CACHES[cache]) for s in (1, 2))
+        most, sums, out = attend(kernels, isa, cache, q, k, v)
+        wide_k, wide_v = k.astype(np.float64), v.astype(np.float64)
+        scores = q.astype(np.float64) @ wide_k.T
+        # Of a score, by the products that it adds up; of a weight, the errors of two scores more.
+        error = head_dim * EPSILON * (np.abs(q).astype(np.float64) @ np.abs(wide_k).T).max()
+        np.testing.assert_allclose(most, scores.max(1), atol=error, rtol=0)
+        expected = np.exp(scores - scores.max(1, keepdims=True))
+        relative = 2 * error + (16 + count) * EPSILON
+        np.testing.assert_allclose(sums, expected.sum(1), rtol=relative)
+        assert (np.abs(out - expected @ wide_v) <= relative * (expected @ np.abs(wide_v))).all()
 
 
-def test_a_query_gets_the_same_bits_alone_and_beside_others(kernels: Any, isa: str) -> None:
-    q, k, v = normal(9, 128), normal(30, 128, seed=1), normal(30, 128, seed=2)
-    together = attend(kernels, isa, 0, q, k, v)
-    for i in range(len(q)):
-        for whole, part in zip(together, attend(kernels, isa, 0, q[i : i + 1], k, v), strict=True):
+@pytest.mark.parametrize("cache", CACHES)
+def test_a_query_gets_the_same_bits_alone_and_beside_others(
+    kernels: Any, isa: str, cache: int
+) -> None:
+    q = normal(71, 128) / 8
+    k, v = (normal(300, 128, seed=s).astype(CACHES[cache]) for s in (1, 2))
+    alone = [attend(kernels, isa, cache, q[i : i + 1], k, v) for i in range(len(q))]
+    for first, count in (0, 71), (0, 4), (3, 8), (5, 9), (8, 17), (30, 33):
+        together = attend(kernels, isa, cache, q[first : first + count], k, v)
+        for i in range(count):
+            for whole, part in zip(together, alone[first + i], strict=True):
+                np.testing.assert_array_equal(part[0], whole[i])
+
+
+@pytest.mark.parametrize("group", [1, 3, 8])
+def test_what_a_query_does_not_see_changes_no_bit(kernels: Any, isa: str, group: int) -> None:
+    count = 150
+    seen = sorted([*range(1, 20), 127, 128, 129, *range(140, count + 1)] * group)
+    q = normal(len(seen), 64)
+    k, v = normal(count, 64, seed=1), normal(count, 64, seed=2)
+    together = attend(kernels, isa, 0, q, k, v, seen)
+    k[20:], v[20:] = np.nan, np.inf
+    spoiled = attend(kernels, isa, 0, q, k, v, seen)
+    k, v = normal(count, 64, seed=1), normal(count, 64, seed=2)
+    for i, own in enumerate(seen):
+        alone = attend(kernels, isa, 0, q[i : i + 1], k[:own].copy(), v[:own].copy())
+        for part, whole, beside_nan in zip(alone, together, spoiled, strict=True):
             np.testing.assert_array_equal(part[0], whole[i])
+            if own <= 20:
+                np.testing.assert_array_equal(part[0], beside_nan[i])
 
 
-def test_masked_scores_weigh_nothing(kernels: Any, isa: str) -> None:
+def test_scores_of_minus_infinity_weigh_nothing(kernels: Any, isa: str) -> None:
     q = np.ones((1, 64), np.float32)
     k = np.zeros((20, 64), np.float32)
     k[3:, 0] = -np.inf
-    weights, sums, _ = attend(kernels, isa, 0, q, k, np.ones_like(k))
-    np.testing.assert_array_equal(weights[0], [1.0] * 3 + [0.0] * 17)
-    assert sums[0] == 3.0
+    most, sums, out = attend(kernels, isa, 0, q, k, np.ones_like(k))
+    assert (most[0], sums[0]) == (0.0, 3.0)
+    np.testing.assert_array_equal(out, np.full_like(out, 3.0))
 
 
 def _float(value: float) -> Any:

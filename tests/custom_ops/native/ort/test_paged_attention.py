@@ -500,7 +500,7 @@ def test_attributes_out_of_range_are_refused(change: dict[str, Any], message: st
         layer.node()
 
 
-def test_tokens_that_are_no_numbers_leave_other_sequences_alone() -> None:
+def test_tokens_that_are_no_numbers_leave_other_sequences_and_earlier_tokens_alone() -> None:
     layer = Layer()
     feeds = three_sequences(layer)
     clean = layer.node().run(None, feeds)[0]
@@ -508,7 +508,7 @@ def test_tokens_that_are_no_numbers_leave_other_sequences_alone() -> None:
         spoiled = dict(feeds)
         for name in ("q", "k", "v"):
             spoiled[name] = feeds[name].copy()
-            spoiled[name][8] = bad  # of sequence 1
+            spoiled[name][8] = bad  # the second of sequence 1
         found = layer.node().run(None, spoiled)[0]
-        np.testing.assert_array_equal(found[:7], clean[:7])
+        np.testing.assert_array_equal(found[:8], clean[:8])
         np.testing.assert_array_equal(found[10:], clean[10:])
