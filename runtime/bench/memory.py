@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,10 +20,12 @@ NOTHING = Memory(0, 0)
 
 
 def memory_of(pid: int) -> Memory:
-    """What a process has in memory now."""
+    """What a process has in memory now; OSError where it has ended, waited for or not."""
     fields = dict(
         line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines()
     )
+    if "RssAnon" not in fields:
+        raise ProcessLookupError(f"process {pid} has ended")
     read = {name: int(fields[name].split()[0]) * 1024 for name in ("RssAnon", "RssFile")}
     return Memory(read["RssAnon"], read["RssFile"])
 
@@ -30,7 +33,7 @@ def memory_of(pid: int) -> Memory:
 class PeakMemory:
     """The most of each kind that a process was seen to have.
 
-    with peak.watch():      # looks a hundred times a second
+    with peak.watch():      # looks a hundred times a second, and when the block ends
         ...
     peak.look()             # once
     """
@@ -59,11 +62,10 @@ class _Watch:
         self._thread = threading.Thread(target=self._run)
 
     def _run(self) -> None:
-        while not self._ended.wait(0.01):
-            try:
+        with suppress(OSError):  # the process has ended; whoever waits for it will say so
+            while not self._ended.wait(0.01):
                 self._peak.look()
-            except OSError:  # the process has ended; whoever waits for it will say so
-                return
+            self._peak.look()  # at the end too: a short block may be over before the first look
 
     def __enter__(self) -> None:
         self._thread.start()

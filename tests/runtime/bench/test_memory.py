@@ -8,6 +8,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from ferrum.runtime.bench.memory import Memory, PeakMemory, memory_of
 
 MB = 1 << 20
@@ -58,6 +60,24 @@ def test_peaks_of_a_real_process_keep_what_it_gave_back(tmp_path: Path) -> None:
     assert held.file - before.file >= 40 * MB
     assert peak.peak.anonymous - after.anonymous >= 55 * MB
     assert peak.peak.file - after.file >= 40 * MB
+
+
+def test_a_block_that_ends_at_once_was_looked_at() -> None:
+    peak = PeakMemory(os.getpid())
+    with peak.watch():
+        pass
+    assert peak.peak.anonymous > MB
+
+
+def test_a_process_that_ended_has_no_memory_and_ends_the_watch() -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as child:
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        with pytest.raises(OSError, match=f"{child.pid} has ended"):
+            memory_of(child.pid)
+        peak = PeakMemory(child.pid)
+        with peak.watch():
+            pass
+    assert peak.peak == Memory(0, 0)
 
 
 def test_peaks_begin_anew_when_cleared() -> None:
