@@ -70,7 +70,8 @@ struct Strip {
   const uint8_t* weights;
   size_t row_bytes;
   int64_t rows, groups;
-  bool first, last;  // of its call
+  const uint8_t* next;  // the strip after it, or null
+  bool first;           // of its call
 };
 
 constexpr int kTilesEarly = 3;
@@ -80,7 +81,7 @@ template <class Format, class Body>
 FERRUM_INLINE void for_each_tile(const Strip& strip, const Body& body) {
   alignas(64) uint8_t buffer[kRows * Format::kTileBytes];
   const uint8_t* weights = strip.weights;
-  const uint8_t* next = weights + kRows * strip.row_bytes;
+  const uint8_t* next = strip.next;
   for (int64_t at = 0; at < strip.groups; at += kTileGroups) {
     const int64_t left = strip.groups - at;
     const int depth = static_cast<int>(left < kTileGroups ? left : kTileGroups);
@@ -90,11 +91,11 @@ FERRUM_INLINE void for_each_tile(const Strip& strip, const Body& body) {
         prefetch_tile<Format>(weights + early * Format::kTileBytes, strip.row_bytes);
     const bool whole = strip.rows == kRows;
     if (!whole) pad_rows<Format>(weights, strip.row_bytes, strip.rows, bytes, buffer);
-    const Ahead ahead = {strip.last ? nullptr : next, kRows * Format::kTileBytes / kTileGroups};
+    const Ahead ahead = {next, kRows * Format::kTileBytes / kTileGroups};
     body(Rows(whole ? weights : buffer, whole ? strip.row_bytes : Format::kTileBytes), at, depth,
          ahead);
     weights += bytes;
-    next += kRows * bytes;
+    if (next != nullptr) next += kRows * bytes;
   }
 }
 
@@ -159,7 +160,8 @@ void multiply_strip(const Strip& strip, const TileColumn* x, int64_t columns, Fl
 // stretches, its sums resting in `out` between them.
 template <class Format>
 void matmul_tiles(const uint8_t* weights, size_t row_bytes, int64_t rows, int64_t k,
-                  const Int8Row* x, int64_t columns, float* out, int64_t out_stride) {
+                  const Int8Row* x, int64_t columns, float* out, int64_t out_stride,
+                  const uint8_t* next) {
   constexpr int64_t kMaxGroups = kMaxPrepared / prepared_per_group<Format>();
   Batch batch;
   const int64_t groups = k / kGroup;
@@ -173,17 +175,17 @@ void matmul_tiles(const uint8_t* weights, size_t row_bytes, int64_t rows, int64_
       fill_batch<Format>(x + first, columns - first < width ? columns - first : width, group, depth,
                          &batch);
       const size_t skip = static_cast<size_t>(group) * Format::kTileBytes / kTileGroups;
+      const bool done = first + width >= columns && group + stretch >= groups;
       for (int64_t r = 0; r < rows; r += kRows) {
         const int64_t height = rows - r < kRows ? rows - r : kRows;
         float* to = out + first * out_stride + r;
         for (int64_t c = 0; c < batch.count; ++c)
           sums[c] = group == 0 ? zero() : load_rows(to + c * out_stride, height);
-        const Strip strip = {weights + static_cast<size_t>(r) * row_bytes + skip,
-                             row_bytes,
-                             height,
-                             depth,
-                             r == 0,
-                             r + 2 * kRows > rows};
+        const uint8_t* const from = weights + static_cast<size_t>(r) * row_bytes + skip;
+        const uint8_t* const after = r + 2 * kRows <= rows ? from + kRows * row_bytes
+                                     : done                ? next
+                                                           : nullptr;
+        const Strip strip = {from, row_bytes, height, depth, after, r == 0};
         multiply_strip<Format>(strip, batch.column, batch.count, sums);
         store_rows(sums, height, batch.count, to, out_stride);
       }

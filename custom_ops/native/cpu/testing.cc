@@ -103,7 +103,7 @@ FERRUM_EXPORT int ferrum_test_matmul(const char* isa, int type, int exact, const
     product->exact(w, row_bytes, rows, k, columns_of_x.data(), columns, out, rows);
   } else {
     const Int8Rows quantized(*kernels, x, k, columns);
-    product->int8(w, row_bytes, rows, k, quantized.rows(), columns, out, rows);
+    product->int8(w, row_bytes, rows, k, quantized.rows(), columns, out, rows, nullptr);
   }
   return 0;
 }
@@ -199,7 +199,7 @@ FERRUM_EXPORT int ferrum_bench_matmul(const char* isa, int type, int exact, cons
         if (exact)
           product->exact(w, row_bytes, rows, k, floats.data(), columns, out.data(), rows);
         else
-          product->int8(w, row_bytes, rows, k, quantized.rows(), columns, out.data(), rows);
+          product->int8(w, row_bytes, rows, k, quantized.rows(), columns, out.data(), rows, nullptr);
       }
   };
   const auto start = std::chrono::steady_clock::now();

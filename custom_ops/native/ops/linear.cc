@@ -96,11 +96,11 @@ Activations take_activations(Arena& arena, ThreadPool& pool, const Kernels& kern
 }
 
 void multiply(const Matrix& matrix, const Activations& x, int64_t first, int64_t columns,
-              int64_t begin, int64_t end, float* out, int64_t stride) {
-  const uint8_t* const rows = matrix.data + static_cast<size_t>(begin) * matrix.row_bytes;
+              int64_t begin, int64_t end, float* out, int64_t stride, const uint8_t* next) {
+  const uint8_t* const rows = matrix.row(begin);
   if (matrix.type.int8)
     matrix.type.kernels->int8(rows, matrix.row_bytes, end - begin, matrix.k, x.int8 + first,
-                              columns, out, stride);
+                              columns, out, stride, next);
   else
     matrix.type.kernels->exact(rows, matrix.row_bytes, end - begin, matrix.k, x.floats + first,
                                columns, out, stride);
@@ -123,9 +123,11 @@ void multiply_all(ThreadPool& pool, const Product* products, int count, const Ac
     const Product* product = products;
     for (int64_t own; item >= (own = chunks_in(product->matrix.rows, chunk)); ++product)
       item -= own;
-    const int64_t begin = item * chunk, end = std::min(begin + chunk, product->matrix.rows);
-    multiply(product->matrix, x, 0, columns, begin, end, product->out + begin,
-             product->matrix.rows);
+    const Matrix& matrix = product->matrix;
+    const int64_t begin = item * chunk, end = std::min(begin + chunk, matrix.rows);
+    const int64_t later = begin + chunk * static_cast<int64_t>(likely_workers());
+    multiply(matrix, x, 0, columns, begin, end, product->out + begin, matrix.rows,
+             later < matrix.rows ? matrix.row(later) : nullptr);
   });
 }
 

@@ -31,6 +31,8 @@ struct Matrix {
   int64_t rows, k;
   size_t row_bytes;
 
+  const uint8_t* row(int64_t r) const { return data + static_cast<size_t>(r) * row_bytes; }
+
   // The `expert`-th of several matrices that lie one after the other.
   Matrix at(int64_t expert) const {
     Matrix matrix = *this;
@@ -75,9 +77,10 @@ Activations take_activations(Arena& arena, ThreadPool& pool, const Kernels& kern
                              int64_t tokens, int64_t k, Forms forms, int64_t terms = 1);
 
 // out[c * stride + r - begin] = matrix row r times activations c, for r in begin .. end - 1 and
-// c in first .. first + columns - 1.
+// c in first .. first + columns - 1. `next` is where the calling thread will probably go on, in a
+// matrix of the same type and depth, or null.
 void multiply(const Matrix& matrix, const Activations& x, int64_t first, int64_t columns,
-              int64_t begin, int64_t end, float* out, int64_t stride);
+              int64_t begin, int64_t end, float* out, int64_t stride, const uint8_t* next);
 
 // A matrix product of a step: out [columns, matrix.rows].
 struct Product {

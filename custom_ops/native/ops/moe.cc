@@ -37,16 +37,29 @@ struct Pass {
              static_cast<size_t>(n) * sizeof(float));
   }
 
-  // body(expert, first pair, pairs, begin row, end row, worker) over all groups.
+  // Some pairs of one expert with some of its rows, for one worker.
+  struct Chunk {
+    int64_t expert, first, count, begin, end;
+    size_t worker;
+    const uint8_t* next;  // where the worker will probably go on
+  };
+
+  // body(Chunk) over all groups.
   template <class Body>
   void for_each_chunk(int64_t chunk, const Body& body) const {
-    const int64_t chunks = chunks_in(width(), chunk);
-    for_each(pool, plan.group_count * chunks, [&](int64_t item, size_t worker) {
+    const int64_t chunks = chunks_in(width(), chunk), items = plan.group_count * chunks;
+    const auto workers = static_cast<int64_t>(likely_workers());
+    for_each(pool, items, [&](int64_t item, size_t worker) {
       const ExpertGroup& group = plan.groups[item / chunks];
       const int64_t begin = item % chunks * chunk, end = std::min(begin + chunk, width());
+      const int64_t later = item + workers;
+      const uint8_t* const next =
+          later < items
+              ? problem.gate.at(plan.groups[later / chunks].expert).row(later % chunks * chunk)
+              : first_down_rows(later - items);
       for (int64_t done = 0; done < group.count; done += kMaxColumns)
-        body(group.expert, group.first + done, std::min(kMaxColumns, group.count - done), begin,
-             end, worker);
+        body({group.expert, group.first + done, std::min(kMaxColumns, group.count - done), begin,
+              end, worker, next});
     });
   }
 
@@ -57,27 +70,26 @@ struct Pass {
     const int64_t buffer = columns * chunk;
     auto* const buffers = arena.take<float>(2 * buffer * static_cast<int64_t>(worker_limit()));
     SplitTimer timer(settings.profile, Stage::gate_up, Stage::silu);
-    for_each_chunk(chunk, [&](int64_t expert, int64_t first, int64_t count, int64_t begin,
-                              int64_t end, size_t worker) {
-      float* const gate = buffers + 2 * buffer * static_cast<int64_t>(worker);
+    for_each_chunk(chunk, [&](const Chunk& at) {
+      float* const gate = buffers + 2 * buffer * static_cast<int64_t>(at.worker);
       float* const up = gate + buffer;
       const uint64_t start = timer.now();
-      multiply(problem.gate.at(expert), x, first, count, begin, end, gate, chunk);
-      multiply(problem.up.at(expert), x, first, count, begin, end, up, chunk);
+      const Matrix ups = problem.up.at(at.expert);
+      multiply(problem.gate.at(at.expert), x, at.first, at.count, at.begin, at.end, gate, chunk,
+               ups.row(at.begin));
+      multiply(ups, x, at.first, at.count, at.begin, at.end, up, chunk, at.next);
       const uint64_t middle = timer.now();
-      for (int64_t c = 0; c < count; ++c)
-        store_hidden(first + c, begin, end - begin, gate + c * chunk, up + c * chunk);
+      for (int64_t c = 0; c < at.count; ++c)
+        store_hidden(at.first + c, at.begin, at.end - at.begin, gate + c * chunk, up + c * chunk);
       timer.add(start, middle, timer.now());
     });
   }
 
   void product(const Matrix& matrix, float* result) const {
-    for_each_chunk(
-        chunk_of(plan.group_count * width()),
-        [&](int64_t expert, int64_t first, int64_t count, int64_t begin, int64_t end, size_t) {
-          multiply(matrix.at(expert), x, first, count, begin, end, result + first * width() + begin,
-                   width());
-        });
+    for_each_chunk(chunk_of(plan.group_count * width()), [&](const Chunk& at) {
+      multiply(matrix.at(at.expert), x, at.first, at.count, at.begin, at.end,
+               result + at.first * width() + at.begin, width(), nullptr);
+    });
   }
 
   void gate_up_unfused() const {
@@ -112,23 +124,38 @@ struct Pass {
     }
   }
 
-  void down() const {
-    const int64_t rows = problem.down.rows;
-    const int64_t columns = plan.pairs * terms();
+  // Rows of `down` that a thread claims at once.
+  int64_t down_chunk() const {
+    const int64_t rows = problem.down.rows, columns = plan.pairs * terms();
     const int64_t held = std::max(kDownBuffer / columns / kGroup * kGroup, kGroup);
-    const int64_t chunk = std::min({chunk_of(rows), held, chunks_in(rows, kGroup) * kGroup});
-    const int64_t buffer = columns * chunk;
+    return std::min({chunk_of(rows), held, chunks_in(rows, kGroup) * kGroup});
+  }
+
+  // Where the i-th thread that is done with gate and up goes on.
+  const uint8_t* first_down_rows(int64_t i) const {
+    const int64_t row = i * down_chunk();
+    return row < problem.down.rows ? problem.down.at(plan.groups[0].expert).row(row) : nullptr;
+  }
+
+  void down() const {
+    const int64_t rows = problem.down.rows, chunk = down_chunk();
+    const int64_t buffer = plan.pairs * terms() * chunk;
     auto* const buffers = arena.take<float>(buffer * static_cast<int64_t>(worker_limit()));
     SplitTimer timer(settings.profile, Stage::down, Stage::combine);
+    const auto workers = static_cast<int64_t>(likely_workers());
     for_each(pool, chunks_in(rows, chunk), [&](int64_t item, size_t worker) {
       float* const products = buffers + buffer * static_cast<int64_t>(worker);
       const int64_t begin = item * chunk, end = std::min(begin + chunk, rows);
       const uint64_t start = timer.now();
       for (int64_t g = 0; g < plan.group_count; ++g) {
         const ExpertGroup& group = plan.groups[g];
+        const bool last = g + 1 == plan.group_count;
+        const int64_t later = last ? (item + workers) * chunk : begin;
+        const Matrix& following = problem.down.at(plan.groups[last ? 0 : g + 1].expert);
+        const uint8_t* const next = later < rows ? following.row(later) : nullptr;
         multiply(problem.down.at(group.expert), hidden, group.first * terms(),
                  group.count * terms(), begin, end, products + group.first * terms() * chunk,
-                 chunk);
+                 chunk, next);
       }
       const uint64_t middle = timer.now();
       combine(products, chunk, begin, end - begin);
