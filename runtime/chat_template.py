@@ -7,9 +7,6 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, NoReturn
 
-import jinja2
-import jinja2.sandbox
-
 Message = Mapping[str, Any]
 
 
@@ -24,6 +21,8 @@ class ChatTemplate:
     """
 
     def __init__(self, text: str, tokens: Mapping[str, str]) -> None:
+        import jinja2.sandbox  # here, as a model is loaded sooner without it and may never chat
+
         environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
             trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
         )

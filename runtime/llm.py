@@ -48,6 +48,8 @@ class LLM:
 
         Settings come from `settings`, or else from the environment, and from keyword arguments
         over either. Raises ArtifactError, SettingsError or TraceError, each with one line.
+
+        Nothing is warmed up, which would only put off the first token; see `prepare`.
         """
         self.settings = (
             Settings.read(**overrides) if settings is None else settings.but(**overrides)
@@ -71,8 +73,18 @@ class LLM:
         self.session = Session(self._graph, self.settings, self._trace)
         self._engine = Engine(self.session, self.tokenizer)
         self._closed = False
-        self.session.prepare()
-        self._forget_warm_up()
+        self._clear_profile()
+
+    def prepare(self, max_tokens: int = 1) -> None:
+        """Run a step of `max_tokens` tokens now, so that the first request does not wait longer.
+
+        For servers. Profile and trace begin after it. CacheFull or ContextTooLong where such a step
+        could not run.
+        """
+        with self._lock:
+            self._check_open()
+            self.session.prepare(max_tokens)
+            self._clear_profile()
 
     def generate(
         self,
@@ -223,8 +235,8 @@ class LLM:
             {name: "" if id is None else self.tokenizer.token(id) for name, id in tokens.items()},
         )
 
-    def _forget_warm_up(self) -> None:
-        """The profile and the trace begin with the first request."""
+    def _clear_profile(self) -> None:
+        """The profile and the trace begin here."""
         self.session.clock.clear()
         if self.settings.profile:
             read_profile(reset=True)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import codecs
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tokenizers import Tokenizer as _Tokenizer
+from tokenizers.decoders import ByteLevel
 
 from ferrum.runtime.artifact import ArtifactError, TokenizerFiles
 
@@ -18,18 +18,17 @@ class Tokenizer:
     def __init__(self, path: Path, files: TokenizerFiles) -> None:
         self.files = files
         try:
-            text = path.read_text(encoding="utf-8")
-            self._tokenizer = _Tokenizer.from_str(text)
-            parts = json.loads(text)
+            self._tokenizer = _Tokenizer.from_file(str(path))
         except Exception as error:  # the tokenizers library raises bare Exception
             raise ArtifactError(
                 f"[{path}] not a tokenizer: {' '.join(str(error).split())}"
             ) from error
-        kind = (parts.get("decoder") or {}).get("type")
-        if kind != "ByteLevel":
+        decoder = self._tokenizer.decoder
+        if not isinstance(decoder, ByteLevel):
+            kind = None if decoder is None else type(decoder).__name__
             raise ArtifactError(f"[{path}] decoder is {kind} -> ByteLevel, as ferrum-build writes")
-        added = parts.get("added_tokens", [])
-        self._special = {token["id"] for token in added if token["special"]}
+        added = self._tokenizer.get_added_tokens_decoder()
+        self._special = {token for token, how in added.items() if how.special}
         self._alphabet = _byte_alphabet()
         self._bytes: dict[int, bytes] = {}  # of the tokens that have been asked for
 

@@ -10,11 +10,20 @@ from ferrum.runtime.llm import LLM
 from ferrum.runtime.sampler import SamplingParams
 
 
+def test_nothing_runs_before_it_is_asked_for(tiny_llm: Callable[..., LLM], tmp_path: Path) -> None:
+    file = tmp_path / "trace.json"
+    tiny_llm(trace_out=file).close()
+    names = {event["name"] for event in json.loads(file.read_text())["traceEvents"]}
+    assert "session_initialization" in names
+    assert "model_run" not in names
+
+
 def test_runs_of_the_graph_lie_within_our_spans(
     tiny_llm: Callable[..., LLM], tmp_path: Path
 ) -> None:
     file = tmp_path / "trace.json"
     llm = tiny_llm(trace_out=file)
+    llm.prepare()
     llm.generate([1, 2, 3], SamplingParams(max_tokens=4, ignore_eos=True))
     assert not file.exists()
     llm.close()

@@ -196,6 +196,14 @@ def test_the_usual_way_needs_no_onnx_package() -> None:
     assert imported_by(program, "onnx", "onnxscript", "gguf")[1] == []
 
 
+def test_only_chats_wait_for_the_template_engine(tiny: Path) -> None:
+    program = (f"from ferrum.runtime.llm import LLM\nllm = LLM({str(tiny)!r}, kv_capacity=32)\n"
+               "llm.generate('the youth')\n")  # fmt: skip
+    chat = "llm.chat_prompt([{'role': 'user', 'content': 'hi'}])"
+    assert imported_by(program, "jinja2")[1] == []
+    assert imported_by(program + chat, "jinja2")[1] == ["jinja2"]
+
+
 def start(*words: Any, **options: Any) -> subprocess.Popen[bytes]:
     return subprocess.Popen([*RUN, *map(str, words)], stdout=subprocess.PIPE,
                             stderr=subprocess.PIPE, **options)  # fmt: skip

@@ -309,13 +309,26 @@ def test_chat_follows_the_template(tiny_llm: Open) -> None:
         llm.chat([{"content": "hi"}])
 
 
+def test_a_prepared_model_gives_the_same_and_has_all_its_blocks(tiny_llm: Open) -> None:
+    params = SamplingParams(max_tokens=5, ignore_eos=True)
+    prepared = tiny_llm(trace=("blk.0.key.rows",))
+    prepared.prepare(7)
+    assert all_free(prepared)
+    wanted, found = (llm.generate([1, 2, 3], params)[0] for llm in (tiny_llm(), prepared))
+    assert found.token_ids == wanted.token_ids
+    assert prepared.clock.steps == 5
+    assert len(prepared.trace.arrays()["token"]) == 3 + 4
+    with pytest.raises(ContextTooLong):
+        prepared.prepare(1000)
+
+
 def test_a_closed_model_is_closed(tiny_llm: Open) -> None:
     llm = tiny_llm()
     stream = llm.stream([1, 2])
     with llm:
         next(stream)
     assert stream.completion.finish_reason == "cancelled"
-    for use in (lambda: llm.generate([1]), lambda: llm.score([1, 2])):
+    for use in (lambda: llm.generate([1]), lambda: llm.score([1, 2]), llm.prepare):
         with pytest.raises(RuntimeError, match="closed"):
             use()
     llm.close()

@@ -37,6 +37,7 @@ def test_every_stage_of_the_library_has_its_place() -> None:
 
 def test_a_model_s_profile_has_all_stages_and_leaves_the_warm_up_out(exported: Path) -> None:
     with LLM(exported, profile=True) as llm:
+        llm.prepare()
         assert llm.clock.steps == 0
         llm.generate("import os\n", SamplingParams(max_tokens=6, ignore_eos=True))
         rows = {row.name: row for row in llm.profile()}

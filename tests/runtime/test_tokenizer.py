@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 import tiny_export
+import tokenizers
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import decoders
 
 from ferrum.runtime.artifact import ArtifactError, TokenizerFiles
 from ferrum.runtime.tokenizer import Detokenizer, StopStrings, Tokenizer
@@ -77,6 +79,18 @@ def test_a_damaged_file_is_one_clear_line(tmp_path: Path, text: str) -> None:
     with pytest.raises(ArtifactError, match=r"tokenizer\.json") as caught:
         Tokenizer(path, files())
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("decoder", [None, decoders.Fuse()])
+def test_a_tokenizer_of_another_kind_is_refused(
+    tiny: Path, tmp_path: Path, decoder: decoders.Decoder | None
+) -> None:
+    path = tmp_path / "tokenizer.json"
+    other = tokenizers.Tokenizer.from_file(str(tiny.parent / "tokenizer.json"))
+    other.decoder = decoder
+    other.save(str(path))
+    with pytest.raises(ArtifactError, match=r"decoder is (None|Fuse) -> ByteLevel"):
+        Tokenizer(path, files())
 
 
 def shown(stops: list[str], pieces: list[str]) -> tuple[str, str | None]:
