@@ -112,7 +112,7 @@ constexpr int kSumRegisters = 8;    // of 16, for sums of products while weights
 constexpr int kMostFewColumns = 2;  // multiplied while unpacking: beyond, tiles are as fast
 constexpr int kWideBias = 0;        // codes that fill a byte keep their sign: see dot_quads
 constexpr int code_class(int largest) {
-  return largest <= 15 ? 15 : largest <= 31 ? 31 : largest <= 63 ? 63 : 255;
+  return largest <= 15 ? 15 : largest <= 31 ? 31 : largest <= 63 ? 63 : largest <= 127 ? 127 : 255;
 }
 
 #include "../rows-inl.h"
@@ -171,13 +171,47 @@ constexpr float kTopFactor = 1.0f;
 FERRUM_INLINE Ints top_nibbles(Ints x) {
   return _mm256_and_si256(_mm256_srli_epi16(x, 4), _mm256_set1_epi8(15));
 }
-// Four bits from bit kFirst on, each to bit 4 of a byte: a product puts a copy of them, shifted by
-// 0, 7, 14 and 21, under each byte's lowest bit.
-template <int kFirst>
+// Four bits from bit kFirst on, each to bit kTo of a byte: a product puts a copy of them, shifted
+// by 0, 7, 14 and 21, under each byte's lowest bit.
+template <int kFirst, int kTo = 4>
 FERRUM_INLINE Ints spread_bits(Ints words) {
   const Ints four = _mm256_and_si256(_mm256_srli_epi32(words, kFirst), _mm256_set1_epi32(15));
   const Ints copies = _mm256_mullo_epi32(four, _mm256_set1_epi32(0x00204081));
-  return _mm256_slli_epi32(_mm256_and_si256(copies, _mm256_set1_epi32(0x01010101)), 4);
+  return _mm256_slli_epi32(_mm256_and_si256(copies, _mm256_set1_epi32(0x01010101)), kTo);
+}
+FERRUM_INLINE Ints blend_halves(Ints low, Ints high) { return _mm256_blend_epi16(low, high, 0xaa); }
+
+template <int kWidth, int kFrom, int kSign>
+FERRUM_INLINE Ints signed_quad(Ints entries, Ints signs, Ints values) {
+  const Ints pairs =
+      kFrom < 16 ? blend_halves(entries, shift_left_32<16 - kWidth>(entries))
+                 : blend_halves(shift_right_32<16>(entries), shift_right_32<kWidth>(entries));
+  const Ints ranks = and_(shift_right_32<kFrom % 16>(pairs), splat_byte(7));
+  return look_up(values, or_(ranks, spread_bits<kSign, 3>(signs)));
+}
+
+// Loads one by one: a gather is hardly faster, and far slower where CPUs guard it in microcode.
+template <class Grid>
+FERRUM_INLINE Ints look_up_each(const Grid& grid, Ints indices) {
+  alignas(32) int64_t words[4];
+  _mm256_store_si256(reinterpret_cast<Ints*>(words), indices);
+#pragma GCC unroll 4
+  for (int64_t& word : words) {
+    const auto four = static_cast<uint64_t>(word);
+    const auto entry = [&](int i) -> uint64_t { return grid.entries[four >> 16 * i & 0xffff]; };
+    word = static_cast<int64_t>(entry(0) | entry(1) << 16 | entry(2) << 32 | entry(3) << 48);
+  }
+  return _mm256_setr_epi64x(words[0], words[1], words[2], words[3]);
+}
+template <class Grid>
+FERRUM_INLINE void look_up_entries(const Grid& grid, const Ints* low, const Ints* high, Ints* out) {
+  const Ints top = splat_int(0x00010001 * (Grid::kCount - 256));  // the upper bytes' bits
+#pragma GCC unroll 2
+  for (int i = 0; i < 2; ++i) {
+    const Ints even = and_(low[i], splat_int(0x00ff00ff)), odd = shift_right<8>(low[i]);
+    out[2 * i] = look_up_each(grid, or_(even, and_(shift_left<8>(high[i]), top)));
+    out[2 * i + 1] = look_up_each(grid, or_(odd, and_(high[i], top)));
+  }
 }
 
 // Row r and the one 4 further down: 16 bytes of each.
@@ -251,6 +285,7 @@ FERRUM_INLINE Ints dot_quad(Ints quad, const int8_t* x, Ints sum) {
 #include "../unpack-inl.h"
 #include "../unpack_k-inl.h"
 #include "../unpack_small-inl.h"
+#include "../unpack_iq-inl.h"
 #include "../strip-inl.h"
 #include "../tile_kernels-inl.h"
 // clang-format on

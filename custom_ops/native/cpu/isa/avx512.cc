@@ -161,13 +161,70 @@ FERRUM_INLINE Ints byte_lane(Ints x) {
 // weight's scale takes the factor out exactly.
 constexpr float kTopFactor = 1.0f / 16;
 FERRUM_INLINE Ints top_nibbles(Ints x) { return _mm512_and_si512(x, _mm512_set1_epi8(-16)); }
-// Four bits from bit kFirst on, each to bit 4 of a byte.
-template <int kFirst>
+// Four bits from bit kFirst on, each to bit kTo of a byte.
+template <int kFirst, int kTo = 4>
 FERRUM_INLINE Ints spread_bits(Ints words) {
-  const Ints spread = _mm512_setr_epi32(0, 0x10, 0x1000, 0x1010, 0x100000, 0x100010, 0x101000,
-                                        0x101010, 0x10000000, 0x10000010, 0x10001000, 0x10001010,
-                                        0x10100000, 0x10100010, 0x10101000, 0x10101010);
+  constexpr int a = 1 << kTo, b = a << 8, c = a << 16, d = a << 24;
+  const Ints spread = _mm512_setr_epi32(0, a, b, a | b, c, a | c, b | c, a | b | c, d, a | d, b | d,
+                                        a | b | d, c | d, a | c | d, b | c | d, a | b | c | d);
   return _mm512_permutexvar_epi32(_mm512_srli_epi32(words, kFirst), spread);  // by the low 4 bits
+}
+
+// Bytes kFirst .. kFirst + kCount - 1 of one plane of a grid, for two vectors of indices.
+template <int kFirst, int kCount>
+FERRUM_INLINE void look_up_bytes(const uint8_t* plane, const Ints* low, const Ints* high,
+                                 Ints* out) {
+  if constexpr (kCount == 128) {  // what one instruction looks up
+    const Ints first = _mm512_load_si512(plane + kFirst);
+    const Ints second = _mm512_load_si512(plane + kFirst + 64);
+#pragma GCC unroll 2
+    for (int i = 0; i < 2; ++i) out[i] = _mm512_permutex2var_epi8(first, low[i], second);
+  } else {
+    constexpr int kHalf = kCount / 2;
+    Ints upper[2];
+    look_up_bytes<kFirst, kHalf>(plane, low, high, out);
+    look_up_bytes<kFirst + kHalf, kHalf>(plane, low, high, upper);
+#pragma GCC unroll 2
+    for (int i = 0; i < 2; ++i) {
+      const __mmask64 in_upper =
+          kHalf == 128 ? _mm512_movepi8_mask(low[i])
+                       : _mm512_test_epi8_mask(high[i], _mm512_set1_epi8(kHalf / 256));
+      out[i] = _mm512_mask_blend_epi8(in_upper, out[i], upper[i]);
+    }
+  }
+}
+template <class Grid>
+FERRUM_INLINE void look_up_entries(const Grid& grid, const Ints* low, const Ints* high, Ints* out) {
+  const Ints even = _mm512_set1_epi32(0x00ff00ff);
+  Ints first[2], second[2];
+  look_up_bytes<0, Grid::kCount>(grid.planes[0], low, high, first);
+  look_up_bytes<0, Grid::kCount>(grid.planes[1], low, high, second);
+#pragma GCC unroll 2
+  for (int i = 0; i < 2; ++i) {
+    const Ints left = _mm512_slli_epi16(second[i], 8), right = _mm512_srli_epi16(first[i], 8);
+    out[2 * i] = _mm512_ternarylogic_epi32(even, first[i], left, 0xca);
+    out[2 * i + 1] = _mm512_ternarylogic_epi32(even, right, second[i], 0xca);
+  }
+}
+
+// The bits from kFirst on, from kOdd and kPair further on and from both further on, to the four
+// bytes of each lane.
+template <int kFirst, int kOdd, int kPair>
+FERRUM_INLINE Ints pick_unaligned(Ints x) {
+  constexpr auto at = [](int bit) { return static_cast<uint64_t>(bit & 63); };
+  constexpr uint64_t kLane = at(kFirst) | at(kFirst + kOdd) << 8 | at(kFirst + kPair) << 16 |
+                             at(kFirst + kPair + kOdd) << 24;
+  constexpr uint64_t kNext = kLane ^ 0x20202020;  // 32 bits further on
+  return _mm512_multishift_epi64_epi8(_mm512_set1_epi64(static_cast<int64_t>(kLane | kNext << 32)),
+                                      x);
+}
+template <int kWidth, int kFrom, int kSign>
+FERRUM_INLINE Ints signed_quad(Ints entries, Ints signs, Ints values) {
+  const Ints ranks = pick_unaligned<kFrom, 8, kWidth>(entries);
+  const Ints bits = pick_unaligned<kSign - 3, 1, 2>(signs);
+  // The values four times over: the two bits above an index do not matter.
+  return _mm512_permutexvar_epi8(_mm512_ternarylogic_epi32(splat_byte(7), ranks, bits, 0xca),
+                                 values);
 }
 
 // Row r and those 4, 8 and 12 further down: 16 bytes of each.
@@ -222,6 +279,7 @@ FERRUM_INLINE void dot_quads(const Ints* quads, const int8_t* const* x, int at, 
 #include "../unpack-inl.h"
 #include "../unpack_k-inl.h"
 #include "../unpack_small-inl.h"
+#include "../unpack_iq-inl.h"
 #include "../strip-inl.h"
 #include "../tile_kernels-inl.h"
 // clang-format on
