@@ -84,7 +84,8 @@ def register(
 ) -> None:
     """Gives the sessions made with these onnxruntime.SessionOptions ferrum's kernels.
 
-    arithmetic: "fast" multiplies activations in int8 blocks of 32, "exact" in float32.
+    arithmetic: "fast" multiplies activations in int8 blocks of 32, and attention over caches of 2
+        bytes in 16-bit integers where that is faster; "exact" multiplies in float32.
     isa: the instruction set; "auto" leaves it to FERRUM_ISA and then to the machine.
     moe_path: forces one of QuantMoE's ways; "auto" goes by the number of tokens, of which
         `moe_few_max` is the largest that takes "few". moe_gate_up="unfused" runs gate, up and SiLU
@@ -119,7 +120,8 @@ def describe() -> dict[str, Any]:
     """What the loaded library says of itself.
 
     Keys: version, architecture, isas (those this machine runs, best first), isa (a session's by
-    default; None where FERRUM_ISA names none of them), quants (id, name, block, bytes and the isas
+    default; None where FERRUM_ISA names none of them), attention (by isa, what fast arithmetic
+    multiplies caches of 2 bytes in: float32 or int16), quants (id, name, block, bytes and the isas
     with an int8 kernel), ops (name, inputs, outputs, attributes), stages of a profile.
     """
     text = _load(library_path()).ferrum_describe()

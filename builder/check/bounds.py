@@ -8,7 +8,8 @@ value; a bound without the assumption would be so wide for two products in a row
 fail it. The functions `*_spread` give sqrt(sum c_i^2); both sides round, hence the factors sqrt(2).
 
 Fast arithmetic takes activations in int8, one scale max|x| / 127 per group of 32: each value is off
-by at most half a step, max|x| / 254. (Kernels that add a second int8 term stay far below.)
+by at most half a step, max|x| / 254. (Kernels that add a second int8 term stay far below.) Over
+caches of 2 bytes attention may be multiplied in 16-bit integers, whose largest is 4095.
 
 Everything is computed in float64 from weights that the model's own bodies decoded.
 """
@@ -25,6 +26,7 @@ Array = npt.NDArray[np.float64]
 UNIT = 2.0**-24
 GROUP = 32
 LIKELY = 8.0  # the L above
+_INT16 = 4095.0  # attention's largest integer; less where more than 128 products are added
 _MORE = 8  # roundings of a term besides its sum: decoding, scales, the final stores
 _SILU_SLOPE = 1.1  # the largest derivative of x * sigmoid(x) is 1.0998
 _SIGMOID = 2.0**-21  # absolute error of either side's sigmoid
@@ -118,9 +120,15 @@ class AttentionBound:
 
 
 def attention(
-    feeds: dict[str, npt.NDArray[Any]], constants: dict[str, Any], unit: float, least: float
+    feeds: dict[str, npt.NDArray[Any]],
+    constants: dict[str, Any],
+    unit: float,
+    least: float,
+    *,
+    int16: bool = False,
 ) -> AttentionBound:
     """Of PagedAttention over caches whose type has unit roundoff `unit` and least step `least`.
+    With `int16` the kernel multiplies queries and keys, then weights and values, in integers.
 
     The two sides' keys may round to neighbouring numbers of the cache's type; that moves scores,
     and scores the softmax: probabilities by a factor of at most exp(2 max|score error|).
@@ -173,10 +181,19 @@ def attention(
             score = constants["scale"] * (k @ queries[t, h])
             sums = 2 * gamma(dim + _MORE) * (np.abs(k) @ q)
             off_score = constants["scale"] * ((np.abs(k) + dk) @ dq + dk @ q + sums)
+            if int16:
+                most = _INT16 * min(1.0, 0.93 * (128 / dim) ** 0.5 if dim > 128 else 1.0)
+                step_q = (q + dq).max() / most / 2
+                step_k = (np.abs(k) + dk).max(1) / most / 2
+                taken = np.abs(k).sum(1) * step_q + q.sum() * step_k + dim * step_q * step_k
+                off_score += constants["scale"] * taken
             p = np.exp(score - score.max())
             p /= p.sum()
             slack = np.expm1(2 * off_score.max()) + 2 * gamma(2 * len(seen) + 2 * _MORE)
             output[t, h] = slack * (p @ (np.abs(v) * (1 + 2 * unit)))
+            if int16:
+                heavy = p * (1 + slack) * np.abs(v).max(1)
+                output[t, h] += (heavy.sum() + len(seen) * heavy.max()) / _INT16 / 2 * (1 + 2 * unit)
     return AttentionBound(output.reshape(len(steps), -1), off_keys, off_values)
 
 

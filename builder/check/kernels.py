@@ -227,10 +227,13 @@ def _attention(sampler: Sampler, node: onnx.NodeProto) -> Case:
         "k_norm": k_norm,
         "inv_freq": inv_freq,
     }
-    bound = bounds.attention(feeds, constants, unit, least)
-    return Case(
-        f"norms of {node.name}", feeds, lambda _fast: [bound.output, bound.keys, bound.values]
-    )
+
+    def allowed(fast: bool) -> list[bounds.Array]:
+        int16 = fast and kind != np.float32 and attention_takes_int16()
+        bound = bounds.attention(feeds, constants, unit, least, int16=int16)
+        return [bound.output, bound.keys, bound.values]
+
+    return Case(f"norms of {node.name}", feeds, allowed)
 
 
 _CASES: dict[str, Callable[[Sampler, onnx.NodeProto], Case]] = {
@@ -243,6 +246,12 @@ _CASES: dict[str, Callable[[Sampler, onnx.NodeProto], Case]] = {
     "QuantMoE": _experts,
     "PagedAttention": _attention,
 }
+
+
+def attention_takes_int16() -> bool:
+    """Whether fast arithmetic multiplies caches of 2 bytes in 16-bit integers here."""
+    description = describe()
+    return bool(description["attention"].get(description["isa"]) == "int16")
 
 
 def takes_int8(type_id: int) -> bool:

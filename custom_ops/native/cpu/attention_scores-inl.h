@@ -1,20 +1,21 @@
 // Scores of queries and keys, the first half of attention over a tile.
 //
-// Lanes are queries. `arrange_queries` transposes a block of them into panels [head_dim, width], a
-// panel being two vectors wide, or one, or half of one where there are so few. A score is a chain
-// over head_dim of key element times query vector: nothing is added across lanes, so that neither
-// neighbours nor widths change a query's bits. Keys are widened to float32 a run of positions at a
-// time, into L1, where they serve every panel.
+// Lanes are queries. `arrange_queries` transposes a block of them into panels [units, width], a
+// panel being two vectors wide, or one, or half of one where there are so few; a unit is an element
+// of head_dim, or two (attention_units-inl.h). A score is a chain over units of key times query
+// vector: nothing is added across lanes, so that neither neighbours nor widths change a query's
+// bits. Keys are brought to units a run of positions at a time, into L1, where they serve every
+// panel.
 //
-// Besides floats-inl.h's, the vocabulary has kRegisters, transpose (kLanes vectors, in place) and
+// Besides floats-inl.h's, the vocabulary has kRegisters, transpose (kLanes vectors, in place),
 // HalfFloats: half a vector, with load_to, broadcast_to, fma and store, or Floats where there are
-// no halves.
+// no halves; and kNarrowPack, how many elements a unit has where products may be narrow.
 
 constexpr int kHalfLanes = sizeof(HalfFloats) / sizeof(float);
 constexpr int kPanel = 2 * kLanes;
 constexpr int kSums = kRegisters / 2;  // vectors that gather products at once
 constexpr int kKeyRun = 16;            // keys widened at a time, and
-constexpr int kHeadStretch = 128;      // the elements of theirs that lie together
+constexpr int kHeadStretch = 128;      // the units of theirs that lie together
 constexpr int kAhead = 32;  // positions from a key that is widened to one that is fetched
 static_assert(kPanel <= kPadding && kSums <= kKeyRun && kTilePositions % kKeyRun == 0,
               "panels fit the padding and rows beyond the last position the tile");
@@ -50,36 +51,78 @@ void for_each_panel(const AttentionTile& tile, const Body& body) {
   }
 }
 
-// n floats, then zeros.
+// n floats, or as many as there are lanes, then zeros.
 Floats load_part(const float* p, int64_t n) {
+  if (n >= kLanes) return load(p);
+  if (n <= 0) return zero();
   float part[kLanes] = {};
   memcpy(part, p, static_cast<size_t>(n) * sizeof(float));
   return load(part);
 }
 
-// Rows d .. d + kLanes - 1 of a panel, from `count` queries. A row narrower than a vector is stored
+// n floats, then zeros, as a vector of units.
+template <int kPack>
+Floats pack_part(const float* p, int64_t n, float inverse) {
+  if constexpr (kPack == 1)
+    return load_part(p, n);
+  else
+    return Units<kPack>::pack(load_part(p, n), load_part(p + kLanes, n - kLanes), inverse);
+}
+
+template <int kPack>
+constexpr int64_t units_of(int64_t head_dim) {
+  return (head_dim + kPack - 1) / kPack;
+}
+
+float largest_of(const float* x, int64_t n) {
+  float largest = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    const float magnitude = __builtin_fabsf(x[i]);
+    largest = magnitude <= largest ? largest : magnitude;  // keeps what is not a number
+    if (magnitude != magnitude) return magnitude;
+  }
+  return largest;
+}
+
+// Rows u .. u + kLanes - 1 of a panel, from `count` queries. A row narrower than a vector is stored
 // with what lies over its end; the next row, or the padding, takes that place.
-void arrange_rows(const float* queries, int64_t count, int64_t head_dim, int64_t d, int64_t width,
-                  float* panel) {
-  const int64_t rows = head_dim - d < kLanes ? head_dim - d : kLanes;
+template <int kPack>
+void arrange_rows(const float* queries, int64_t count, int64_t head_dim, int64_t u, int64_t width,
+                  const FixedPoint* fixed, float* panel) {
+  const int64_t units = units_of<kPack>(head_dim), rows = units - u < kLanes ? units - u : kLanes;
   Floats lanes[kLanes];
   for (int64_t q = 0; q < width; q += kLanes) {
-    for (int64_t i = 0; i < kLanes; ++i) {
-      const float* const from = queries + (q + i) * head_dim + d;
-      lanes[i] = q + i >= count ? zero() : rows == kLanes ? load(from) : load_part(from, rows);
-    }
+    for (int64_t i = 0; i < kLanes; ++i)
+      lanes[i] = q + i >= count ? zero()
+                                : pack_part<kPack>(queries + (q + i) * head_dim + u * kPack,
+                                                   head_dim - u * kPack, fixed[q + i].inverse);
     transpose(lanes);
-    for (int64_t i = 0; i < rows; ++i) store(panel + (d + i) * width + q, lanes[i]);
+    for (int64_t i = 0; i < rows; ++i) store(panel + (u + i) * width + q, lanes[i]);
   }
 }
 
-void arrange_queries(const float* queries, int64_t count, int64_t head_dim, float* panels) {
-  for (int64_t first = 0; first < count; first += kPanel) {
-    const int64_t own = count - first < kPanel ? count - first : kPanel;
-    for (int64_t d = 0; d < head_dim; d += kLanes)
-      arrange_rows(queries + first * head_dim, own, head_dim, d, panel_width(own),
-                   panels + first * head_dim);
-  }
+// One panel: units [units, width], then, where they are integers, the queries' scales [width].
+template <int kPack>
+void arrange_panel(const float* queries, int64_t count, int64_t head_dim, float* panel) {
+  const int64_t units = units_of<kPack>(head_dim), width = panel_width(count);
+  FixedPoint fixed[kPanel] = {};
+  if (kPack > 1)
+    for (int64_t q = 0; q < count; ++q)
+      fixed[q] = fixed_point(largest_of(queries + q * head_dim, head_dim),
+                             largest_integer(head_dim));
+  for (int64_t u = 0; u < units; u += kLanes)
+    arrange_rows<kPack>(queries, count, head_dim, u, width, fixed, panel);
+  if (kPack > 1)
+    for (int64_t q = 0; q < width; ++q) panel[units * width + q] = fixed[q].scale;
+}
+
+void arrange_queries(const float* queries, int64_t count, int64_t head_dim, int cache_type,
+                     bool narrow, float* panels) {
+  const bool packed = narrow && cache_type != kF32;
+  const auto arrange = packed ? arrange_panel<kNarrowPack> : arrange_panel<1>;
+  for (int64_t first = 0; first < count; first += kPanel)
+    arrange(queries + first * head_dim, count - first < kPanel ? count - first : kPanel, head_dim,
+            panels + first * head_dim);
 }
 
 template <int kType>
@@ -96,19 +139,63 @@ Floats load_elements(const uint8_t* row, int64_t i) {
   return load(reinterpret_cast<const float*>(p));
 }
 
-// Elements `from` to `end` of a row as floats, filled up with zeros to a whole vector.
-template <int kType>
-void widen_row(const uint8_t* row, int64_t from, int64_t end, float* to) {
-  for (; from + kLanes <= end; from += kLanes, to += kLanes)
-    store(to, load_elements<kType>(row, from));
-  if (from == end) return;
-  store(to, zero());
-  dequantize_row(kType, row + from * element_bytes<kType>(), to, end - from);
+// kLanes units of a cache's row from element i on.
+template <int kType, int kPack>
+Floats load_units(const uint8_t* row, int64_t i, float inverse) {
+  if constexpr (kPack == 1)
+    return load_elements<kType>(row, i);
+  else
+    return Units<kPack>::pack(load_elements<kType>(row, i), load_elements<kType>(row, i + kLanes),
+                              inverse);
 }
 
-// Where element d of a run's key i stands: [stretches, kKeyRun, kHeadStretch].
-constexpr int64_t key_place(int64_t i, int64_t d) {
-  return (d / kHeadStretch * kKeyRun + i) * kHeadStretch + d % kHeadStretch;
+// Elements `from` to `end` of a row as units, filled up with zeros to a whole vector.
+template <int kType, int kPack>
+void unfold_row(const uint8_t* row, int64_t from, int64_t end, float inverse, float* to) {
+  constexpr int64_t kStep = kPack * kLanes;
+  for (; from + kStep <= end; from += kStep, to += kLanes)
+    store(to, load_units<kType, kPack>(row, from, inverse));
+  if (from == end) return;
+  float rest[kStep];
+  dequantize_row(kType, row + from * element_bytes<kType>(), rest, end - from);
+  store(to, pack_part<kPack>(rest, end - from, inverse));
+}
+
+// Scales of some rows of a cache, up to kCount.
+template <int kCount>
+struct RowScales {
+  static_assert(kCount % kLanes == 0, "whole vectors");
+  float scale[kCount], inverse[kCount];
+};
+
+// Those of `count` rows of n elements, whose products with others are added by `added`.
+template <int kType, int kPack, int kCount>
+void find_scales(const uint8_t* const* rows, int64_t count, int64_t n, int64_t added,
+                 RowScales<kCount>* scales) {
+  if constexpr (kPack > 1) {
+    const float limit = largest_integer(added);
+    const int64_t whole = n / kLanes * kLanes;
+    for (int64_t first = 0; first < count; first += kLanes) {
+      float largest[kLanes] = {};
+      for (int64_t i = 0; i < kLanes && first + i < count; ++i) {
+        const uint8_t* const row = rows[first + i];
+        largest[i] = Units<kPack>::template largest_of_row<kType>(row, whole);
+        if (whole == n) continue;
+        float rest[kLanes];
+        dequantize_row(kType, row + whole * element_bytes<kType>(), rest, n - whole);
+        const float tail = largest_of(rest, n - whole);
+        largest[i] = tail <= largest[i] ? largest[i] : tail;
+      }
+      Units<kPack>::fixed_points(load(largest), limit, scales->scale + first,
+                                 scales->inverse + first);
+    }
+  }
+}
+
+// Where unit u of a run's key i stands: [stretches, kKeyRun, kHeadStretch]. After the units stands
+// the key's scale, where they are integers.
+constexpr int64_t key_place(int64_t i, int64_t u) {
+  return (u / kHeadStretch * kKeyRun + i) * kHeadStretch + u % kHeadStretch;
 }
 
 // Asks for a cache line that is needed soon, in L2.
@@ -122,22 +209,29 @@ void fetch_row(const uint8_t* row, int64_t n) {
 
 // The keys of positions from .. end - 1. The values of those positions come closer meanwhile, and
 // keys further on.
-template <int kType>
-void widen_keys(const AttentionTile& tile, int64_t from, int64_t end, float* wide) {
+template <int kType, int kPack>
+void unfold_keys(const AttentionTile& tile, int64_t from, int64_t end, float* run) {
+  constexpr int64_t kElements = kHeadStretch * kPack;
+  RowScales<kKeyRun> scales;
+  find_scales<kType, kPack>(tile.keys + from, end - from, tile.head_dim, tile.head_dim, &scales);
   for (int64_t i = from; i < end; ++i) {
-    for (int64_t d = 0; d < tile.head_dim; d += kHeadStretch) {
-      const int64_t last = d + kHeadStretch < tile.head_dim ? d + kHeadStretch : tile.head_dim;
-      widen_row<kType>(tile.keys[i], d, last, wide + key_place(i - from, d));
+    const float inverse = kPack > 1 ? scales.inverse[i - from] : 1.0f;
+    for (int64_t d = 0; d < tile.head_dim; d += kElements) {
+      const int64_t last = d + kElements < tile.head_dim ? d + kElements : tile.head_dim;
+      unfold_row<kType, kPack>(tile.keys[i], d, last, inverse,
+                               run + key_place(i - from, d / kPack));
     }
+    if (kPack > 1)
+      run[key_place(i - from, units_of<kPack>(tile.head_dim))] = scales.scale[i - from];
     fetch_row<kType>(tile.values[i], tile.head_dim);
     if (i + kAhead < tile.known) fetch_row<kType>(tile.keys[i + kAhead], tile.head_dim);
   }
 }
 
-// Scores [keys, width] of kSums / kVectors widened keys and a panel. On the way, ahead(d, e) is
-// called for elements d + e, d being a multiple of kLanes.
-template <class Vector, int kVectors, class Ahead>
-void score_keys(const float* panel, int64_t head_dim, const float* keys, float* scores,
+// Scores [keys, width] of kSums / kVectors unfolded keys and a panel. On the way, ahead(u, e) is
+// called for units u + e, u being a multiple of kLanes.
+template <class Vector, int kVectors, int kPack, class Ahead>
+void score_keys(const float* panel, int64_t units, const float* keys, float* scores,
                 const Ahead& ahead) {
   constexpr int kKeys = kSums / kVectors, kStep = sizeof(Vector) / sizeof(float);
   Vector sums[kKeys][kVectors];
@@ -145,55 +239,60 @@ void score_keys(const float* panel, int64_t head_dim, const float* keys, float* 
   for (int i = 0; i < kKeys; ++i)
 #pragma GCC unroll 2
     for (int j = 0; j < kVectors; ++j) broadcast_to(&sums[i][j], 0.0f);
-  for (int64_t d = 0; d < head_dim; d += kLanes) {
-    const float* const key = keys + key_place(0, d);
-    const int64_t end = head_dim - d < kLanes ? head_dim - d : kLanes;
+  for (int64_t u = 0; u < units; u += kLanes) {
+    const float* const key = keys + key_place(0, u);
+    const int64_t end = units - u < kLanes ? units - u : kLanes;
     for (int64_t e = 0; e < end; ++e, panel += kVectors * kStep) {
-      ahead(d, e);
+      ahead(u, e);
       Vector query[kVectors];
 #pragma GCC unroll 2
       for (int j = 0; j < kVectors; ++j) load_to(&query[j], panel + j * kStep);
 #pragma GCC unroll 16
       for (int i = 0; i < kKeys; ++i) {
-        Vector element;
-        broadcast_to(&element, key[i * kHeadStretch + e]);
+        Vector unit;
+        broadcast_to(&unit, key[i * kHeadStretch + e]);
 #pragma GCC unroll 2
-        for (int j = 0; j < kVectors; ++j) sums[i][j] = fma(element, query[j], sums[i][j]);
+        for (int j = 0; j < kVectors; ++j)
+          sums[i][j] = Units<kPack>::add_product(unit, query[j], sums[i][j]);
       }
     }
   }
 #pragma GCC unroll 16
   for (int i = 0; i < kKeys; ++i)
 #pragma GCC unroll 2
-    for (int j = 0; j < kVectors; ++j) store(scores + (i * kVectors + j) * kStep, sums[i][j]);
+    for (int j = 0; j < kVectors; ++j) {
+      if constexpr (kPack > 1)  // the panel's scales lie where its units end
+        sums[i][j] = Units<kPack>::scaled(sums[i][j], keys[key_place(i, units)], panel + j * kStep);
+      store(scores + (i * kVectors + j) * kStep, sums[i][j]);
+    }
 }
 
-// Many queries: a run of keys is widened, then every panel scores it.
-template <int kType>
-void score_many(const AttentionTile& tile, float* scores, float* wide) {
+// Many queries: a run of keys is unfolded, then every panel scores it.
+template <int kType, int kPack>
+void score_many(const AttentionTile& tile, float* scores, float* run) {
   const auto nothing = [](int64_t, int64_t) {};
   for (int64_t from = 0; from < tile.positions; from += kKeyRun) {
     const int64_t end = from + kKeyRun < tile.positions ? from + kKeyRun : tile.positions;
-    widen_keys<kType>(tile, from, end, wide);
+    unfold_keys<kType, kPack>(tile, from, end, run);
     for_each_panel(tile, [&](const Panel& panel) {
       using Nothing = decltype(nothing);
       const bool pair = panel.width == kPanel;
-      const auto score = pair                    ? score_keys<Floats, 2, Nothing>
-                         : panel.width == kLanes ? score_keys<Floats, 1, Nothing>
-                                                 : score_keys<HalfFloats, 1, Nothing>;
+      const auto score = pair                    ? score_keys<Floats, 2, kPack, Nothing>
+                         : panel.width == kLanes ? score_keys<Floats, 1, kPack, Nothing>
+                                                 : score_keys<HalfFloats, 1, kPack, Nothing>;
       float* const own = scores + panel.first * kTilePositions;
       for (int64_t i = from; i < end && i < panel.visible; i += pair ? kSums / 2 : kSums)
-        score(tile.panels + panel.first * tile.head_dim, tile.head_dim,
-              wide + key_place(i - from, 0), own + i * panel.width, nothing);
+        score(tile.panels + panel.first * tile.head_dim, units_of<kPack>(tile.head_dim),
+              run + key_place(i - from, 0), own + i * panel.width, nothing);
     });
   }
 }
 
 // One run of keys for a panel no wider than a vector. The next run, from position `next` on, is
-// widened while this one is scored, a vector at a time: it needs what multiplying leaves idle.
-template <int kType, class Vector>
-void score_and_widen(const AttentionTile& tile, int64_t next, const float* keys, float* scores,
-                     float* wide) {
+// unfolded while this one is scored, a vector at a time: it needs what multiplying leaves idle.
+template <int kType, int kPack, class Vector>
+void score_and_unfold(const AttentionTile& tile, int64_t next, const float* keys, float* scores,
+                      float* run) {
   const uint8_t *rows[kSums], *values[kSums], *further[kSums];
   for (int64_t i = 0; i < kSums; ++i) {
     const auto known = [&](int64_t at) { return at < tile.known ? at : tile.known - 1; };
@@ -201,15 +300,22 @@ void score_and_widen(const AttentionTile& tile, int64_t next, const float* keys,
     values[i] = tile.values[known(next + i)];
     further[i] = tile.keys[known(next + i + kAhead)];
   }
-  const int64_t whole = tile.head_dim / kLanes * kLanes;
-  if (whole < tile.head_dim)
+  RowScales<kSums> scales;
+  find_scales<kType, kPack>(rows, kSums, tile.head_dim, tile.head_dim, &scales);
+  const auto inverse = [&](int64_t i) { return kPack > 1 ? scales.inverse[i] : 1.0f; };
+  const int64_t whole = tile.head_dim / (kLanes * kPack) * kLanes;  // units in whole vectors
+  if (whole * kPack < tile.head_dim)
     for (int i = 0; i < kSums; ++i)
-      widen_row<kType>(rows[i], whole, tile.head_dim, wide + key_place(i, whole));
-  score_keys<Vector, 1>(tile.panels, tile.head_dim, keys, scores, [&](int64_t d, int64_t e) {
-    if (d == whole) return;
-    const int64_t byte = d * element_bytes<kType>();
+      unfold_row<kType, kPack>(rows[i], whole * kPack, tile.head_dim, inverse(i),
+                               run + key_place(i, whole));
+  const int64_t units = units_of<kPack>(tile.head_dim);
+  if (kPack > 1)
+    for (int i = 0; i < kSums; ++i) run[key_place(i, units)] = scales.scale[i];
+  score_keys<Vector, 1, kPack>(tile.panels, units, keys, scores, [&](int64_t u, int64_t e) {
+    if (u == whole) return;
+    const int64_t byte = u * kPack * element_bytes<kType>();
     for (int64_t i = e; i < kSums; i += kLanes) {
-      store(wide + key_place(i, d), load_elements<kType>(rows[i], d));
+      store(run + key_place(i, u), load_units<kType, kPack>(rows[i], u * kPack, inverse(i)));
       if (byte % 64 != 0) continue;
       fetch(values[i] + byte);
       fetch(further[i] + byte);
@@ -217,24 +323,25 @@ void score_and_widen(const AttentionTile& tile, int64_t next, const float* keys,
   });
 }
 
-template <int kType, class Vector>
-void score_few(const AttentionTile& tile, float* scores, float* wide) {
+template <int kType, int kPack, class Vector>
+void score_few(const AttentionTile& tile, float* scores, float* run) {
   constexpr int64_t kWidth = sizeof(Vector) / sizeof(float);
   // 64 floats more than would do: stores to one run shall not look like loads from the other.
-  float* next = wide + key_place(0, padded(tile.head_dim, kHeadStretch)) + 64;
-  widen_keys<kType>(tile, 0, tile.positions < kSums ? tile.positions : kSums, wide);
+  const int64_t units = units_of<kPack>(tile.head_dim) + (kPack > 1 ? 1 : 0);
+  float* next = run + key_place(0, padded(units, kHeadStretch)) + 64;
+  unfold_keys<kType, kPack>(tile, 0, tile.positions < kSums ? tile.positions : kSums, run);
   for (int64_t from = 0; from < tile.positions; from += kSums) {
-    score_and_widen<kType, Vector>(tile, from + kSums, wide, scores + from * kWidth, next);
-    float* const done = wide;
-    wide = next;
+    score_and_unfold<kType, kPack, Vector>(tile, from + kSums, run, scores + from * kWidth, next);
+    float* const done = run;
+    run = next;
     next = done;
   }
 }
 
-template <int kType>
-void score_tile(const AttentionTile& tile, float* scores, float* wide) {
-  const auto score = tile.queries > kLanes       ? score_many<kType>
-                     : tile.queries > kHalfLanes ? score_few<kType, Floats>
-                                                 : score_few<kType, HalfFloats>;
-  score(tile, scores, wide);
+template <int kType, int kPack>
+void score_tile(const AttentionTile& tile, float* scores, float* run) {
+  const auto score = tile.queries > kLanes       ? score_many<kType, kPack>
+                     : tile.queries > kHalfLanes ? score_few<kType, kPack, Floats>
+                                                 : score_few<kType, kPack, HalfFloats>;
+  score(tile, scores, run);
 }

@@ -57,7 +57,8 @@ constexpr int64_t padded(int64_t n, int64_t unit = kPadding) {
 struct AttentionTile {
   int64_t queries, head_dim;
   int cache_type;                // ggml id of F32, F16 or BF16
-  const float* panels;           // from arrange_queries
+  bool narrow;                   // caches of 2 bytes may be multiplied in 16-bit integers
+  const float* panels;           // from arrange_queries, for the same type and width
   const int32_t* seen;           // [queries] positions, from the first on, that each one sees
   int64_t positions;             // up to kTilePositions
   int64_t known;                 // at least as many: rows beyond are brought closer
@@ -84,9 +85,11 @@ struct Kernels {
   // gate = silu(gate) * up
   void (*silu_multiply)(float* gate, const float* up, int64_t n);
   // Copies `count` queries [count, head_dim] into panels, [padded(count), head_dim] floats in an
-  // order of the kernels' own.
-  void (*arrange_queries)(const float* queries, int64_t count, int64_t head_dim, float* panels);
+  // order, and of a width, that are the kernels' own. `cache_type` and `narrow` as in AttentionTile.
+  void (*arrange_queries)(const float* queries, int64_t count, int64_t head_dim, int cache_type,
+                          bool narrow, float* panels);
   void (*attention_tile)(const AttentionTile& tile);
+  const char* narrow;  // what attention multiplies where it may be narrow: float32 or int16
 };
 
 // Chosen once, at load: the best that this machine has, or the one FERRUM_ISA names.

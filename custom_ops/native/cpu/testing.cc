@@ -137,8 +137,8 @@ FERRUM_EXPORT int ferrum_test_silu_multiply(const char* isa, float* gate, const 
 
 // An online softmax over tiles of `count` keys and values [count, head_dim], of which query a
 // [queries, head_dim] sees the first seen[a]: its largest score, its sum of exponentials and, in
-// out [queries, head_dim], the values weighted with them.
-FERRUM_EXPORT int ferrum_test_attention(const char* isa, int cache_type, const float* queries,
+// out [queries, head_dim], the values weighted with them. `narrow` as in AttentionTile.
+FERRUM_EXPORT int ferrum_test_attention(const char* isa, int cache_type, int narrow, const float* queries,
                                         int64_t query_count, const int32_t* seen,
                                         const uint8_t* keys, const uint8_t* values, int64_t count,
                                         int64_t head_dim, float* most, float* sums, float* out) {
@@ -153,7 +153,7 @@ FERRUM_EXPORT int ferrum_test_attention(const char* isa, int cache_type, const f
        scratch = filled(attention_scratch(query_count, head_dim), 0);
   auto running = filled(2 * lanes, 0), gathered = filled(query_count * stride, 0);
   std::fill_n(running.begin(), lanes, -std::numeric_limits<float>::infinity());
-  kernels->arrange_queries(queries, query_count, head_dim, panels.data());
+  kernels->arrange_queries(queries, query_count, head_dim, cache_type, narrow, panels.data());
   const int64_t row = head_dim * (cache_type == kF32 ? 4 : 2);
   for (int64_t from = 0; from < count; from += kTilePositions) {
     const int64_t tile = std::min(count - from, kTilePositions);
@@ -165,7 +165,7 @@ FERRUM_EXPORT int ferrum_test_attention(const char* isa, int cache_type, const f
     std::vector<int32_t> own;
     for (int64_t a = 0; a < query_count; ++a)
       own.push_back(static_cast<int32_t>(std::clamp<int64_t>(seen[a] - from, 0, tile)));
-    kernels->attention_tile({query_count, head_dim, cache_type, panels.data(), own.data(), tile,
+    kernels->attention_tile({query_count, head_dim, cache_type, narrow != 0, panels.data(), own.data(), tile,
                              tile, rows[0].data(), rows[1].data(), running.data(),
                              running.data() + lanes, gathered.data(), scratch.data()});
   }

@@ -45,6 +45,7 @@ struct Workspace {
 struct Attention {
   const AttentionProblem& problem;
   const Kernels& kernels;
+  bool narrow;              // see AttentionTile
   const int64_t* position;  // [tokens]
   const int64_t* sequence;  // [tokens]
   const float* queries;     // [kv_heads, tokens, group, head_dim]
@@ -90,7 +91,8 @@ struct Attention {
   void arrange(const QueryBlock& block, int64_t kv_head, const Workspace& space) const {
     const int64_t group = problem.group();
     const int64_t first = (kv_head * problem.tokens + block.first) * group;
-    kernels.arrange_queries(queries + first * dim(), block.count * group, dim(), space.panels);
+    kernels.arrange_queries(queries + first * dim(), block.count * group, dim(),
+                            problem.cache.type, narrow, space.panels);
   }
 
   // How many positions from `begin` on each query of a block sees.
@@ -115,7 +117,7 @@ struct Attention {
       const int64_t known = std::min(begin + 2 * kTilePositions, stop);
       find_rows(row, kv_head, begin, known, *space.rows);
       find_seen(block, begin, end - begin, space.seen);
-      kernels.attention_tile({count, dim(), problem.cache.type, space.panels, space.seen,
+      kernels.attention_tile({count, dim(), problem.cache.type, narrow, space.panels, space.seen,
                               end - begin, known - begin, space.rows->keys, space.rows->values,
                               partial.most, partial.sum, partial.values, space.scratch});
     }
@@ -227,7 +229,7 @@ void run_attention(const AttentionProblem& problem, const Settings& settings, Th
   }
   const Kernels& kernels = *settings.kernels;
   const float* const queries = rotate_and_store(problem, kernels, position, sequence, pool, arena);
-  const Attention attention{problem,  kernels, position,
+  const Attention attention{problem,  kernels, !settings.exact, position,
                             sequence, queries, most_tokens * problem.group()};
   const auto workers = static_cast<int64_t>(worker_limit());
   if (most_segments > 1 && block_count * problem.cache.kv_heads < 4 * workers)

@@ -92,10 +92,13 @@ void store_group(int8_t* q, const Ints* code) {
                       _mm256_permutevar8x32_epi32(_mm256_packs_epi16(low, high), order));
 }
 
+constexpr int kNarrowPack = 1;
+
 // In the order of their needs.
 // clang-format off
 #include "../exp-inl.h"
 #include "../floats-inl.h"
+#include "../attention_units-inl.h"
 #include "../attention_scores-inl.h"
 #include "../attention-inl.h"
 #include "../quantize-inl.h"
@@ -293,6 +296,6 @@ FERRUM_INLINE Ints dot_quad(Ints quad, const int8_t* x, Ints sum) {
 }  // namespace
 
 extern const Kernels kAvx2Kernels = {
-    "avx2", find, quantize, rms_norm, silu_multiply, arrange_queries, attention_tile};
+    "avx2", find, quantize, rms_norm, silu_multiply, arrange_queries, attention_tile, "float32"};
 
 }  // namespace ferrum

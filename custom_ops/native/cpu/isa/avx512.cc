@@ -86,10 +86,14 @@ void store_group(int8_t* q, const Ints* code) {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(q) + i, _mm512_cvtepi32_epi8(code[i]));
 }
 
+constexpr int kNarrowPack = 2;  // vpdpwssd adds two products of 16 bits to every lane
+
 // In the order of their needs.
 // clang-format off
 #include "../exp-inl.h"
 #include "../floats-inl.h"
+#include "../attention_units-inl.h"
+#include "attention_avx512-inl.h"
 #include "../attention_scores-inl.h"
 #include "../attention-inl.h"
 #include "../quantize-inl.h"
@@ -287,6 +291,6 @@ FERRUM_INLINE void dot_quads(const Ints* quads, const int8_t* const* x, int at, 
 }  // namespace
 
 extern const Kernels kAvx512Kernels = {
-    "avx512", find, quantize, rms_norm, silu_multiply, arrange_queries, attention_tile};
+    "avx512", find, quantize, rms_norm, silu_multiply, arrange_queries, attention_tile, "int16"};
 
 }  // namespace ferrum

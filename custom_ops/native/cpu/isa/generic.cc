@@ -82,10 +82,13 @@ void store_group(int8_t* q, const Ints* code) {
   for (int i = 0; i < kGroup; ++i) q[i] = static_cast<int8_t>(code[i / kLanes][i % kLanes]);
 }
 
+constexpr int kNarrowPack = 1;
+
 // In the order of their needs.
 // clang-format off
 #include "../exp-inl.h"
 #include "../floats-inl.h"
+#include "../attention_units-inl.h"
 #include "../attention_scores-inl.h"
 #include "../attention-inl.h"
 #include "../quantize-inl.h"
@@ -103,6 +106,6 @@ constexpr QuantKernels kQuantKernels[] = {FERRUM_QUANTS(FERRUM_KERNELS)};
 }  // namespace
 
 extern const Kernels kGenericKernels = {
-    "generic", find, quantize, rms_norm, silu_multiply, arrange_queries, attention_tile};
+    "generic", find, quantize, rms_norm, silu_multiply, arrange_queries, attention_tile, "float32"};
 
 }  // namespace ferrum

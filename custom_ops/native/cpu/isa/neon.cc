@@ -71,10 +71,13 @@ void store_group(int8_t* q, const Ints* code) {
   }
 }
 
+constexpr int kNarrowPack = 1;
+
 // In the order of their needs.
 // clang-format off
 #include "../exp-inl.h"
 #include "../floats-inl.h"
+#include "../attention_units-inl.h"
 #include "../attention_scores-inl.h"
 #include "../attention-inl.h"
 #include "../quantize-inl.h"
@@ -246,6 +249,6 @@ FERRUM_INLINE void dot_quads(const Ints* quads, const int8_t* const* x, int at, 
 }  // namespace
 
 extern const Kernels kNeonKernels = {
-    "neon", find, quantize, rms_norm, silu_multiply, arrange_queries, attention_tile};
+    "neon", find, quantize, rms_norm, silu_multiply, arrange_queries, attention_tile, "float32"};
 
 }  // namespace ferrum

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pytest
 
 EPSILON = 2.0**-24
+LARGEST = 4095  # of attention's integers, for up to 128 products
 CACHES = {0: np.dtype(np.float32), 1: np.dtype(np.float16), 30: np.dtype(ml_dtypes.bfloat16)}
 
 
@@ -80,35 +81,60 @@ def test_silu_multiply(kernels: Any, isa: str, n: int) -> None:
 
 
 def attend(
-    kernels: Any, isa: str, cache: int, q: Any, k: Any, v: Any, seen: list[int] | None = None
+    kernels: Any,
+    isa: str,
+    cache: int,
+    q: Any,
+    k: Any,
+    v: Any,
+    seen: list[int] | None = None,
+    *,
+    narrow: bool = True,
 ) -> tuple[Any, Any, Any]:
     """Largest scores, sums of exponentials, and values weighted with them, of queries that see
-    the first `seen` keys each."""
+    the first `seen` keys each; in 16-bit integers where `narrow`, for caches of 2 bytes."""
     own = np.array(seen or [len(k)] * len(q), np.int32)
     most, sums, out = np.empty(len(q), np.float32), np.empty(len(q), np.float32), np.empty_like(q)
     kernels.call(
-        "ferrum_test_attention", isa.encode(), cache, q, len(q), own, k, v, len(k), q.shape[1],
+        "ferrum_test_attention", isa.encode(), cache, narrow, q, len(q), own, k, v, len(k), q.shape[1],
         most, sums, out,
     )  # fmt: skip
     return most, sums, out
 
 
+def half_steps(rows: Any, largest: float) -> Any:
+    """By how much an element of each row is off when the row's largest becomes that integer."""
+    return np.abs(rows).max(1, keepdims=True) / largest / 2 * (1 + 1e-5)
+
+
+@pytest.mark.parametrize("narrow", [False, True])
 @pytest.mark.parametrize("head_dim", [64, 128, 80, 36, 2, 576])
 @pytest.mark.parametrize("cache", CACHES)
-def test_attention(kernels: Any, isa: str, cache: int, head_dim: int) -> None:
+def test_attention(kernels: Any, isa: str, cache: int, head_dim: int, narrow: bool) -> None:
     for queries, count in (1, 45), (7, 128), (16, 1), (40, 300):
         q = normal(queries, head_dim) / np.float32(head_dim**0.5)
         k, v = (normal(count, head_dim, seed=s).astype(CACHES[cache]) for s in (1, 2))
-        most, sums, out = attend(kernels, isa, cache, q, k, v)
+        most, sums, out = attend(kernels, isa, cache, q, k, v, narrow=narrow)
         wide_k, wide_v = k.astype(np.float64), v.astype(np.float64)
         scores = q.astype(np.float64) @ wide_k.T
         # Of a score, by the products that it adds up; of a weight, the errors of two scores more.
         error = head_dim * EPSILON * (np.abs(q).astype(np.float64) @ np.abs(wide_k).T).max()
+        rounded = narrow and kernels.attention(isa) == "int16" and CACHES[cache] != np.float32
+        if rounded:
+            largest = LARGEST if head_dim <= 128 else LARGEST * (128 / head_dim) ** 0.5 * 0.93
+            of_q, of_k = half_steps(q, largest), half_steps(wide_k, largest)
+            off = np.abs(wide_k).sum(1) * of_q + np.abs(q).sum(1, keepdims=True) * of_k.T
+            error += (off + head_dim * of_q * of_k.T).max()
         np.testing.assert_allclose(most, scores.max(1), atol=error, rtol=0)
         expected = np.exp(scores - scores.max(1, keepdims=True))
         relative = 2 * error + (16 + count) * EPSILON
         np.testing.assert_allclose(sums, expected.sum(1), rtol=relative)
-        assert (np.abs(out - expected @ wide_v) <= relative * (expected @ np.abs(wide_v))).all()
+        allowed = relative * (expected @ np.abs(wide_v))
+        if rounded:
+            heaviest = (expected * np.abs(wide_v).max(1)).max(1, keepdims=True) * (1 + relative)
+            of_v = expected @ half_steps(wide_v, LARGEST) * (1 + relative)
+            allowed += of_v + count * heaviest / LARGEST / 2 * (1 + 1e-3)
+        assert (np.abs(out - expected @ wide_v) <= allowed).all()
 
 
 @pytest.mark.parametrize("cache", CACHES)
@@ -125,22 +151,39 @@ def test_a_query_gets_the_same_bits_alone_and_beside_others(
                 np.testing.assert_array_equal(part[0], whole[i])
 
 
+@pytest.mark.parametrize("cache", CACHES)
 @pytest.mark.parametrize("group", [1, 3, 8])
-def test_what_a_query_does_not_see_changes_no_bit(kernels: Any, isa: str, group: int) -> None:
-    count = 150
+def test_what_a_query_does_not_see_changes_no_bit(
+    kernels: Any, isa: str, group: int, cache: int
+) -> None:
+    count, kind = 150, CACHES[cache]
     seen = sorted([*range(1, 20), 127, 128, 129, *range(140, count + 1)] * group)
     q = normal(len(seen), 64)
-    k, v = normal(count, 64, seed=1), normal(count, 64, seed=2)
-    together = attend(kernels, isa, 0, q, k, v, seen)
+    k, v = (normal(count, 64, seed=s).astype(kind) for s in (1, 2))
+    together = attend(kernels, isa, cache, q, k, v, seen)
     k[20:], v[20:] = np.nan, np.inf
-    spoiled = attend(kernels, isa, 0, q, k, v, seen)
-    k, v = normal(count, 64, seed=1), normal(count, 64, seed=2)
+    spoiled = attend(kernels, isa, cache, q, k, v, seen)
+    k, v = (normal(count, 64, seed=s).astype(kind) for s in (1, 2))
     for i, own in enumerate(seen):
-        alone = attend(kernels, isa, 0, q[i : i + 1], k[:own].copy(), v[:own].copy())
+        alone = attend(kernels, isa, cache, q[i : i + 1], k[:own].copy(), v[:own].copy())
         for part, whole, beside_nan in zip(alone, together, spoiled, strict=True):
             np.testing.assert_array_equal(part[0], whole[i])
             if own <= 20:
                 np.testing.assert_array_equal(part[0], beside_nan[i])
+
+
+@pytest.mark.parametrize("cache", CACHES)
+@pytest.mark.parametrize("spoiled", [np.nan, np.inf])
+def test_what_is_not_a_number_is_seen_in_what_it_is_multiplied_with(
+    kernels: Any, isa: str, cache: int, spoiled: float
+) -> None:
+    q, ones = np.ones((3, 64), np.float32), np.ones((5, 64), np.float32).astype(CACHES[cache])
+    values = ones.copy()
+    values[3, 7] = spoiled
+    seen = [3, 4, 5]
+    out = attend(kernels, isa, cache, q, ones, values, seen)[2]
+    np.testing.assert_array_equal(np.isfinite(out[:, 7]), [True, False, False])
+    np.testing.assert_allclose(out[0], np.full(64, 3.0), rtol=4 * EPSILON)
 
 
 def test_scores_of_minus_infinity_weigh_nothing(kernels: Any, isa: str) -> None:

@@ -1,0 +1,40 @@
+// What a lane holds in the products of attention: a unit of kPack neighbours, which both factors
+// have in the same order. One float; or, on instruction sets that multiply those faster, two 16-bit
+// integers: elements of a query and a key, or positions of weights and values.
+//
+// Integers share a scale per row (query, key or value, or a tile's weights of one query), so that
+// the largest magnitude becomes kLargest or, where a dot product could exceed 31 bits, less. Sums of
+// their products are exact.
+
+template <int kPack>
+struct Units;
+
+template <>
+struct Units<1> {
+  template <class Vector>
+  static Vector add_product(Vector a, Vector b, Vector sum) {
+    return fma(a, b, sum);
+  }
+};
+
+constexpr int32_t kLargest = 4095;  // 128 products of two such numbers fit 31 bits
+static_assert(int64_t{kTilePositions} * kLargest * kLargest <= INT32_MAX, "a tile's sums are exact");
+
+// The largest magnitude of integers of which `count` products of two are added.
+float largest_integer(int64_t count) {
+  int32_t most = kLargest;
+  while (count * most * most > INT32_MAX) most -= most / 16;
+  return static_cast<float>(most);
+}
+
+// x ~= scale * round(inverse * x) of numbers up to `largest`. Numbers too small for a reciprocal
+// count as zero; where one is infinite or none, the scale says so.
+struct FixedPoint {
+  float scale, inverse;
+};
+
+FixedPoint fixed_point(float largest, float limit) {
+  if (largest < 0x1p-100f) return {0.0f, 0.0f};
+  if (!(largest <= 0x1.fffffep127f)) return {__builtin_nanf(""), 0.0f};
+  return {largest / limit, limit / largest};
+}
