@@ -192,8 +192,8 @@ def attention(
             slack = np.expm1(2 * off_score.max()) + 2 * gamma(2 * len(seen) + 2 * _MORE)
             output[t, h] = slack * (p @ (np.abs(v) * (1 + 2 * unit)))
             if int16:
-                heavy = p * (1 + slack) * np.abs(v).max(1)
-                output[t, h] += (heavy.sum() + len(seen) * heavy.max()) / _INT16 / 2 * (1 + 2 * unit)
+                heavy = p * (1 + slack) * np.abs(v).max(1) * (1 + 2 * unit)
+                output[t, h] += (heavy.sum() + len(seen) * heavy.max()) / _INT16 / 2
     return AttentionBound(output.reshape(len(steps), -1), off_keys, off_values)
 
 

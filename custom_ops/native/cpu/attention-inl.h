@@ -150,8 +150,7 @@ void add_values(const float* weights, int64_t width, const float* range, const V
 #pragma GCC unroll 8
   for (int a = 0; a < kQueries; ++a)
 #pragma GCC unroll 2
-    for (int j = 0; j < 2; ++j)
-      sums[a][j] = kExact ? zero() : load(out + a * stride + j * kLanes);
+    for (int j = 0; j < 2; ++j) sums[a][j] = kExact ? zero() : load(out + a * stride + j * kLanes);
   for (int64_t u = begin; u < end; ++u) {
     const Floats value[2] = {values.at(u, 0), values.at(u, 1)};
     const float* const row = weights + u * width;
@@ -201,7 +200,8 @@ void add_column(const AttentionTile& tile, const float* scores, const float* ran
   for_each_panel(tile, [&](const Panel& panel) {
     const auto add = [&](auto queries, int64_t q) {
       add_seen<queries>(tile.seen + panel.first + q, scores + panel.first * kTilePositions + q,
-                        panel.width, range + panel.first + q, values, tile.out + (panel.first + q) * stride + d, stride);
+                        panel.width, range + panel.first + q, values,
+                        tile.out + (panel.first + q) * stride + d, stride);
     };
     int64_t q = 0;
     for (; q + kValueQueries <= panel.count; q += kValueQueries) add(Count<kValueQueries>{}, q);

@@ -108,8 +108,8 @@ void arrange_panel(const float* queries, int64_t count, int64_t head_dim, float*
   FixedPoint fixed[kPanel] = {};
   if (kPack > 1)
     for (int64_t q = 0; q < count; ++q)
-      fixed[q] = fixed_point(largest_of(queries + q * head_dim, head_dim),
-                             largest_integer(head_dim));
+      fixed[q] =
+          fixed_point(largest_of(queries + q * head_dim, head_dim), largest_integer(head_dim));
   for (int64_t u = 0; u < units; u += kLanes)
     arrange_rows<kPack>(queries, count, head_dim, u, width, fixed, panel);
   if (kPack > 1)

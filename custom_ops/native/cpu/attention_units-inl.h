@@ -3,8 +3,8 @@
 // integers: elements of a query and a key, or positions of weights and values.
 //
 // Integers share a scale per row (query, key or value, or a tile's weights of one query), so that
-// the largest magnitude becomes kLargest or, where a dot product could exceed 31 bits, less. Sums of
-// their products are exact.
+// the largest magnitude becomes kLargest or, where a dot product could exceed 31 bits, less. Sums
+// of their products are exact.
 
 template <int kPack>
 struct Units;
@@ -18,7 +18,8 @@ struct Units<1> {
 };
 
 constexpr int32_t kLargest = 4095;  // 128 products of two such numbers fit 31 bits
-static_assert(int64_t{kTilePositions} * kLargest * kLargest <= INT32_MAX, "a tile's sums are exact");
+static_assert(int64_t{kTilePositions} * kLargest * kLargest <= INT32_MAX,
+              "a tile's sums are exact");
 
 // The largest magnitude of integers of which `count` products of two are added.
 float largest_integer(int64_t count) {

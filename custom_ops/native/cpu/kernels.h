@@ -85,7 +85,8 @@ struct Kernels {
   // gate = silu(gate) * up
   void (*silu_multiply)(float* gate, const float* up, int64_t n);
   // Copies `count` queries [count, head_dim] into panels, [padded(count), head_dim] floats in an
-  // order, and of a width, that are the kernels' own. `cache_type` and `narrow` as in AttentionTile.
+  // order, and of a width, that are the kernels' own. `cache_type` and `narrow` as in
+  // AttentionTile.
   void (*arrange_queries)(const float* queries, int64_t count, int64_t head_dim, int cache_type,
                           bool narrow, float* panels);
   void (*attention_tile)(const AttentionTile& tile);

@@ -31,7 +31,8 @@ float add_group(const Codes& codes, const int8_t* q, const float* scale, const f
 
 template <int kType>
 void matmul_int8(const uint8_t* weights, size_t row_bytes, int64_t rows, int64_t k,
-                 const Int8Row* x, int64_t columns, float* out, int64_t out_stride, const uint8_t*) {
+                 const Int8Row* x, int64_t columns, float* out, int64_t out_stride,
+                 const uint8_t*) {
   const Codes& codes = *find_codes(kType);
   const QuantFormat& format = *find_quant(kType);
   constexpr int64_t kColumns = 32;  // that share one decoded block

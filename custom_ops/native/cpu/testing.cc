@@ -138,10 +138,11 @@ FERRUM_EXPORT int ferrum_test_silu_multiply(const char* isa, float* gate, const 
 // An online softmax over tiles of `count` keys and values [count, head_dim], of which query a
 // [queries, head_dim] sees the first seen[a]: its largest score, its sum of exponentials and, in
 // out [queries, head_dim], the values weighted with them. `narrow` as in AttentionTile.
-FERRUM_EXPORT int ferrum_test_attention(const char* isa, int cache_type, int narrow, const float* queries,
-                                        int64_t query_count, const int32_t* seen,
-                                        const uint8_t* keys, const uint8_t* values, int64_t count,
-                                        int64_t head_dim, float* most, float* sums, float* out) {
+FERRUM_EXPORT int ferrum_test_attention(const char* isa, int cache_type, int narrow,
+                                        const float* queries, int64_t query_count,
+                                        const int32_t* seen, const uint8_t* keys,
+                                        const uint8_t* values, int64_t count, int64_t head_dim,
+                                        float* most, float* sums, float* out) {
   const char* error = nullptr;
   const Kernels* kernels = choose_kernels(isa, &error);
   if (kernels == nullptr) return 1;
@@ -165,8 +166,8 @@ FERRUM_EXPORT int ferrum_test_attention(const char* isa, int cache_type, int nar
     std::vector<int32_t> own;
     for (int64_t a = 0; a < query_count; ++a)
       own.push_back(static_cast<int32_t>(std::clamp<int64_t>(seen[a] - from, 0, tile)));
-    kernels->attention_tile({query_count, head_dim, cache_type, narrow != 0, panels.data(), own.data(), tile,
-                             tile, rows[0].data(), rows[1].data(), running.data(),
+    kernels->attention_tile({query_count, head_dim, cache_type, narrow != 0, panels.data(),
+                             own.data(), tile, tile, rows[0].data(), rows[1].data(), running.data(),
                              running.data() + lanes, gathered.data(), scratch.data()});
   }
   std::copy_n(running.data(), query_count, most);
@@ -199,7 +200,8 @@ FERRUM_EXPORT int ferrum_bench_matmul(const char* isa, int type, int exact, cons
         if (exact)
           product->exact(w, row_bytes, rows, k, floats.data(), columns, out.data(), rows);
         else
-          product->int8(w, row_bytes, rows, k, quantized.rows(), columns, out.data(), rows, nullptr);
+          product->int8(w, row_bytes, rows, k, quantized.rows(), columns, out.data(), rows,
+                        nullptr);
       }
   };
   const auto start = std::chrono::steady_clock::now();

@@ -91,8 +91,8 @@ struct Attention {
   void arrange(const QueryBlock& block, int64_t kv_head, const Workspace& space) const {
     const int64_t group = problem.group();
     const int64_t first = (kv_head * problem.tokens + block.first) * group;
-    kernels.arrange_queries(queries + first * dim(), block.count * group, dim(),
-                            problem.cache.type, narrow, space.panels);
+    kernels.arrange_queries(queries + first * dim(), block.count * group, dim(), problem.cache.type,
+                            narrow, space.panels);
   }
 
   // How many positions from `begin` on each query of a block sees.
@@ -229,8 +229,13 @@ void run_attention(const AttentionProblem& problem, const Settings& settings, Th
   }
   const Kernels& kernels = *settings.kernels;
   const float* const queries = rotate_and_store(problem, kernels, position, sequence, pool, arena);
-  const Attention attention{problem,  kernels, !settings.exact, position,
-                            sequence, queries, most_tokens * problem.group()};
+  const Attention attention{problem,
+                            kernels,
+                            !settings.exact,
+                            position,
+                            sequence,
+                            queries,
+                            most_tokens * problem.group()};
   const auto workers = static_cast<int64_t>(worker_limit());
   if (most_segments > 1 && block_count * problem.cache.kv_heads < 4 * workers)
     attend_split(attention, blocks, block_count, most_segments, pool, arena);

@@ -154,8 +154,8 @@ struct Pass {
         const Matrix& following = problem.down.at(plan.groups[last ? 0 : g + 1].expert);
         const uint8_t* const next = later < rows ? following.row(later) : nullptr;
         multiply(problem.down.at(group.expert), hidden, group.first * terms(),
-                 group.count * terms(), begin, end, products + group.first * terms() * chunk,
-                 chunk, next);
+                 group.count * terms(), begin, end, products + group.first * terms() * chunk, chunk,
+                 next);
       }
       const uint64_t middle = timer.now();
       combine(products, chunk, begin, end - begin);

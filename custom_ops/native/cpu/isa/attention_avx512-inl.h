@@ -7,12 +7,12 @@ Floats load_elements(const uint8_t* row, int64_t i);
 template <>
 struct Units<2> {
   static Floats add_product(Floats a, Floats b, Floats sum) {
-    return _mm512_castsi512_ps(_mm512_dpwssd_epi32(
-        _mm512_castps_si512(sum), _mm512_castps_si512(a), _mm512_castps_si512(b)));
+    return _mm512_castsi512_ps(_mm512_dpwssd_epi32(_mm512_castps_si512(sum), _mm512_castps_si512(a),
+                                                   _mm512_castps_si512(b)));
   }
   static HalfFloats add_product(HalfFloats a, HalfFloats b, HalfFloats sum) {
-    return _mm256_castsi256_ps(_mm256_dpwssd_epi32(
-        _mm256_castps_si256(sum), _mm256_castps_si256(a), _mm256_castps_si256(b)));
+    return _mm256_castsi256_ps(_mm256_dpwssd_epi32(_mm256_castps_si256(sum), _mm256_castps_si256(a),
+                                                   _mm256_castps_si256(b)));
   }
   static Floats floats(Floats sum) { return to_floats(_mm512_castps_si512(sum)); }
 
@@ -65,15 +65,15 @@ struct Units<2> {
     __m512i largest = _mm512_setzero_si512();
     int64_t i = 0;
     for (; i + 32 <= n; i += 32)
-      largest = _mm512_max_epu16(largest,
-                                 _mm512_and_si512(_mm512_loadu_si512(row + 2 * i), magnitude));
+      largest =
+          _mm512_max_epu16(largest, _mm512_and_si512(_mm512_loadu_si512(row + 2 * i), magnitude));
     if (i < n) {
       const __m256i last = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(row + 2 * i));
-      largest = _mm512_max_epu16(largest,
-                                 _mm512_and_si512(_mm512_zextsi256_si512(last), magnitude));
+      largest =
+          _mm512_max_epu16(largest, _mm512_and_si512(_mm512_zextsi256_si512(last), magnitude));
     }
-    const __m256i half = _mm256_max_epu16(_mm512_castsi512_si256(largest),
-                                          _mm512_extracti64x4_epi64(largest, 1));
+    const __m256i half =
+        _mm256_max_epu16(_mm512_castsi512_si256(largest), _mm512_extracti64x4_epi64(largest, 1));
     const __m128i fourth =
         _mm_max_epu16(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
     const __m128i least = _mm_minpos_epu16(_mm_xor_si128(fourth, _mm_set1_epi16(-1)));
@@ -86,8 +86,8 @@ struct Units<2> {
     const __mmask16 some = _mm512_cmp_ps_mask(largest, broadcast(0x1p-100f), _CMP_NLT_UQ);
     const __mmask16 finite = _mm512_cmp_ps_mask(largest, broadcast(0x1.fffffep127f), _CMP_LE_OQ);
     const Floats nothing = broadcast(__builtin_nanf("")), bound = broadcast(limit);
-    store(scale, _mm512_mask_div_ps(_mm512_maskz_mov_ps(some, nothing), some & finite, largest,
-                                    bound));
+    store(scale,
+          _mm512_mask_div_ps(_mm512_maskz_mov_ps(some, nothing), some & finite, largest, bound));
     store(inverse, _mm512_maskz_div_ps(some & finite, bound, largest));
   }
 };

@@ -96,8 +96,8 @@ def attend(
     own = np.array(seen or [len(k)] * len(q), np.int32)
     most, sums, out = np.empty(len(q), np.float32), np.empty(len(q), np.float32), np.empty_like(q)
     kernels.call(
-        "ferrum_test_attention", isa.encode(), cache, narrow, q, len(q), own, k, v, len(k), q.shape[1],
-        most, sums, out,
+        "ferrum_test_attention", isa.encode(), cache, narrow, q, len(q), own, k, v, len(k),
+        q.shape[1], most, sums, out,
     )  # fmt: skip
     return most, sums, out
 
