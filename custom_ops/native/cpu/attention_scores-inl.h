@@ -125,20 +125,6 @@ void arrange_queries(const float* queries, int64_t count, int64_t head_dim, int 
             panels + first * head_dim);
 }
 
-template <int kType>
-constexpr int64_t element_bytes() {
-  return kType == kF32 ? 4 : 2;
-}
-
-// kLanes elements of a cache's row from element i on.
-template <int kType>
-Floats load_elements(const uint8_t* row, int64_t i) {
-  const uint8_t* const p = row + i * element_bytes<kType>();
-  if (kType == kF16) return widen_half(p);
-  if (kType == kBF16) return widen_bfloat16(p);
-  return load(reinterpret_cast<const float*>(p));
-}
-
 // kLanes units of a cache's row from element i on.
 template <int kType, int kPack>
 Floats load_units(const uint8_t* row, int64_t i, float inverse) {

@@ -12,6 +12,20 @@ constexpr int kBlockColumns = 4;   // ... columns whose sums rest in registers t
 constexpr int kFloatColumns = 16;  // columns that share decoded stretches
 static_assert(kStretch % kLanes == 0 && kStretch % kSuperBlock == 0, "whole vectors and blocks");
 
+template <int kType>
+constexpr int64_t element_bytes() {
+  return kType == kF32 ? 4 : 2;
+}
+
+// kLanes elements of a row of floats, of 4 bytes or 2, from element i on.
+template <int kType>
+Floats load_elements(const uint8_t* row, int64_t i) {
+  const uint8_t* const p = row + i * element_bytes<kType>();
+  if (kType == kF16) return widen_half(p);
+  if (kType == kBF16) return widen_bfloat16(p);
+  return load(reinterpret_cast<const float*>(p));
+}
+
 // The weights of one stretch as floats: in place where they are, else decoded into `buffer`.
 template <int kType>
 const float* decode_stretch(const uint8_t* row, int64_t at, int64_t n, int type, float* buffer) {
@@ -88,6 +102,53 @@ void multiply_rows(int type, const uint8_t* weights, size_t row_bytes, int64_t k
     }
 }
 
+// kHeight rows of 2-byte floats against few columns: widened in registers, for each use again,
+// which takes less than a buffer does. The rows behind them come closer meanwhile, as rows may be
+// pages, beyond which the hardware does not look ahead.
+template <int kType, int kHeight, int kColumns>
+void multiply_halves(int, const uint8_t* weights, size_t row_bytes, int64_t k,
+                     const float* const* x, int64_t, float* out, int64_t out_stride) {
+  Floats sums[kHeight * kColumns];
+  const uint8_t* row[kHeight];
+  for (int i = 0; i < kHeight * kColumns; ++i) sums[i] = zero();
+  for (int r = 0; r < kHeight; ++r) row[r] = weights + static_cast<size_t>(r) * row_bytes;
+  int64_t i = 0;
+  for (; i + kLanes <= k; i += kLanes) {
+    Floats value[kColumns];
+    for (int c = 0; c < kColumns; ++c) value[c] = load(x[c] + i);
+    for (int r = 0; r < kHeight; ++r) {
+      if (i % 32 == 0) __builtin_prefetch(row[r] + kHeight * row_bytes + 2 * i, 0, 2);
+      const Floats weight = load_elements<kType>(row[r], i);
+      for (int c = 0; c < kColumns; ++c)
+        sums[r * kColumns + c] = fma(weight, value[c], sums[r * kColumns + c]);
+    }
+  }
+  if (i < k) {
+    float rest[kHeight][kLanes];
+    const float *w[kHeight], *from[kColumns];
+    for (int r = 0; r < kHeight; ++r) {
+      dequantize_row(kType, row[r] + 2 * i, rest[r], k - i);
+      w[r] = rest[r];
+    }
+    for (int c = 0; c < kColumns; ++c) from[c] = x[c] + i;
+    multiply_block<kHeight, kColumns>(w, from, k - i, sums);
+  }
+  for (int c = 0; c < kColumns; ++c)
+    for (int r = 0; r < kHeight; ++r) out[c * out_stride + r] = reduce_add(sums[r * kColumns + c]);
+}
+
+// The way for so many columns: multiply_halves for 1 to kBlockColumns.
+template <int kType, int kHeight>
+auto rows_product(int64_t columns) {
+  if constexpr (kType == kF16 || kType == kBF16) {
+    if (columns == 1) return multiply_halves<kType, kHeight, 1>;
+    if (columns == 2) return multiply_halves<kType, kHeight, 2>;
+    if (columns == 3) return multiply_halves<kType, kHeight, 3>;
+    if (columns == 4) return multiply_halves<kType, kHeight, 4>;
+  }
+  return multiply_rows<kType, kHeight>;
+}
+
 template <int kType>
 void multiply_floats(int type, const uint8_t* weights, size_t row_bytes, int64_t rows, int64_t k,
                      const float* const* x, int64_t columns, float* out, int64_t out_stride) {
@@ -95,7 +156,8 @@ void multiply_floats(int type, const uint8_t* weights, size_t row_bytes, int64_t
     const int64_t count = columns - first < kFloatColumns ? columns - first : kFloatColumns;
     for (int64_t r = 0; r < rows;) {
       const bool block = r + kBlockRows <= rows;
-      const auto run = block ? multiply_rows<kType, kBlockRows> : multiply_rows<kType, 1>;
+      const auto run =
+          block ? rows_product<kType, kBlockRows>(count) : rows_product<kType, 1>(count);
       run(type, weights + static_cast<size_t>(r) * row_bytes, row_bytes, k, x + first, count,
           out + first * out_stride + r, out_stride);
       r += block ? kBlockRows : 1;

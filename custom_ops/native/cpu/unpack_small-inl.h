@@ -114,14 +114,15 @@ struct FormatIQ4_NL {
 struct FormatMXFP4 {
   static constexpr int kBias = 12, kMaxCode = 24, kTileBytes = 8 * 17, kOpen = 1;
   static constexpr bool kHalves = false, kMins = false;
-  // See dequantize.cc: half of 2^(e - 127), subnormal for e < 2.
+  // See dequantize.cc: half of 2^(e - 127). Its bits are (e - 1) << 23, or, where that is smaller
+  // as an integer (e < 2: a subnormal), (e + 1) << 21.
   static FERRUM_INLINE Floats gather_scale(const Rows& rows) {
-    alignas(64) uint32_t bits[kRows];
-    for (int r = 0; r < kRows; ++r) {
-      const uint32_t e = *rows.row(r);
-      bits[r] = e < 2 ? 0x00200000u << e : (e - 1) << 23;
-    }
-    return load(reinterpret_cast<const float*>(bits));
+    const Ints e = and_(gather_u32(rows, 0), splat_int(255));
+    const Ints bits = max_ints(shift_left_32<23>(add_ints(e, splat_int(-1))),
+                               shift_left_32<21>(add_ints(e, splat_int(1))));
+    Floats scale;
+    memcpy(&scale, &bits, sizeof scale);
+    return scale;
   }
   template <class Sink>
   static FERRUM_INLINE void unpack(const Rows& rows, int groups, Sink* sink) {
