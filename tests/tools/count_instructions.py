@@ -86,8 +86,8 @@ def _attention(queries: int, positions: int) -> tuple[Any, ...]:
     keys, values = random.standard_normal((2, positions, HEAD_DIM), np.float32).astype(np.float16)
     most, sums = np.empty((2, queries), np.float32)
     return (
-        ctypes.c_int(F16), ctypes.c_int(1), q, queries, seen, keys, values, positions, HEAD_DIM, most, sums,
-        np.empty_like(q),
+        ctypes.c_int(F16), ctypes.c_int(1), q, queries, seen, keys, values, positions, HEAD_DIM,
+        most, sums, np.empty_like(q),
     )  # fmt: skip
 
 
