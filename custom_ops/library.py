@@ -120,9 +120,9 @@ def describe() -> dict[str, Any]:
     """What the loaded library says of itself.
 
     Keys: version, architecture, isas (those this machine runs, best first), isa (a session's by
-    default; None where FERRUM_ISA names none of them), attention (by isa, what fast arithmetic
-    multiplies caches of 2 bytes in: float32 or int16), quants (id, name, block, bytes and the isas
-    with an int8 kernel), ops (name, inputs, outputs, attributes), stages of a profile.
+    default; None where FERRUM_ISA names none of them), int16_attention (the isas where fast
+    arithmetic multiplies caches of 2 bytes in 16-bit integers), quants (id, name, block, bytes and
+    the isas with an int8 kernel), ops (name, inputs, outputs, attributes), stages of a profile.
     """
     text = _load(library_path()).ferrum_describe()
     if text is None:

@@ -182,7 +182,7 @@ def attention(
             sums = 2 * gamma(dim + _MORE) * (np.abs(k) @ q)
             off_score = constants["scale"] * ((np.abs(k) + dk) @ dq + dk @ q + sums)
             if int16:
-                most = _INT16 * min(1.0, 0.93 * (128 / dim) ** 0.5 if dim > 128 else 1.0)
+                most = _INT16 if dim <= 128 else _INT16 * 0.93 * (128 / dim) ** 0.5
                 step_q = (q + dq).max() / most / 2
                 step_k = (np.abs(k) + dk).max(1) / most / 2
                 taken = np.abs(k).sum(1) * step_q + q.sum() * step_k + dim * step_q * step_k

@@ -251,7 +251,7 @@ _CASES: dict[str, Callable[[Sampler, onnx.NodeProto], Case]] = {
 def attention_takes_int16() -> bool:
     """Whether fast arithmetic multiplies caches of 2 bytes in 16-bit integers here."""
     description = describe()
-    return bool(description["attention"].get(description["isa"]) == "int16")
+    return description["isa"] in description["int16_attention"]
 
 
 def takes_int8(type_id: int) -> bool:

@@ -80,14 +80,12 @@ std::string describe() {
   else
     out << "null";
 
-  // What attention multiplies where caches of 2 bytes are read: by instruction set.
-  out << ", \"attention\": {";
-  const char* comma = "";
-  for (const Kernels* isa : isas) {
-    out << comma << '"' << isa->name << "\": \"" << isa->narrow << '"';
-    comma = ", ";
-  }
-  out << "}, \"quants\": ";
+  std::vector<const Kernels*> narrow;
+  for (const Kernels* isa : isas)
+    if (isa->narrow) narrow.push_back(isa);
+  out << ", \"int16_attention\": ";
+  array(out, narrow, [&](const Kernels* isa) { word(isa->name); });
+  out << ", \"quants\": ";
   array(out, kQuantFormats, [&](const QuantFormat& quant) {
     out << "{\"id\": " << quant.id << ", \"name\": \"" << quant.name
         << "\", \"block\": " << quant.block << ", \"bytes\": " << quant.bytes << ", \"int8\": ";
@@ -119,10 +117,10 @@ std::string describe() {
 }  // namespace ferrum
 
 // JSON: version, architecture, isas (that this machine runs, best first), isa (a session's by
-// default, null where FERRUM_ISA names none of them), attention (by isa: what fast arithmetic
-// multiplies caches of 2 bytes in), quants (with the isas that have an int8
-// kernel), ops with their ports and attributes, stages of a profile. The text is valid until the
-// calling thread's next call. Null where there is no memory for it.
+// default, null where FERRUM_ISA names none of them), int16_attention (the isas where fast
+// arithmetic multiplies caches of 2 bytes in 16-bit integers), quants (with the isas that have an
+// int8 kernel), ops with their ports and attributes, stages of a profile. The text is valid until
+// the calling thread's next call. Null where there is no memory for it.
 FERRUM_EXPORT const char* ferrum_describe() {
   try {
     thread_local std::string text;

@@ -22,6 +22,9 @@ size_t worker_limit();
 // How many of them are likely to run at once: one per core.
 size_t likely_workers();
 
+// The item of a loop that the worker of `item` will probably claim after it.
+inline int64_t likely_next(int64_t item) { return item + static_cast<int64_t>(likely_workers()); }
+
 // body(item, worker) once for every item in 0 .. items - 1; items are claimed one at a time in
 // rising order. `worker` < worker_limit() belongs to one running call at a time, so that it may
 // index scratch memory. The body does not throw: whatever it needs is taken before.

@@ -100,8 +100,9 @@ void pack_weights(const Panel& panel, const float* value_scale, float* weights, 
       };
       Floats largest = zero(), poison = zero();  // which the largest of numbers would not keep
       for (int64_t i = 0; i < panel.visible; ++i) {
-        largest = max(largest, weight(i));
-        poison = fma(weight(i), zero(), poison);
+        const Floats w = weight(i);
+        largest = max(largest, w);
+        poison = fma(w, zero(), poison);
       }
       const Floats inverse = Units<kPack>::inverse_range(largest);
       store(range + a, fma(largest, broadcast(1.0f / kLargest), poison));
@@ -178,12 +179,8 @@ void add_values(const float* weights, int64_t width, const float* range, const V
 template <int kQueries, class Values>
 void add_seen(const int32_t* seen, const float* weights, int64_t width, const float* range,
               const Values& values, float* out, int64_t stride) {
-  int32_t least = seen[0], most = seen[0];
-  for (int a = 1; a < kQueries; ++a) {
-    least = seen[a] < least ? seen[a] : least;
-    most = seen[a] > most ? seen[a] : most;
-  }
-  const int32_t common = Values::kUnit > 1 ? (most + 1) / 2 : least;
+  const Seen range_seen = range_of(seen, kQueries);
+  const int32_t common = Values::kUnit > 1 ? (range_seen.most + 1) / 2 : range_seen.least;
   if (common > 0) add_values<kQueries>(weights, width, range, values, 0, common, out, stride);
   if (Values::kUnit == 1)
     for (int a = 0; a < kQueries; ++a)

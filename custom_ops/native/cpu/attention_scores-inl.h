@@ -37,17 +37,26 @@ int64_t panel_width(int64_t queries) {
   return queries <= kHalfLanes ? kHalfLanes : queries <= kLanes ? kLanes : kPanel;
 }
 
+// The fewest and the most positions that some queries see.
+struct Seen {
+  int32_t least, most;
+};
+
+Seen range_of(const int32_t* seen, int64_t count) {
+  Seen range = {seen[0], seen[0]};
+  for (int64_t a = 1; a < count; ++a) {
+    range.least = seen[a] < range.least ? seen[a] : range.least;
+    range.most = seen[a] > range.most ? seen[a] : range.most;
+  }
+  return range;
+}
+
 template <class Body>
 void for_each_panel(const AttentionTile& tile, const Body& body) {
   for (int64_t first = 0; first < tile.queries; first += kPanel) {
     const int64_t rest = tile.queries - first, count = rest < kPanel ? rest : kPanel;
-    const int32_t* const seen = tile.seen + first;
-    int32_t least = seen[0], most = seen[0];
-    for (int64_t a = 1; a < count; ++a) {
-      least = seen[a] < least ? seen[a] : least;
-      most = seen[a] > most ? seen[a] : most;
-    }
-    body(Panel{first, count, panel_width(count), most, least == most});
+    const Seen seen = range_of(tile.seen + first, count);
+    body(Panel{first, count, panel_width(count), seen.most, seen.least == seen.most});
   }
 }
 
@@ -74,28 +83,18 @@ constexpr int64_t units_of(int64_t head_dim) {
   return (head_dim + kPack - 1) / kPack;
 }
 
-float largest_of(const float* x, int64_t n) {
-  float largest = 0;
-  for (int64_t i = 0; i < n; ++i) {
-    const float magnitude = __builtin_fabsf(x[i]);
-    largest = magnitude <= largest ? largest : magnitude;  // keeps what is not a number
-    if (magnitude != magnitude) return magnitude;
-  }
-  return largest;
-}
-
 // Rows u .. u + kLanes - 1 of a panel, from `count` queries. A row narrower than a vector is stored
 // with what lies over its end; the next row, or the padding, takes that place.
 template <int kPack>
 void arrange_rows(const float* queries, int64_t count, int64_t head_dim, int64_t u, int64_t width,
-                  const FixedPoint* fixed, float* panel) {
+                  const float* inverse, float* panel) {
   const int64_t units = units_of<kPack>(head_dim), rows = units - u < kLanes ? units - u : kLanes;
   Floats lanes[kLanes];
   for (int64_t q = 0; q < width; q += kLanes) {
     for (int64_t i = 0; i < kLanes; ++i)
       lanes[i] = q + i >= count ? zero()
                                 : pack_part<kPack>(queries + (q + i) * head_dim + u * kPack,
-                                                   head_dim - u * kPack, fixed[q + i].inverse);
+                                                   head_dim - u * kPack, inverse[q + i]);
     transpose(lanes);
     for (int64_t i = 0; i < rows; ++i) store(panel + (u + i) * width + q, lanes[i]);
   }
@@ -105,15 +104,18 @@ void arrange_rows(const float* queries, int64_t count, int64_t head_dim, int64_t
 template <int kPack>
 void arrange_panel(const float* queries, int64_t count, int64_t head_dim, float* panel) {
   const int64_t units = units_of<kPack>(head_dim), width = panel_width(count);
-  FixedPoint fixed[kPanel] = {};
-  if (kPack > 1)
+  RowScales<kPanel> scales = {};
+  if constexpr (kPack > 1) {
+    float largest[kPanel] = {};
     for (int64_t q = 0; q < count; ++q)
-      fixed[q] =
-          fixed_point(largest_of(queries + q * head_dim, head_dim), largest_integer(head_dim));
+      largest[q] = float_from_bits(largest_bits(queries + q * head_dim, head_dim));
+    for (int64_t q = 0; q < width; q += kLanes)
+      scales.template set<kPack>(q, largest + q, largest_integer(head_dim));
+  }
   for (int64_t u = 0; u < units; u += kLanes)
-    arrange_rows<kPack>(queries, count, head_dim, u, width, fixed, panel);
+    arrange_rows<kPack>(queries, count, head_dim, u, width, scales.inverse, panel);
   if (kPack > 1)
-    for (int64_t q = 0; q < width; ++q) panel[units * width + q] = fixed[q].scale;
+    memcpy(panel + units * width, scales.scale, static_cast<size_t>(width) * sizeof(float));
 }
 
 void arrange_queries(const float* queries, int64_t count, int64_t head_dim, int cache_type,
@@ -147,14 +149,8 @@ void unfold_row(const uint8_t* row, int64_t from, int64_t end, float inverse, fl
   store(to, pack_part<kPack>(rest, end - from, inverse));
 }
 
-// Scales of some rows of a cache, up to kCount.
-template <int kCount>
-struct RowScales {
-  static_assert(kCount % kLanes == 0, "whole vectors");
-  float scale[kCount], inverse[kCount];
-};
-
-// Those of `count` rows of n elements, whose products with others are added by `added`.
+// The scales of `count` rows of a cache, of n elements each, whose products with others are added
+// by `added`.
 template <int kType, int kPack, int kCount>
 void find_scales(const uint8_t* const* rows, int64_t count, int64_t n, int64_t added,
                  RowScales<kCount>* scales) {
@@ -169,11 +165,10 @@ void find_scales(const uint8_t* const* rows, int64_t count, int64_t n, int64_t a
         if (whole == n) continue;
         float rest[kLanes];
         dequantize_row(kType, row + whole * element_bytes<kType>(), rest, n - whole);
-        const float tail = largest_of(rest, n - whole);
-        largest[i] = tail <= largest[i] ? largest[i] : tail;
+        const uint32_t tail = largest_bits(rest, n - whole);
+        if (tail > bits_of_float(largest[i])) largest[i] = float_from_bits(tail);
       }
-      Units<kPack>::fixed_points(load(largest), limit, scales->scale + first,
-                                 scales->inverse + first);
+      scales->template set<kPack>(first, largest, limit);
     }
   }
 }
@@ -184,20 +179,12 @@ constexpr int64_t key_place(int64_t i, int64_t u) {
   return (u / kHeadStretch * kKeyRun + i) * kHeadStretch + u % kHeadStretch;
 }
 
-// Asks for a cache line that is needed soon, in L2.
-void fetch(const uint8_t* p) { __builtin_prefetch(p, 0, 2); }
-
-// Asks for a row.
-template <int kType>
-void fetch_row(const uint8_t* row, int64_t n) {
-  for (int64_t byte = 0; byte < n * element_bytes<kType>(); byte += 64) fetch(row + byte);
-}
-
 // The keys of positions from .. end - 1. The values of those positions come closer meanwhile, and
 // keys further on.
 template <int kType, int kPack>
 void unfold_keys(const AttentionTile& tile, int64_t from, int64_t end, float* run) {
   constexpr int64_t kElements = kHeadStretch * kPack;
+  const auto row_bytes = static_cast<size_t>(tile.head_dim * element_bytes<kType>());
   RowScales<kKeyRun> scales;
   find_scales<kType, kPack>(tile.keys + from, end - from, tile.head_dim, tile.head_dim, &scales);
   for (int64_t i = from; i < end; ++i) {
@@ -209,8 +196,8 @@ void unfold_keys(const AttentionTile& tile, int64_t from, int64_t end, float* ru
     }
     if (kPack > 1)
       run[key_place(i - from, units_of<kPack>(tile.head_dim))] = scales.scale[i - from];
-    fetch_row<kType>(tile.values[i], tile.head_dim);
-    if (i + kAhead < tile.known) fetch_row<kType>(tile.keys[i + kAhead], tile.head_dim);
+    fetch_bytes(tile.values[i], row_bytes);
+    if (i + kAhead < tile.known) fetch_bytes(tile.keys[i + kAhead], row_bytes);
   }
 }
 

@@ -28,14 +28,16 @@ float largest_integer(int64_t count) {
   return static_cast<float>(most);
 }
 
-// x ~= scale * round(inverse * x) of numbers up to `largest`. Numbers too small for a reciprocal
-// count as zero; where one is infinite or none, the scale says so.
-struct FixedPoint {
-  float scale, inverse;
-};
+// The scales of up to kCount rows: x ~= scale * round(inverse * x). Rows too small for a reciprocal
+// count as zero; where an element is infinite or no number, the scale says so.
+template <int kCount>
+struct RowScales {
+  static_assert(kCount % kLanes == 0, "whole vectors");
+  float scale[kCount], inverse[kCount];
 
-FixedPoint fixed_point(float largest, float limit) {
-  if (largest < 0x1p-100f) return {0.0f, 0.0f};
-  if (!(largest <= 0x1.fffffep127f)) return {__builtin_nanf(""), 0.0f};
-  return {largest / limit, limit / largest};
-}
+  // Of rows first .. first + kLanes - 1, from their largest magnitudes, which become `limit`.
+  template <int kPack>
+  void set(int64_t first, const float* largest, float limit) {
+    Units<kPack>::fixed_points(load(largest), limit, scale + first, inverse + first);
+  }
+};

@@ -12,6 +12,22 @@ constexpr int kBlockColumns = 4;   // ... columns whose sums rest in registers t
 constexpr int kFloatColumns = 16;  // columns that share decoded stretches
 static_assert(kStretch % kLanes == 0 && kStretch % kSuperBlock == 0, "whole vectors and blocks");
 
+// Asks for a cache line, or for several bytes' in the order of their addresses, in L2.
+void fetch(const uint8_t* p) { __builtin_prefetch(p, 0, 2); }
+void fetch_bytes(const uint8_t* p, size_t bytes) {
+  for (const uint8_t* const end = p + bytes; p < end; p += 64) fetch(p);
+}
+
+// The bits of the largest magnitude of n floats; those of what is not a number are above all.
+uint32_t largest_bits(const float* x, int64_t n) {
+  uint32_t largest = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    const uint32_t magnitude = bits_of_float(x[i]) & 0x7fffffff;
+    largest = magnitude > largest ? magnitude : largest;
+  }
+  return largest;
+}
+
 template <int kType>
 constexpr int64_t element_bytes() {
   return kType == kF32 ? 4 : 2;
@@ -33,8 +49,7 @@ const float* decode_stretch(const uint8_t* row, int64_t at, int64_t n, int type,
   if (kType == kF16 || kType == kBF16) {
     const uint8_t* p = row + 2 * at;
     int64_t i = 0;
-    for (; i + kLanes <= n; i += kLanes)
-      store(buffer + i, kType == kF16 ? widen_half(p + 2 * i) : widen_bfloat16(p + 2 * i));
+    for (; i + kLanes <= n; i += kLanes) store(buffer + i, load_elements<kType>(p, i));
     dequantize_row(kType, p + 2 * i, buffer + i, n - i);
     return buffer;
   }
@@ -43,33 +58,40 @@ const float* decode_stretch(const uint8_t* row, int64_t at, int64_t n, int type,
   return buffer;
 }
 
-// sums[r * kColumns + c] += w[r] * x[c], lane by lane, over n values.
-template <int kHeight, int kColumns>
-void multiply_block(const float* const* w, const float* const* x, int64_t n, Floats* sums) {
+// sums[r * kColumns + c] += weight(r, i) * x[c], lane by lane, over the whole vectors of n values.
+// Returns how many values those are.
+template <int kHeight, int kColumns, class Weight>
+int64_t add_products(const Weight& weight, const float* const* x, int64_t n, Floats* sums) {
   Floats sum[kHeight * kColumns];
-  for (int i = 0; i < kHeight * kColumns; ++i) sum[i] = sums[i];
-  const auto step = [&](const float* const* weights, const float* const* columns, int64_t at) {
-    Floats value[kColumns];
-    for (int c = 0; c < kColumns; ++c) value[c] = load(columns[c] + at);
-    for (int r = 0; r < kHeight; ++r) {
-      const Floats weight = load(weights[r] + at);
-      for (int c = 0; c < kColumns; ++c)
-        sum[r * kColumns + c] = fma(weight, value[c], sum[r * kColumns + c]);
-    }
-  };
+  for (int j = 0; j < kHeight * kColumns; ++j) sum[j] = sums[j];
   int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) step(w, x, i);
-  if (i < n) {  // a ragged end, filled up with zeros
-    float rest[kHeight + kColumns][kLanes] = {};
-    const float* ends[kHeight + kColumns];
-    for (int j = 0; j < kHeight + kColumns; ++j) {
-      memcpy(rest[j], (j < kHeight ? w[j] : x[j - kHeight]) + i,
-             static_cast<size_t>(n - i) * sizeof(float));
-      ends[j] = rest[j];
+  for (; i + kLanes <= n; i += kLanes) {
+    Floats value[kColumns];
+    for (int c = 0; c < kColumns; ++c) value[c] = load(x[c] + i);
+    for (int r = 0; r < kHeight; ++r) {
+      const Floats w = weight(r, i);
+      for (int c = 0; c < kColumns; ++c)
+        sum[r * kColumns + c] = fma(w, value[c], sum[r * kColumns + c]);
     }
-    step(ends, ends + kHeight, 0);
   }
   for (int j = 0; j < kHeight * kColumns; ++j) sums[j] = sum[j];
+  return i;
+}
+
+// The same of weights in memory, over all n values: a ragged end is filled up with zeros.
+template <int kHeight, int kColumns>
+void multiply_block(const float* const* w, const float* const* x, int64_t n, Floats* sums) {
+  const int64_t i = add_products<kHeight, kColumns>(
+      [&](int r, int64_t at) { return load(w[r] + at); }, x, n, sums);
+  if (i == n) return;
+  float rest[kHeight + kColumns][kLanes] = {};
+  const float* ends[kColumns];
+  for (int j = 0; j < kHeight + kColumns; ++j)
+    memcpy(rest[j], (j < kHeight ? w[j] : x[j - kHeight]) + i,
+           static_cast<size_t>(n - i) * sizeof(float));
+  for (int c = 0; c < kColumns; ++c) ends[c] = rest[kHeight + c];
+  add_products<kHeight, kColumns>([&](int r, int64_t) { return load(rest[r]); }, ends, kLanes,
+                                  sums);
 }
 
 // kHeight rows against up to kFloatColumns columns.
@@ -112,17 +134,11 @@ void multiply_halves(int, const uint8_t* weights, size_t row_bytes, int64_t k,
   const uint8_t* row[kHeight];
   for (int i = 0; i < kHeight * kColumns; ++i) sums[i] = zero();
   for (int r = 0; r < kHeight; ++r) row[r] = weights + static_cast<size_t>(r) * row_bytes;
-  int64_t i = 0;
-  for (; i + kLanes <= k; i += kLanes) {
-    Floats value[kColumns];
-    for (int c = 0; c < kColumns; ++c) value[c] = load(x[c] + i);
-    for (int r = 0; r < kHeight; ++r) {
-      if (i % 32 == 0) __builtin_prefetch(row[r] + kHeight * row_bytes + 2 * i, 0, 2);
-      const Floats weight = load_elements<kType>(row[r], i);
-      for (int c = 0; c < kColumns; ++c)
-        sums[r * kColumns + c] = fma(weight, value[c], sums[r * kColumns + c]);
-    }
-  }
+  const auto weight = [&](int r, int64_t at) {
+    if (at % 32 == 0) fetch(row[r] + kHeight * row_bytes + 2 * at);
+    return load_elements<kType>(row[r], at);
+  };
+  const int64_t i = add_products<kHeight, kColumns>(weight, x, k, sums);
   if (i < k) {
     float rest[kHeight][kLanes];
     const float *w[kHeight], *from[kColumns];

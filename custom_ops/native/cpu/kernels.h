@@ -90,7 +90,7 @@ struct Kernels {
   void (*arrange_queries)(const float* queries, int64_t count, int64_t head_dim, int cache_type,
                           bool narrow, float* panels);
   void (*attention_tile)(const AttentionTile& tile);
-  const char* narrow;  // what attention multiplies where it may be narrow: float32 or int16
+  bool narrow;  // attention does multiply 16-bit integers where it may
 };
 
 // Chosen once, at load: the best that this machine has, or the one FERRUM_ISA names.

@@ -23,12 +23,7 @@ GroupScale group_scale(uint32_t largest_bits) {
 
 // One group of up to 32 values in plain C++; the rest of the group is zero-filled.
 void quantize_group(const float* x, int64_t n, int8_t* q, float* scale, int16_t* sums) {
-  uint32_t largest = 0;
-  for (int64_t i = 0; i < n; ++i) {
-    const uint32_t magnitude = bits_of_float(x[i]) & 0x7fffffff;
-    largest = magnitude > largest ? magnitude : largest;
-  }
-  const GroupScale group = group_scale(largest);
+  const GroupScale group = group_scale(largest_bits(x, n));
   *scale = group.scale;
   sums[0] = sums[1] = 0;
   for (int64_t i = 0; i < kGroup; ++i) {

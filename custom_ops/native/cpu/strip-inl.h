@@ -1,15 +1,10 @@
 // From tiles to matrices: strips of kRows rows against batches of columns. See tile-inl.h.
 
-// Fetches bytes into L2: see Ahead.
-void prefetch_l2(const uint8_t* p, size_t bytes) {
-  for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch(p + i, 0, 2);
-}
-
 // The tile that begins at `first`, row by row: for the first strip of a call, which none before
 // it has fetched.
 template <class Format>
 void prefetch_tile(const uint8_t* first, size_t row_bytes) {
-  for (size_t r = 0; r < kRows; ++r) prefetch_l2(first + r * row_bytes, Format::kTileBytes);
+  for (size_t r = 0; r < kRows; ++r) fetch_bytes(first + r * row_bytes, Format::kTileBytes);
 }
 
 // The last rows of a matrix, when fewer than kRows are left: copied out and filled up with zero

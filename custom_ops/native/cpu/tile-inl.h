@@ -25,9 +25,8 @@ struct Ahead {
   size_t group_bytes;   // of all rows
   FERRUM_INLINE void fetch(int group, int count) const {
     if (from == nullptr) return;
-    const uint8_t* const end = from + static_cast<size_t>(group + count) * group_bytes;
-    for (const uint8_t* p = from + static_cast<size_t>(group) * group_bytes; p < end; p += 64)
-      __builtin_prefetch(p, 0, 2);
+    fetch_bytes(from + static_cast<size_t>(group) * group_bytes,
+                static_cast<size_t>(count) * group_bytes);
   }
 };
 

@@ -125,10 +125,16 @@ FERRUM_INLINE void put_eights(const Ints* entries, Ints signs, Ints values, int 
   sink->close(group, 1);
 }
 
-struct FormatIQ3_S {
-  static constexpr const auto& kGrid = kRanksIQ3_S;
-  static constexpr int kBias = kGrid.largest, kMaxCode = 2 * kBias, kTileBytes = 110, kOpen = 1;
-  static constexpr bool kHalves = false, kMins = false;
+// What the formats share but for their grid, their bytes of 256 values, and whether halves of a
+// group have scales of their own.
+template <const auto& kRanks, int kBytes, bool kHalfScales>
+struct GridFormat {
+  static constexpr const auto& kGrid = kRanks;
+  static constexpr int kBias = kGrid.largest, kMaxCode = 2 * kBias, kTileBytes = kBytes, kOpen = 1;
+  static constexpr bool kHalves = kHalfScales, kMins = false;
+};
+
+struct FormatIQ3_S : GridFormat<kRanksIQ3_S, 110, false> {
   // Eight indices of a byte, and a ninth bit of each in the lowest byte of `ninth`.
   template <class Sink>
   static FERRUM_INLINE void unpack_group(const Ints* indices, Ints ninth, Ints signs, Ints values,
@@ -160,10 +166,7 @@ struct FormatIQ3_S {
   }
 };
 
-struct FormatIQ3_XXS {
-  static constexpr const auto& kGrid = kRanksIQ3_XXS;
-  static constexpr int kBias = kGrid.largest, kMaxCode = 2 * kBias, kTileBytes = 98, kOpen = 1;
-  static constexpr bool kHalves = false, kMins = false;
+struct FormatIQ3_XXS : GridFormat<kRanksIQ3_XXS, 98, false> {
   template <class Sink>
   static FERRUM_INLINE void unpack_group(const Ints* indices, Ints word, Floats d, Ints values,
                                          int group, Sink* sink) {
@@ -189,10 +192,7 @@ struct FormatIQ3_XXS {
   }
 };
 
-struct FormatIQ2_XXS {
-  static constexpr const auto& kGrid = kRanksIQ2_XXS;
-  static constexpr int kBias = kGrid.largest, kMaxCode = 2 * kBias, kTileBytes = 66, kOpen = 1;
-  static constexpr bool kHalves = false, kMins = false;
+struct FormatIQ2_XXS : GridFormat<kRanksIQ2_XXS, 66, false> {
   template <class Sink>
   static FERRUM_INLINE void unpack(const Rows& rows, int, Sink* sink) {
     const Floats d = mul(gather_halves(rows, 0), broadcast(0.125f));
@@ -211,10 +211,7 @@ struct FormatIQ2_XXS {
   }
 };
 
-struct FormatIQ2_XS {
-  static constexpr const auto& kGrid = kRanksIQ2_XS;
-  static constexpr int kBias = kGrid.largest, kMaxCode = 2 * kBias, kTileBytes = 74, kOpen = 1;
-  static constexpr bool kHalves = true, kMins = false;
+struct FormatIQ2_XS : GridFormat<kRanksIQ2_XS, 74, true> {
   // Words of a group, 0 and 1, 2 and 3: bytes of indices, and of a ninth bit under seven signs.
   static FERRUM_INLINE void split(const Ints* words, Ints* low, Ints* high) {
     const Ints mask = splat_int(0x00ff00ff);
@@ -245,10 +242,7 @@ struct FormatIQ2_XS {
   }
 };
 
-struct FormatIQ2_S {
-  static constexpr const auto& kGrid = kRanksIQ2_S;
-  static constexpr int kBias = kGrid.largest, kMaxCode = 2 * kBias, kTileBytes = 82, kOpen = 1;
-  static constexpr bool kHalves = true, kMins = false;
+struct FormatIQ2_S : GridFormat<kRanksIQ2_S, 82, true> {
   // The four pairs of bits of the lowest byte, each to the right of a byte.
   static FERRUM_INLINE Ints spread_pairs(Ints x) {
     const Ints byte = and_(x, splat_int(255));

@@ -125,7 +125,7 @@ void multiply_all(ThreadPool& pool, const Product* products, int count, const Ac
       item -= own;
     const Matrix& matrix = product->matrix;
     const int64_t begin = item * chunk, end = std::min(begin + chunk, matrix.rows);
-    const int64_t later = begin + chunk * static_cast<int64_t>(likely_workers());
+    const int64_t later = likely_next(item) * chunk;
     multiply(matrix, x, 0, columns, begin, end, product->out + begin, matrix.rows,
              later < matrix.rows ? matrix.row(later) : nullptr);
   });

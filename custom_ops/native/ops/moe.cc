@@ -48,11 +48,10 @@ struct Pass {
   template <class Body>
   void for_each_chunk(int64_t chunk, const Body& body) const {
     const int64_t chunks = chunks_in(width(), chunk), items = plan.group_count * chunks;
-    const auto workers = static_cast<int64_t>(likely_workers());
     for_each(pool, items, [&](int64_t item, size_t worker) {
       const ExpertGroup& group = plan.groups[item / chunks];
       const int64_t begin = item % chunks * chunk, end = std::min(begin + chunk, width());
-      const int64_t later = item + workers;
+      const int64_t later = likely_next(item);
       const uint8_t* const next =
           later < items
               ? problem.gate.at(plan.groups[later / chunks].expert).row(later % chunks * chunk)
@@ -142,7 +141,6 @@ struct Pass {
     const int64_t buffer = plan.pairs * terms() * chunk;
     auto* const buffers = arena.take<float>(buffer * static_cast<int64_t>(worker_limit()));
     SplitTimer timer(settings.profile, Stage::down, Stage::combine);
-    const auto workers = static_cast<int64_t>(likely_workers());
     for_each(pool, chunks_in(rows, chunk), [&](int64_t item, size_t worker) {
       float* const products = buffers + buffer * static_cast<int64_t>(worker);
       const int64_t begin = item * chunk, end = std::min(begin + chunk, rows);
@@ -150,7 +148,7 @@ struct Pass {
       for (int64_t g = 0; g < plan.group_count; ++g) {
         const ExpertGroup& group = plan.groups[g];
         const bool last = g + 1 == plan.group_count;
-        const int64_t later = last ? (item + workers) * chunk : begin;
+        const int64_t later = last ? likely_next(item) * chunk : begin;
         const Matrix& following = problem.down.at(plan.groups[last ? 0 : g + 1].expert);
         const uint8_t* const next = later < rows ? following.row(later) : nullptr;
         multiply(problem.down.at(group.expert), hidden, group.first * terms(),

@@ -1,9 +1,6 @@
 // Pairs of 16-bit integers in the lanes of AVX-512: see attention_units-inl.h. Registers of floats
 // hold their bits, and those of their sums.
 
-template <int kType>
-Floats load_elements(const uint8_t* row, int64_t i);
-
 template <>
 struct Units<2> {
   static Floats add_product(Floats a, Floats b, Floats sum) {
@@ -81,7 +78,7 @@ struct Units<2> {
     return kType == kF16 ? _cvtsh_ss(bits) : float_from_bits(uint32_t{bits} << 16);
   }
 
-  // fixed_point of each lane.
+  // The two of RowScales for the row of each lane.
   static void fixed_points(Floats largest, float limit, float* scale, float* inverse) {
     const __mmask16 some = _mm512_cmp_ps_mask(largest, broadcast(0x1p-100f), _CMP_NLT_UQ);
     const __mmask16 finite = _mm512_cmp_ps_mask(largest, broadcast(0x1.fffffep127f), _CMP_LE_OQ);

@@ -184,15 +184,6 @@ FERRUM_INLINE Ints spread_bits(Ints words) {
 }
 FERRUM_INLINE Ints blend_halves(Ints low, Ints high) { return _mm256_blend_epi16(low, high, 0xaa); }
 
-template <int kWidth, int kFrom, int kSign>
-FERRUM_INLINE Ints signed_quad(Ints entries, Ints signs, Ints values) {
-  const Ints pairs =
-      kFrom < 16 ? blend_halves(entries, shift_left_32<16 - kWidth>(entries))
-                 : blend_halves(shift_right_32<16>(entries), shift_right_32<kWidth>(entries));
-  const Ints ranks = and_(shift_right_32<kFrom % 16>(pairs), splat_byte(7));
-  return look_up(values, or_(ranks, spread_bits<kSign, 3>(signs)));
-}
-
 // Loads one by one: a gather is hardly faster, and far slower where CPUs guard it in microcode.
 template <class Grid>
 FERRUM_INLINE Ints look_up_each(const Grid& grid, Ints indices) {
@@ -205,16 +196,6 @@ FERRUM_INLINE Ints look_up_each(const Grid& grid, Ints indices) {
     word = static_cast<int64_t>(entry(0) | entry(1) << 16 | entry(2) << 32 | entry(3) << 48);
   }
   return _mm256_setr_epi64x(words[0], words[1], words[2], words[3]);
-}
-template <class Grid>
-FERRUM_INLINE void look_up_entries(const Grid& grid, const Ints* low, const Ints* high, Ints* out) {
-  const Ints top = splat_int(0x00010001 * (Grid::kCount - 256));  // the upper bytes' bits
-#pragma GCC unroll 2
-  for (int i = 0; i < 2; ++i) {
-    const Ints even = and_(low[i], splat_int(0x00ff00ff)), odd = shift_right<8>(low[i]);
-    out[2 * i] = look_up_each(grid, or_(even, and_(shift_left<8>(high[i]), top)));
-    out[2 * i + 1] = look_up_each(grid, or_(odd, and_(high[i], top)));
-  }
 }
 
 // Row r and the one 4 further down: 16 bytes of each.
@@ -288,6 +269,7 @@ FERRUM_INLINE Ints dot_quad(Ints quad, const int8_t* x, Ints sum) {
 #include "../unpack-inl.h"
 #include "../unpack_k-inl.h"
 #include "../unpack_small-inl.h"
+#include "../grid_entries-inl.h"
 #include "../unpack_iq-inl.h"
 #include "../strip-inl.h"
 #include "../tile_kernels-inl.h"
@@ -295,7 +277,8 @@ FERRUM_INLINE Ints dot_quad(Ints quad, const int8_t* x, Ints sum) {
 
 }  // namespace
 
-extern const Kernels kAvx2Kernels = {
-    "avx2", find, quantize, rms_norm, silu_multiply, arrange_queries, attention_tile, "float32"};
+extern const Kernels kAvx2Kernels = {"avx2",         find,           quantize,
+                                     rms_norm,       silu_multiply,  arrange_queries,
+                                     attention_tile, kNarrowPack > 1};
 
 }  // namespace ferrum

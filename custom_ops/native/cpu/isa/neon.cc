@@ -165,31 +165,12 @@ FERRUM_INLINE Ints spread_bits(Ints words) {
 FERRUM_INLINE Ints blend_halves(Ints low, Ints high) {
   return vbslq_s32(vdupq_n_u32(0xffff), low, high);
 }
-template <int kWidth, int kFrom, int kSign>
-FERRUM_INLINE Ints signed_quad(Ints entries, Ints signs, Ints values) {
-  const Ints pairs =
-      kFrom < 16 ? blend_halves(entries, shift_left_32<16 - kWidth>(entries))
-                 : blend_halves(shift_right_32<16>(entries), shift_right_32<kWidth>(entries));
-  const Ints ranks = and_(shift_right_32<kFrom % 16>(pairs), splat_byte(7));
-  return look_up(values, or_(ranks, spread_bits<kSign, 3>(signs)));
-}
-
 template <class Grid>
 FERRUM_INLINE Ints look_up_each(const Grid& grid, Ints indices) {
   uint16_t lanes[2 * kRows];
   vst1q_u16(lanes, vreinterpretq_u16_s32(indices));
   for (uint16_t& lane : lanes) lane = grid.entries[lane];
   return vreinterpretq_s32_u16(vld1q_u16(lanes));
-}
-template <class Grid>
-FERRUM_INLINE void look_up_entries(const Grid& grid, const Ints* low, const Ints* high, Ints* out) {
-  const Ints top = splat_int(0x00010001 * (Grid::kCount - 256));  // the upper bytes' bits
-#pragma GCC unroll 2
-  for (int i = 0; i < 2; ++i) {
-    const Ints even = and_(low[i], splat_int(0x00ff00ff)), odd = shift_right<8>(low[i]);
-    out[2 * i] = look_up_each(grid, or_(even, and_(shift_left<8>(high[i]), top)));
-    out[2 * i + 1] = look_up_each(grid, or_(odd, and_(high[i], top)));
-  }
 }
 
 // 16 bytes of each of 4 rows: out[i] holds bytes 4 i .. 4 i + 3 of every row, a row per lane.
@@ -241,6 +222,7 @@ FERRUM_INLINE void dot_quads(const Ints* quads, const int8_t* const* x, int at, 
 #include "../unpack-inl.h"
 #include "../unpack_k-inl.h"
 #include "../unpack_small-inl.h"
+#include "../grid_entries-inl.h"
 #include "../unpack_iq-inl.h"
 #include "../strip-inl.h"
 #include "../tile_kernels-inl.h"
@@ -248,7 +230,8 @@ FERRUM_INLINE void dot_quads(const Ints* quads, const int8_t* const* x, int at, 
 
 }  // namespace
 
-extern const Kernels kNeonKernels = {
-    "neon", find, quantize, rms_norm, silu_multiply, arrange_queries, attention_tile, "float32"};
+extern const Kernels kNeonKernels = {"neon",         find,           quantize,
+                                     rms_norm,       silu_multiply,  arrange_queries,
+                                     attention_tile, kNarrowPack > 1};
 
 }  // namespace ferrum

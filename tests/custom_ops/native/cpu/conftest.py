@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
-import json
 import os
 import platform
 import sys
@@ -64,11 +63,6 @@ class Kernels:
 
     def supports(self, isa: str) -> bool:
         return not self._library.ferrum_test_isa(isa.encode())
-
-    def attention(self, isa: str) -> str:
-        """What fast attention over caches of 2 bytes multiplies: float32 or int16."""
-        self._library.ferrum_describe.restype = ctypes.c_char_p
-        return str(json.loads(self._library.ferrum_describe())["attention"][isa])
 
     def table(self) -> list[Row]:
         rows = []

@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from ferrum.custom_ops.library import describe
+
 EPSILON = 2.0**-24
 LARGEST = 4095  # of attention's integers, for up to 128 products
 CACHES = {0: np.dtype(np.float32), 1: np.dtype(np.float16), 30: np.dtype(ml_dtypes.bfloat16)}
@@ -119,7 +121,7 @@ def test_attention(kernels: Any, isa: str, cache: int, head_dim: int, narrow: bo
         scores = q.astype(np.float64) @ wide_k.T
         # Of a score, by the products that it adds up; of a weight, the errors of two scores more.
         error = head_dim * EPSILON * (np.abs(q).astype(np.float64) @ np.abs(wide_k).T).max()
-        rounded = narrow and kernels.attention(isa) == "int16" and CACHES[cache] != np.float32
+        rounded = narrow and isa in describe()["int16_attention"] and CACHES[cache] != np.float32
         if rounded:
             largest = LARGEST if head_dim <= 128 else LARGEST * (128 / head_dim) ** 0.5 * 0.93
             of_q, of_k = half_steps(q, largest), half_steps(wide_k, largest)
@@ -173,17 +175,19 @@ def test_what_a_query_does_not_see_changes_no_bit(
 
 
 @pytest.mark.parametrize("cache", CACHES)
+@pytest.mark.parametrize("head_dim", [64, 36])
 @pytest.mark.parametrize("spoiled", [np.nan, np.inf])
 def test_what_is_not_a_number_is_seen_in_what_it_is_multiplied_with(
-    kernels: Any, isa: str, cache: int, spoiled: float
+    kernels: Any, isa: str, cache: int, head_dim: int, spoiled: float
 ) -> None:
-    q, ones = np.ones((3, 64), np.float32), np.ones((5, 64), np.float32).astype(CACHES[cache])
+    q = np.ones((3, head_dim), np.float32)
+    ones = np.ones((5, head_dim), np.float32).astype(CACHES[cache])
     values = ones.copy()
     values[3, 7] = spoiled
     seen = [3, 4, 5]
     out = attend(kernels, isa, cache, q, ones, values, seen)[2]
     np.testing.assert_array_equal(np.isfinite(out[:, 7]), [True, False, False])
-    np.testing.assert_allclose(out[0], np.full(64, 3.0), rtol=4 * EPSILON)
+    np.testing.assert_allclose(out[0], np.full(head_dim, 3.0), rtol=4 * EPSILON)
 
 
 def test_scores_of_minus_infinity_weigh_nothing(kernels: Any, isa: str) -> None:
