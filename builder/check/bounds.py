@@ -7,8 +7,9 @@ Mary, A new approach to probabilistic rounding error analysis, 2019). L = 8 make
 value; a bound without the assumption would be so wide for two products in a row that nothing could
 fail it. The functions `*_spread` give sqrt(sum c_i^2); both sides round, hence the factors sqrt(2).
 
-Fast arithmetic takes activations in int8, one scale max|x| / 127 per group of 32: each value is off
-by at most half a step, max|x| / 254. (Kernels that add a second int8 term stay far below.) Over
+Fast arithmetic takes activations in int8, one scale max|x| / 127 per group of 32 or, of a norm's
+output, at most 128: each value is off by at most half a step, max|x| / 254. (Kernels that add a
+second int8 term stay far below.) Over
 caches of 2 bytes attention may be multiplied in 16-bit integers, whose largest is 4095.
 
 Everything is computed in float64 from weights that the model's own bodies decoded.
@@ -24,7 +25,8 @@ import numpy.typing as npt
 
 Array = npt.NDArray[np.float64]
 UNIT = 2.0**-24
-GROUP = 32
+GROUP = 32  # values that share a scale, of weights and of activations
+NORMED_GROUP = 128  # of activations that come from a norm, at most
 LIKELY = 8.0  # the L above
 _INT16 = 4095.0  # attention's largest integer; less where more than 128 products are added
 _MORE = 8  # roundings of a term besides its sum: decoding, scales, the final stores
@@ -44,26 +46,26 @@ def decoded(values: Array) -> Array:
     return np.asarray(4 * UNIT * _parts(values))
 
 
-def linear(x: Array, matrix: Array, *, int8: bool) -> Array:
+def linear(x: Array, matrix: Array, *, int8: bool, group: int = GROUP) -> Array:
     """Of x [tokens, k] times matrix [rows, k] transposed: [tokens, rows]."""
-    return LIKELY * linear_spread(x, matrix, int8=int8)
+    return LIKELY * linear_spread(x, matrix, int8=int8, group=group)
 
 
-def linear_spread(x: Array, matrix: Array, *, int8: bool) -> Array:
+def linear_spread(x: Array, matrix: Array, *, int8: bool, group: int = GROUP) -> Array:
     """The spread of `linear`; int8 adds half a step of each activation, times its weight."""
     rounds = (x.shape[1] + _MORE) ** 0.5 * UNIT
     spread = _BOTH * rounds * (np.abs(x) @ _parts(matrix).T)
     if int8:
-        spread = np.sqrt(spread**2 + int8_step(x) ** 2 @ (matrix**2).T)
+        spread = np.sqrt(spread**2 + int8_step(x, group) ** 2 @ (matrix**2).T)
     return np.asarray(spread)
 
 
-def int8_step(x: Array) -> Array:
+def int8_step(x: Array, group: int = GROUP) -> Array:
     """Half a step of int8 activations, [tokens, k]; 0 where a group lies on its int8 grid."""
-    largest = _largest_of_group(x)
+    largest = _largest_of_group(x, group)
     scale = largest / 127
     codes = np.divide(x, scale, out=np.zeros_like(x), where=scale > 0)
-    exact = _group_all(codes == np.rint(codes))
+    exact = _largest_of_group(np.where(codes == np.rint(codes), 0.0, 1.0), group) == 0
     return np.where(exact, 0.0, largest / 254 * 1.0001)  # the division itself rounds
 
 
@@ -211,19 +213,7 @@ def _parts(weights: Array) -> Array:
     return 3 * _largest_of_group(weights)
 
 
-def _groups(x: Array) -> Array:
-    pad = -x.shape[-1] % GROUP
-    return np.pad(x, ((0, 0), (0, pad))).reshape(x.shape[0], -1, GROUP)
-
-
-def _spread(per_group: npt.NDArray[Any], columns: int) -> npt.NDArray[Any]:
-    return np.repeat(per_group, GROUP, axis=1)[:, :columns]
-
-
-def _largest_of_group(x: Array) -> Array:
-    return np.asarray(_spread(np.abs(_groups(x)).max(-1), x.shape[1]))
-
-
-def _group_all(holds: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    rows = _groups(np.where(holds, 0.0, 1.0)).max(-1) == 0
-    return np.asarray(_spread(rows, holds.shape[1]))
+def _largest_of_group(x: Array, size: int = GROUP) -> Array:
+    pad = -x.shape[-1] % size
+    groups = np.pad(np.abs(x), ((0, 0), (0, pad))).reshape(x.shape[0], -1, size)
+    return np.asarray(np.repeat(groups.max(-1), size, axis=1)[:, : x.shape[1]])

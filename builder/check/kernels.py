@@ -126,9 +126,13 @@ def _linear(sampler: Sampler, node: onnx.NodeProto) -> Case:
         wheres.append(where)
     x = sampler.activations(matrices[0].shape[1])
 
+    group = bounds.NORMED_GROUP if node.op_type == "QuantQKV" else bounds.GROUP
+
     def allowed(fast: bool) -> Allowed:
         return [
-            bounds.linear(x.astype(np.float64), matrix, int8=fast and takes_int8(type_id))
+            bounds.linear(
+                x.astype(np.float64), matrix, int8=fast and takes_int8(type_id), group=group
+            )
             for matrix, type_id in zip(matrices, ids, strict=True)
         ]
 

@@ -54,7 +54,8 @@ class Sampler:
         """float32[tokens, columns]: half normal, half on an int8 grid.
 
         On the grid every group of 32 is whole multiples of 2^-6 up to 127 of them, so int8
-        activations are exact there, and what a fast kernel gets wrong cannot hide in rounding.
+        activations are exact there, whatever the number that share a scale, and what a fast kernel
+        gets wrong cannot hide in rounding.
         """
         normal = self.rng.standard_normal((_TOKENS // 2, columns)).astype(np.float32)
         return np.concatenate([self.int8_grid(columns), normal])

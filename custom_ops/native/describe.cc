@@ -91,7 +91,7 @@ std::string describe() {
         << "\", \"block\": " << quant.block << ", \"bytes\": " << quant.bytes << ", \"int8\": ";
     std::vector<const Kernels*> fast;
     for (const Kernels* isa : isas)
-      if (isa->find(quant.id) != nullptr && isa->find(quant.id)->int8 != nullptr)
+      if (isa->find(quant.id) != nullptr && isa->find(quant.id)->fine.multiply != nullptr)
         fast.push_back(isa);
     array(out, fast, [&](const Kernels* isa) { word(isa->name); });
     out << '}';

@@ -76,11 +76,11 @@ class Bench:
         """Best of many short runs, which a busy machine disturbs least; NaN where it cannot run."""
         a, taken = self.args, ctypes.c_double()
         x = np.random.default_rng(1).standard_normal((columns, a.k)).astype(np.float32)
-        exact = a.exact or quant.is_float
+        product = 1 if a.exact or quant.is_float else 2 if a.even else 0
 
         def run(repeats: int) -> float:
             status = self.library.ferrum_bench_matmul(
-                isa.encode(), ctypes.c_int(quant.id), ctypes.c_int(exact),
+                isa.encode(), ctypes.c_int(quant.id), ctypes.c_int(product),
                 ctypes.c_void_p(weights.ctypes.data), ctypes.c_int64(matrices),
                 ctypes.c_int64(a.rows), ctypes.c_int64(a.k), ctypes.c_void_p(x.ctypes.data),
                 ctypes.c_int64(columns), ctypes.c_int(a.threads), ctypes.c_int(repeats),
@@ -120,7 +120,9 @@ def main() -> None:
     parser.add_argument("--megabytes", type=int, default=256)
     parser.add_argument("--runs", type=int, default=50)
     parser.add_argument("--hot", action="store_true", help="one matrix per thread, in the cache")
-    parser.add_argument("--exact", action="store_true", help="the float32 products")
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument("--exact", action="store_true", help="the float32 products")
+    kind.add_argument("--even", action="store_true", help="the products of normed activations")
     args = parser.parse_args()
     bench = Bench(args)
     memory = read_rate(args.threads)

@@ -30,6 +30,7 @@ from ferrum.custom_ops.quants import QUANTS
 
 ROWS, K = 128, 2048
 HEAD_DIM, POSITIONS = 128, 128  # a tile of attention
+EVEN = ctypes.c_int(2)  # of the kinds of products, that of normed activations
 F16 = 1  # ggml id
 PER = 256  # operations that a figure is for
 EACH_CALL = "ferrum::choose_kernels*"  # what every entry point begins with
@@ -71,12 +72,14 @@ def _product(name: str, rows: int, x: Any) -> tuple[Any, ...]:
     quant = QUANTS.by_name(name)
     weights = random_blocks(name, rows * K // quant.block, 0.05, 0)
     out = np.empty((len(x), rows), np.float32)
-    return (ctypes.c_int(quant.id), ctypes.c_int(0), weights, weights.size, rows, K, x, len(x), out)
+    return (ctypes.c_int(quant.id), EVEN, weights, weights.size, rows, K, x, len(x), out)
 
 
 def _quantization(k: int) -> tuple[Any, ...]:
     x = np.random.default_rng(1).standard_normal(k, np.float32)
-    return (x, k, np.empty(k, np.int8), np.empty(k // 32, np.float32), np.empty(k // 16, np.int16))
+    sums = np.empty(k // 16, np.int32)
+    type_id = ctypes.c_int(QUANTS.by_name("Q4_K").id)
+    return (type_id, EVEN, x, k, np.empty(k, np.int8), np.empty(k // 32, np.float32), sums)
 
 
 def _attention(queries: int, positions: int) -> tuple[Any, ...]:

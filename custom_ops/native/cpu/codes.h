@@ -20,11 +20,22 @@ constexpr bool has_mins(int type) {
   return type == kQ4_1 || type == kQ5_1 || type == kQ2_K || type == kQ4_K || type == kQ5_K;
 }
 
+// Whether the fast products know scales and minimums as small integers times one float each.
+constexpr bool has_integers(int type) { return type == kQ4_K || type == kQ5_K; }
+
+// The scales of such a block, per 32 values: scale[i] is d * factor[i], min[i] is dmin * offset[i].
+struct IntegerScales {
+  float d, dmin;
+  uint8_t factor[8], offset[8];
+};
+
 struct Codes {
   // Writes one block: q[block], scale[block / 16] and, where `mins`, min[block / 16].
   void (*decode)(const uint8_t* block, int8_t* q, float* scale, float* min);
   bool halves;  // has_halves(type)
   bool mins;    // has_mins(type)
+  // Null unless has_integers(type).
+  void (*decode_integers)(const uint8_t* block, IntegerScales* scales);
 };
 
 // Null for float types and unknown ids.

@@ -31,27 +31,42 @@ void decode(const BlockQ3_K& x, int8_t* q, float* scale, float*) {
   }
 }
 
-// Eight 6-bit scales and eight 6-bit minimums in 12 bytes: the first four of each lie in the low
-// bits of bytes 0..7, whose top two bits complete the nibbles of the last four in bytes 8..11.
-void decode_scales(const uint8_t* s, float d, float dmin, float* scale, float* min) {
+// Of Q4_K and Q5_K. Eight 6-bit scales and eight 6-bit minimums in 12 bytes: the first four of each
+// lie in the low bits of bytes 0..7, whose top two bits complete the nibbles of the last four in
+// bytes 8..11.
+template <class Block>
+void decode_integers(const Block& x, IntegerScales* scales) {
+  const uint8_t* const s = x.scales;
+  scales->d = to_float(x.d);
+  scales->dmin = to_float(x.dmin);
   for (int i = 0; i < 8; ++i) {
-    const int sc = i < 4 ? s[i] & 63 : (s[i + 4] & 15) | (s[i - 4] >> 6 << 4);
-    const int m = i < 4 ? s[i + 4] & 63 : s[i + 4] >> 4 | (s[i] >> 6 << 4);
-    scale[2 * i] = scale[2 * i + 1] = d * static_cast<float>(sc);
-    min[2 * i] = min[2 * i + 1] = dmin * static_cast<float>(m);
+    const int factor = i < 4 ? s[i] & 63 : (s[i + 4] & 15) | (s[i - 4] >> 6 << 4);
+    const int offset = i < 4 ? s[i + 4] & 63 : s[i + 4] >> 4 | (s[i] >> 6 << 4);
+    scales->factor[i] = static_cast<uint8_t>(factor);
+    scales->offset[i] = static_cast<uint8_t>(offset);
+  }
+}
+
+template <class Block>
+void decode_scales(const Block& x, float* scale, float* min) {
+  IntegerScales scales;
+  decode_integers(x, &scales);
+  for (int i = 0; i < 16; ++i) {
+    scale[i] = scales.d * static_cast<float>(scales.factor[i / 2]);
+    min[i] = scales.dmin * static_cast<float>(scales.offset[i / 2]);
   }
 }
 
 void decode(const BlockQ4_K& x, int8_t* q, float* scale, float* min) {
   for (int part = 0; part < 4; ++part) split_nibbles(x.q + 32 * part, 32, q + 64 * part);
-  decode_scales(x.scales, to_float(x.d), to_float(x.dmin), scale, min);
+  decode_scales(x, scale, min);
 }
 
 void decode(const BlockQ5_K& x, int8_t* q, float* scale, float* min) {
   for (int part = 0; part < 4; ++part) split_nibbles(x.q + 32 * part, 32, q + 64 * part);
   for (int i = 0; i < 256; ++i)
     q[i] = static_cast<int8_t>(q[i] | (x.high[i % 32] >> (i / 32) & 1) << 4);
-  decode_scales(x.scales, to_float(x.d), to_float(x.dmin), scale, min);
+  decode_scales(x, scale, min);
 }
 
 void decode(const BlockQ6_K& x, int8_t* q, float* scale, float*) {

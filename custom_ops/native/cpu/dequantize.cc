@@ -20,6 +20,11 @@ void decode_block(const uint8_t* bytes, int8_t* q, float* scale, float* min) {
   decode(*reinterpret_cast<const Block*>(bytes), q, scale, min);
 }
 
+template <class Block>
+void decode_block_integers(const uint8_t* bytes, IntegerScales* scales) {
+  decode_integers(*reinterpret_cast<const Block*>(bytes), scales);
+}
+
 struct Row {
   int type;
   Codes codes;
@@ -27,7 +32,9 @@ struct Row {
 
 template <int kType, class Block>
 constexpr Row row() {
-  return {kType, {decode_block<Block>, has_halves(kType), has_mins(kType)}};
+  Codes codes = {decode_block<Block>, has_halves(kType), has_mins(kType), nullptr};
+  if constexpr (has_integers(kType)) codes.decode_integers = decode_block_integers<Block>;
+  return {kType, codes};
 }
 
 #define FERRUM_CODES(name) row<k##name, Block##name>()

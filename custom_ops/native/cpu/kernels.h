@@ -11,17 +11,44 @@
 
 namespace ferrum {
 
-// Activations that share one int8 scale. 32 rather than 256: less than half the rounding error.
+// Activations in int8 come in groups; four of them may share a scale, and a row is whole fours.
 constexpr int64_t kGroup = 32;
+constexpr int64_t kScaleBlock = 4 * kGroup;
 
-// One token's activations in int8. x[i] ~= scale[i / 32] * q[i]; q stays within +-127, so that
-// sign tricks cannot overflow. `sums[i]` adds up q[16 i .. 16 i + 15]: what offsets and minimums of
-// weights are multiplied with. A ragged last group (K of a float or odd-sized type) is zero-filled.
-struct Int8Row {
-  const int8_t* q;      // [K rounded up to 32], 64-byte aligned
-  const float* scale;   // [K / 32, up]
-  const int16_t* sums;  // [K / 16, up to a multiple of 2]
+// How a product wants activations: what it multiplies their sums with, and how many of them share a
+// scale.
+struct Int8Form {
+  int bias;       // the stored codes are so much higher than the weight's
+  bool halves;    // sums per 16 activations rather than 32
+  bool mins;      // sums are wanted by minimums, in float
+  bool integers;  // one scale per kScaleBlock, sums as they are
+
+  bool operator==(const Int8Form& other) const {
+    return bias == other.bias && halves == other.halves && mins == other.mins &&
+           integers == other.integers;
+  }
 };
+
+// 32 activations of a token: x[i] ~= scale * q[i]. q stays within +-127, so that sign tricks
+// cannot overflow. All that a product needs lies together, so that one pointer reaches it.
+struct Int8Group {
+  int8_t q[kGroup];
+  float scale;
+  // Of a form with integers: sums of q of groups 0 and 2 in the first group of a kScaleBlock, of
+  // groups 1 and 3 in the second.
+  int16_t pair[2];
+  union {              // per half or, in the first, of the whole group
+    int32_t start[2];  // -bias * sum of q
+    float sum[2];      // of a form with mins: scale * sum of q
+  };
+};
+static_assert(sizeof(Int8Group) == 48, "three quarters of a cache line");
+
+using Int8Row = const Int8Group*;  // [K rounded up to kScaleBlock] / kGroup groups, zero-filled
+
+constexpr int64_t groups_of(int64_t k) {
+  return (k + kScaleBlock - 1) / kScaleBlock * (kScaleBlock / kGroup);
+}
 
 // out[c * out_stride + r] = sum over k of weight[r, k] * x[c, k], for r < rows, c < columns.
 // `weights` are `rows` rows of ggml blocks, `row_bytes` apart, unaligned, read to their last byte
@@ -34,11 +61,19 @@ using MatMulFloat = void (*)(const uint8_t* weights, size_t row_bytes, int64_t r
                              const float* const* x, int64_t columns, float* out,
                              int64_t out_stride);
 
-// The products of one ggml type. `int8` is null where the type is always multiplied in float32
-// (F32, F16, BF16); `exact` multiplies decoded weights in float32 and is never null.
+struct Int8Product {
+  Int8Form form;
+  MatMulInt8 multiply;  // null where the type is always multiplied in float32 (F32, F16, BF16)
+};
+
+// The products of one ggml type. `fine` takes activations with a scale per group of 32, which suits
+// any. `even` is faster where the weights' scales are integers times one float (codes.h): it takes
+// activations with a scale per kScaleBlock, for inputs without outliers, and adds products up as
+// integers before a single rounding; elsewhere it is `fine`. `exact` multiplies decoded weights in
+// float32 and is never null.
 struct QuantKernels {
   int type;  // ggml id
-  MatMulInt8 int8;
+  Int8Product fine, even;
   MatMulFloat exact;
 };
 
@@ -78,8 +113,8 @@ constexpr int64_t attention_scratch(int64_t queries, int64_t head_dim) {
 struct Kernels {
   const char* name;                       // the ISA, as FERRUM_ISA spells it
   const QuantKernels* (*find)(int type);  // null for an unknown type
-  // Writes one row of K activations as int8 into storage that Int8Row's pointers describe.
-  void (*quantize)(const float* x, int64_t k, int8_t* q, float* scale, int16_t* sums);
+  // Writes K activations as groups_of(K) groups.
+  void (*quantize)(const float* x, int64_t k, const Int8Form& form, Int8Group* groups);
   // y = x / sqrt(mean(x^2) + epsilon) * weight; in place allowed.
   void (*rms_norm)(const float* x, const float* weight, int64_t n, float epsilon, float* y);
   // gate = silu(gate) * up

@@ -4,6 +4,10 @@
 // A row's sum is one chain over its groups of 32, in order: the exact int32 dot product of codes
 // and activations, times the weight scale, then fused times the activation scale onto the sum;
 // then, fused too, minus the minimum times the sum of the activations. Nothing else is rounded.
+// Of `even` products (kernels.h) whose scales are integers it is one chain over blocks of 128: the
+// exact int32 sum of products times the scales' integers, times d, less, fused, dmin times the
+// exact sum of activations times the minimums' integers; then fused times the activation scale onto
+// the sum.
 
 int32_t dot16(const int8_t* a, const int8_t* b) {
   int32_t sum = 0;
@@ -14,42 +18,79 @@ int32_t dot16(const int8_t* a, const int8_t* b) {
 // One group of 32 of one row against one column, added to the row's sum: see tile-inl.h, whose
 // order and roundings these are.
 float add_group(const Codes& codes, const int8_t* q, const float* scale, const float* min,
-                const Int8Row& x, int64_t group, float sum) {
-  const int8_t* xq = x.q + group * kGroup;
-  const float xs = x.scale[group];
-  const int32_t low = dot16(q, xq), high = dot16(q + 16, xq + 16);
+                const Int8Group& x, float sum) {
+  const int32_t low = dot16(q, x.q), high = dot16(q + 16, x.q + 16);
   const float part = codes.halves ? __builtin_fmaf(static_cast<float>(low), scale[0],
                                                    static_cast<float>(high) * scale[1])
                                   : static_cast<float>(low + high) * scale[0];
-  sum = __builtin_fmaf(part, xs, sum);
+  sum = __builtin_fmaf(part, x.scale, sum);
   if (!codes.mins) return sum;
-  const int32_t s0 = x.sums[2 * group], s1 = x.sums[2 * group + 1];
-  if (!codes.halves) return __builtin_fmaf(-min[0], xs * static_cast<float>(s0 + s1), sum);
-  sum = __builtin_fmaf(-min[0], xs * static_cast<float>(s0), sum);
-  return __builtin_fmaf(-min[1], xs * static_cast<float>(s1), sum);
+  sum = __builtin_fmaf(-min[0], x.sum[0], sum);
+  return codes.halves ? __builtin_fmaf(-min[1], x.sum[1], sum) : sum;
 }
 
-template <int kType>
+// kScaleBlock values of a row whose scales are integers: factors and offsets of their groups.
+float add_integers(const IntegerScales& scales, int first, const int8_t* q, const Int8Group* x,
+                   float sum) {
+  int32_t product = 0, taken = 0;
+  for (int g = 0; g < kScaleBlock / kGroup; ++g) {
+    const int8_t* const codes = q + g * kGroup;
+    product += scales.factor[first + g] * (dot16(codes, x[g].q) + dot16(codes + 16, x[g].q + 16));
+    taken += scales.offset[first + g] * x[g % 2].pair[g / 2];
+  }
+  const float part = __builtin_fmaf(-scales.dmin, static_cast<float>(taken),
+                                    scales.d * static_cast<float>(product));
+  return __builtin_fmaf(part, x->scale, sum);
+}
+
+// The values of one block of a row, onto the sums of columns; kIntegers as in Int8Form.
+template <bool kIntegers>
+struct RowBlock {
+  int8_t q[kSuperBlock];
+  float scale[kSuperBlock / 16], min[kSuperBlock / 16];
+  IntegerScales integers;
+
+  void decode(const Codes& codes, const uint8_t* block) {
+    codes.decode(block, q, scale, min);
+    if (kIntegers) codes.decode_integers(block, &integers);
+  }
+  float add_to(float sum, const Codes& codes, int64_t values, const Int8Group* x) const {
+    constexpr int64_t kStep = kIntegers ? kScaleBlock : kGroup;
+    for (int64_t i = 0; i < values; i += kStep, x += kStep / kGroup)
+      sum = kIntegers ? add_integers(integers, static_cast<int>(i / kGroup), q + i, x, sum)
+                      : add_group(codes, q + i, scale + i / 16, min + i / 16, *x, sum);
+    return sum;
+  }
+};
+
+template <int kType, bool kIntegers>
 void matmul_int8(const uint8_t* weights, size_t row_bytes, int64_t rows, int64_t k,
                  const Int8Row* x, int64_t columns, float* out, int64_t out_stride,
                  const uint8_t*) {
   const Codes& codes = *find_codes(kType);
   const QuantFormat& format = *find_quant(kType);
   constexpr int64_t kColumns = 32;  // that share one decoded block
-  int8_t q[kSuperBlock];
-  float scale[kSuperBlock / 16], min[kSuperBlock / 16] = {};
+  RowBlock<kIntegers> decoded = {};
   for (int64_t r = 0; r < rows; ++r)
     for (int64_t first = 0; first < columns; first += kColumns) {
       const int64_t count = columns - first < kColumns ? columns - first : kColumns;
       float sums[kColumns] = {};
       const uint8_t* block = weights + static_cast<size_t>(r) * row_bytes;
       for (int64_t at = 0; at < k; at += format.block, block += format.bytes) {
-        codes.decode(block, q, scale, min);
-        for (int64_t i = 0; i < format.block; i += kGroup)
-          for (int64_t c = 0; c < count; ++c)
-            sums[c] = add_group(codes, q + i, scale + i / 16, min + i / 16, x[first + c],
-                                (at + i) / kGroup, sums[c]);
+        decoded.decode(codes, block);
+        for (int64_t c = 0; c < count; ++c)
+          sums[c] = decoded.add_to(sums[c], codes, format.block, x[first + c] + at / kGroup);
       }
       for (int64_t c = 0; c < count; ++c) out[(first + c) * out_stride + r] = sums[c];
     }
+}
+
+template <int kType, int kBlock, bool kEven>
+constexpr Int8Product int8_product() {
+  constexpr bool kIntegers = kEven && has_integers(kType);
+  const Int8Form form = {0, has_halves(kType), has_mins(kType), kIntegers};
+  if constexpr (kBlock == 1)
+    return {form, nullptr};
+  else
+    return {form, matmul_int8<kType, kIntegers>};
 }

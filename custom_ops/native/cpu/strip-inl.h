@@ -28,38 +28,6 @@ void store_rows(const Floats* sums, int64_t rows, int64_t columns, float* out, i
   }
 }
 
-Floats load_rows(const float* from, int64_t rows) {
-  float lanes[kRows] = {};
-  memcpy(lanes, from, static_cast<size_t>(rows) * sizeof(float));
-  return load(lanes);
-}
-
-// A batch of columns over one stretch of k, with its prepared sums.
-struct Batch {
-  TileColumn column[kBatch];
-  int64_t count;
-  Prepared prepared[kMaxPrepared];
-};
-
-template <class Format>
-void fill_batch(const Int8Row* x, int64_t count, int64_t first_group, int64_t groups,
-                Batch* batch) {
-  batch->count = count;
-  for (int64_t c = 0; c < count; ++c) {
-    Prepared* prepared = batch->prepared + c * groups * prepared_per_group<Format>();
-    prepare_column<Format>(x[c], first_group, groups, prepared);
-    batch->column[c] = {x[c].q + first_group * kGroup, x[c].scale + first_group, &prepared->start,
-                        &prepared->sum};
-  }
-}
-
-template <class Format>
-FERRUM_INLINE TileColumn advance(const TileColumn& x, int64_t groups) {
-  constexpr int64_t kPerGroup = prepared_per_group<Format>();
-  return {x.q + groups * kGroup, x.scale + groups, x.start + groups * kPerGroup,
-          x.sum + groups * kPerGroup};
-}
-
 // Up to kRows rows of a strip.
 struct Strip {
   const uint8_t* weights;
@@ -97,11 +65,13 @@ FERRUM_INLINE void for_each_tile(const Strip& strip, const Body& body) {
 // sums[c] += the products of one strip with kColumns columns, which its tiles never leave
 // registers for.
 template <class Format, int kColumns>
-void multiply_few(const Strip& strip, const TileColumn* x, Floats* sums) {
+__attribute__((noinline)) void multiply_few(const Strip& strip, const Int8Row* x, Floats* sums) {
   Floats scale[2 * kTileGroups], min[2 * kTileGroups];
+  TileIntegers whole;
   FewColumns<Format, kColumns> sink;
   sink.scale = scale;
   sink.min = min;
+  sink.whole = &whole;
 #pragma GCC unroll 8
   for (int c = 0; c < kColumns; ++c) {
     sink.x[c] = x[c];
@@ -112,7 +82,7 @@ void multiply_few(const Strip& strip, const TileColumn* x, Floats* sums) {
         sink.ahead = ahead;
         Format::unpack(rows, depth, &sink);
 #pragma GCC unroll 8
-        for (int c = 0; c < kColumns; ++c) sink.x[c] = advance<Format>(sink.x[c], kTileGroups);
+        for (int c = 0; c < kColumns; ++c) sink.x[c] += kTileGroups;
       });
 #pragma GCC unroll 8
   for (int c = 0; c < kColumns; ++c) sums[c] = sink.sums[c];
@@ -120,7 +90,7 @@ void multiply_few(const Strip& strip, const TileColumn* x, Floats* sums) {
 
 // sums[c] += the products of one strip with many columns: tiles rest in L1.
 template <class Format>
-void multiply_many(const Strip& strip, const TileColumn* x, int64_t columns, Floats* sums) {
+void multiply_many(const Strip& strip, const Int8Row* x, int64_t columns, Floats* sums) {
   alignas(64) Tile tile;
   const int64_t pieces = (columns + kMaxColumns - 1) / kMaxColumns;
   for_each_tile<Format>(
@@ -137,10 +107,11 @@ void multiply_many(const Strip& strip, const TileColumn* x, int64_t columns, Flo
 
 // One strip with any number of columns, by the way that suits their number.
 template <class Format, int kColumns = few_columns<Format>()>
-void multiply_strip(const Strip& strip, const TileColumn* x, int64_t columns, Floats* sums) {
+void multiply_strip(const Strip& strip, const Int8Row* x, int64_t columns, Floats* sums) {
   if (columns == kColumns) return multiply_few<Format, kColumns>(strip, x, sums);
-  // Codes that fill a byte take longer to unpack, and where few columns fit, tiles win earlier.
-  constexpr bool kTwice = kColumns == 8 && Format::kMaxCode != kWide;
+  // Codes that fill a byte take longer to unpack, and where few columns fit or scales are integers,
+  // tiles win earlier.
+  constexpr bool kTwice = kColumns == 8 && Format::kMaxCode != kWide && !Format::kIntegers;
   if (columns > (kTwice ? 2 * kColumns : kColumns))
     return multiply_many<Format>(strip, x, columns, sums);
   if (columns > kColumns) {  // unpacking twice costs less than storing tiles
@@ -151,38 +122,24 @@ void multiply_strip(const Strip& strip, const TileColumn* x, int64_t columns, Fl
   if constexpr (kColumns > 1) multiply_strip<Format, kColumns - 1>(strip, x, columns, sums);
 }
 
-// kernels.h's MatMulInt8 for one format. A row deeper than kMaxPrepared allows is taken in
-// stretches, its sums resting in `out` between them.
+// kernels.h's MatMulInt8 for one format.
 template <class Format>
 void matmul_tiles(const uint8_t* weights, size_t row_bytes, int64_t rows, int64_t k,
                   const Int8Row* x, int64_t columns, float* out, int64_t out_stride,
                   const uint8_t* next) {
-  constexpr int64_t kMaxGroups = kMaxPrepared / prepared_per_group<Format>();
-  Batch batch;
-  const int64_t groups = k / kGroup;
-  const int64_t stretch = groups < kMaxGroups ? groups : kMaxGroups;
-  const int64_t fit = stretch == 0 ? 1 : kMaxGroups / stretch;
-  const int64_t width = fit < kBatch ? fit : kBatch;
   Floats sums[kBatch];
-  for (int64_t first = 0; first < columns; first += width)
-    for (int64_t group = 0; group < groups; group += stretch) {
-      const int64_t depth = groups - group < stretch ? groups - group : stretch;
-      fill_batch<Format>(x + first, columns - first < width ? columns - first : width, group, depth,
-                         &batch);
-      const size_t skip = static_cast<size_t>(group) * Format::kTileBytes / kTileGroups;
-      const bool done = first + width >= columns && group + stretch >= groups;
-      for (int64_t r = 0; r < rows; r += kRows) {
-        const int64_t height = rows - r < kRows ? rows - r : kRows;
-        float* to = out + first * out_stride + r;
-        for (int64_t c = 0; c < batch.count; ++c)
-          sums[c] = group == 0 ? zero() : load_rows(to + c * out_stride, height);
-        const uint8_t* const from = weights + static_cast<size_t>(r) * row_bytes + skip;
-        const uint8_t* const after = r + 2 * kRows <= rows ? from + kRows * row_bytes
-                                     : done                ? next
-                                                           : nullptr;
-        const Strip strip = {from, row_bytes, height, depth, after, r == 0};
-        multiply_strip<Format>(strip, batch.column, batch.count, sums);
-        store_rows(sums, height, batch.count, to, out_stride);
-      }
+  for (int64_t first = 0; first < columns; first += kBatch) {
+    const int64_t count = columns - first < kBatch ? columns - first : kBatch;
+    for (int64_t r = 0; r < rows; r += kRows) {
+      const int64_t height = rows - r < kRows ? rows - r : kRows;
+      for (int64_t c = 0; c < count; ++c) sums[c] = zero();
+      const uint8_t* const from = weights + static_cast<size_t>(r) * row_bytes;
+      const uint8_t* const after = r + 2 * kRows <= rows       ? from + kRows * row_bytes
+                                   : first + kBatch >= columns ? next
+                                                               : nullptr;
+      const Strip strip = {from, row_bytes, height, k / kGroup, after, r == 0};
+      multiply_strip<Format>(strip, x + first, count, sums);
+      store_rows(sums, height, count, out + first * out_stride + r, out_stride);
     }
+  }
 }

@@ -18,38 +18,36 @@ namespace {
 // Quantized copies of `columns` rows of activations.
 class Int8Rows {
  public:
-  Int8Rows(const Kernels& kernels, const float* x, int64_t k, int64_t columns)
-      : groups_((k + kGroup - 1) / kGroup),
-        q_(static_cast<size_t>(columns * groups_ * kGroup + 64)),
-        scale_(static_cast<size_t>(columns * groups_)),
-        sums_(static_cast<size_t>(columns * groups_ * 2)) {
-    int8_t* q = q_.data() + (64 - reinterpret_cast<uintptr_t>(q_.data()) % 64) % 64;
+  Int8Rows(const Kernels& kernels, const Int8Form& form, const float* x, int64_t k, int64_t columns)
+      : groups_(static_cast<size_t>(columns * groups_of(k))) {
     for (int64_t c = 0; c < columns; ++c) {
-      int8_t* row = q + c * groups_ * kGroup;
-      float* scale = scale_.data() + c * groups_;
-      int16_t* sums = sums_.data() + c * groups_ * 2;
-      kernels.quantize(x + c * k, k, row, scale, sums);
-      rows_.push_back({row, scale, sums});
+      Int8Group* const row = groups_.data() + c * groups_of(k);
+      kernels.quantize(x + c * k, k, form, row);
+      rows_.push_back(row);
     }
   }
   const Int8Row* rows() const { return rows_.data(); }
 
  private:
-  int64_t groups_;
-  std::vector<int8_t> q_;
-  std::vector<float> scale_;
-  std::vector<int16_t> sums_;
+  std::vector<Int8Group> groups_;
   std::vector<Int8Row> rows_;
 };
 
-int find_product(const char* isa, int type, int exact, int64_t k, const Kernels** kernels,
+// Which of a type's products, as callers number them.
+enum Arithmetic { kFine, kExact, kEven };
+
+const Int8Product& int8_of(const QuantKernels& product, int arithmetic) {
+  return arithmetic == kEven ? product.even : product.fine;
+}
+
+int find_product(const char* isa, int type, int arithmetic, int64_t k, const Kernels** kernels,
                  const QuantKernels** product) {
   const char* error = nullptr;
   *kernels = choose_kernels(isa, &error);
   if (*kernels == nullptr) return 1;
   *product = (*kernels)->find(type);
   if (*product == nullptr) return 2;
-  if (!exact && (*product)->int8 == nullptr) return 3;
+  if (arithmetic != kExact && int8_of(**product, arithmetic).multiply == nullptr) return 3;
   return k % find_quant(type)->block != 0 ? 4 : 0;
 }
 
@@ -87,33 +85,49 @@ FERRUM_EXPORT int ferrum_test_dequantize(int type, const void* src, size_t bytes
 }
 
 // Weights [rows, k] in blocks, x [columns, k], out [columns, rows].
-FERRUM_EXPORT int ferrum_test_matmul(const char* isa, int type, int exact, const void* weights,
+FERRUM_EXPORT int ferrum_test_matmul(const char* isa, int type, int arithmetic, const void* weights,
                                      size_t bytes, int64_t rows, int64_t k, const float* x,
                                      int64_t columns, float* out) {
   const Kernels* kernels;
   const QuantKernels* product;
-  if (int status = find_product(isa, type, exact, k, &kernels, &product)) return status;
+  if (int status = find_product(isa, type, arithmetic, k, &kernels, &product)) return status;
   const QuantFormat& format = *find_quant(type);
   const size_t row_bytes = static_cast<size_t>(k / format.block * format.bytes);
   if (bytes != row_bytes * static_cast<size_t>(rows)) return 4;
   const uint8_t* w = static_cast<const uint8_t*>(weights);
-  if (exact) {
+  if (arithmetic == kExact) {
     std::vector<const float*> columns_of_x;
     for (int64_t c = 0; c < columns; ++c) columns_of_x.push_back(x + c * k);
     product->exact(w, row_bytes, rows, k, columns_of_x.data(), columns, out, rows);
   } else {
-    const Int8Rows quantized(*kernels, x, k, columns);
-    product->int8(w, row_bytes, rows, k, quantized.rows(), columns, out, rows, nullptr);
+    const Int8Product& int8 = int8_of(*product, arithmetic);
+    const Int8Rows quantized(*kernels, int8.form, x, k, columns);
+    int8.multiply(w, row_bytes, rows, k, quantized.rows(), columns, out, rows, nullptr);
   }
   return 0;
 }
 
-FERRUM_EXPORT int ferrum_test_quantize(const char* isa, const float* x, int64_t k, int8_t* q,
-                                       float* scale, int16_t* sums) {
+// One row as a type's int8 products take it, rounded up to whole blocks of one scale: codes
+// q [groups, 32], scale [groups], and what the type takes of the sums of q as an int32 or a float32
+// per half group: sums [groups, 2], in a type with integers the sums themselves, of whole groups.
+FERRUM_EXPORT int ferrum_test_quantize(const char* isa, int type, int arithmetic, const float* x,
+                                       int64_t k, int8_t* q, float* scale, int32_t* sums) {
   const char* error = nullptr;
   const Kernels* kernels = choose_kernels(isa, &error);
   if (kernels == nullptr) return 1;
-  kernels->quantize(x, k, q, scale, sums);
+  const QuantKernels* product = kernels->find(type);
+  if (product == nullptr) return 2;
+  const Int8Form& form = int8_of(*product, arithmetic).form;
+  const Int8Rows quantized(*kernels, form, x, k, 1);
+  for (int64_t g = 0; g < groups_of(k); ++g) {
+    const Int8Group& group = quantized.rows()[0][g];
+    memcpy(q + g * kGroup, group.q, sizeof group.q);
+    scale[g] = group.scale;
+    memcpy(sums + 2 * g, group.start, sizeof group.start);
+    if (!form.integers) continue;
+    sums[2 * g] = quantized.rows()[0][g / 4 * 4 + g % 2].pair[g % 4 / 2];
+    sums[2 * g + 1] = 0;
+  }
   return 0;
 }
 
@@ -179,15 +193,17 @@ FERRUM_EXPORT int ferrum_test_attention(const char* isa, int cache_type, int nar
 
 // Seconds that `threads` threads take for `repeats` products each. A thread walks its own part of
 // `matrices` matrices [rows, k] that lie one after the other; x is quantized beforehand.
-FERRUM_EXPORT int ferrum_bench_matmul(const char* isa, int type, int exact, const void* weights,
-                                      int64_t matrices, int64_t rows, int64_t k, const float* x,
-                                      int64_t columns, int threads, int repeats, double* seconds) {
+FERRUM_EXPORT int ferrum_bench_matmul(const char* isa, int type, int arithmetic,
+                                      const void* weights, int64_t matrices, int64_t rows,
+                                      int64_t k, const float* x, int64_t columns, int threads,
+                                      int repeats, double* seconds) {
   const Kernels* kernels;
   const QuantKernels* product;
-  if (int status = find_product(isa, type, exact, k, &kernels, &product)) return status;
+  if (int status = find_product(isa, type, arithmetic, k, &kernels, &product)) return status;
   const QuantFormat& format = *find_quant(type);
   const size_t row_bytes = static_cast<size_t>(k / format.block * format.bytes);
-  const Int8Rows quantized(*kernels, x, k, columns);
+  const Int8Product& int8 = int8_of(*product, arithmetic);
+  const Int8Rows quantized(*kernels, int8.form, x, k, columns);
   std::vector<const float*> floats;
   for (int64_t c = 0; c < columns; ++c) floats.push_back(x + c * k);
   const auto work = [&](int thread) {
@@ -197,10 +213,10 @@ FERRUM_EXPORT int ferrum_bench_matmul(const char* isa, int type, int exact, cons
       for (int64_t m = first; m < end; ++m) {
         const uint8_t* w =
             static_cast<const uint8_t*>(weights) + static_cast<size_t>(m * rows) * row_bytes;
-        if (exact)
+        if (arithmetic == kExact)
           product->exact(w, row_bytes, rows, k, floats.data(), columns, out.data(), rows);
         else
-          product->int8(w, row_bytes, rows, k, quantized.rows(), columns, out.data(), rows,
+          int8.multiply(w, row_bytes, rows, k, quantized.rows(), columns, out.data(), rows,
                         nullptr);
       }
   };

@@ -9,12 +9,12 @@
 // and they are the same on every instruction set.
 //
 // The vocabulary of the including file, besides floats-inl.h's: kRows (= kLanes), kMaxColumns,
-// kWideBias, code_class, dot_quad, dot_quads, and what unpack-inl.h names.
+// kWideBias, code_class, dot_quad, dot_quads, mul_ints (the low 32 bits), dot_pairs (of 16-bit
+// integers, two to a lane), and what unpack-inl.h names.
 
 constexpr int kTileGroups = kSuperBlock / kGroup;
 constexpr int kTileQuads = kSuperBlock / 4;
-constexpr int64_t kBatch = 64;             // columns that share an unpacked tile, at most
-constexpr int64_t kMaxPrepared = 1 << 14;  // sums of activations held at a time, over all columns
+constexpr int64_t kBatch = 64;  // columns that share an unpacked tile, at most
 
 // The bytes that the next strip will read, fetched into L2 while this one is unpacked: group by
 // group, because all at once they would fill the buffers of outstanding misses and stall the loads.
@@ -30,119 +30,165 @@ struct Ahead {
   }
 };
 
+// The scales of a tile whose format has integers: per group the scales', as lanes, and the
+// minimums' in pairs of 16 bits, as Int8Group::pair has the sums that they are multiplied with.
+struct TileIntegers {
+  Ints factor[kTileGroups], offset[kTileGroups / 2];
+  Floats d, dmin;
+};
+
 // Where unpacked weights go when many columns want them. (The other sink is FewColumns below.)
 struct Tile {
   Ints q[kTileQuads];             // quad i of the tile's rows: values 4 i .. 4 i + 3
   Floats scale[2 * kTileGroups];  // per group, or per half group where the format says so
   Floats min[2 * kTileGroups];
+  TileIntegers whole;
   Ahead ahead;
+  FERRUM_INLINE TileIntegers& integers() { return whole; }
   FERRUM_INLINE void open(int group, int count) { ahead.fetch(group, count); }
   FERRUM_INLINE void put(int, int i, Ints quad) { q[i] = quad; }
   FERRUM_INLINE void close(int, int) {}
 };
 
-// What a column brings to a tile, from its first group on.
-struct TileColumn {
-  const int8_t* q;
-  const float* scale;
-  const int32_t* start;  // -bias * sum of activations, per group or half group
-  const float* sum;      // scale * sum of activations, where the format has minimums
-};
-
-// A format's sums of activations are either starts or products with the scale, never both.
-union Prepared {
-  int32_t start;
-  float sum;
-};
-
 // All that multiplying depends on, so that formats of one shape share their code. kCodes bounds
 // the stored codes where the instruction set minds their size (code_class).
-template <bool kHasHalves, bool kHasMins, bool kHasBias, int kCodes>
+template <bool kHasHalves, bool kHasMins, bool kHasBias, bool kHasIntegers, int kCodes>
 struct Shape {
   static constexpr bool kHalves = kHasHalves, kMins = kHasMins, kBias = kHasBias;
+  static constexpr bool kIntegers = kHasIntegers;
   static constexpr int kMaxCode = kCodes;
 };
 template <class Format>
-using ShapeOf =
-    Shape<Format::kHalves, Format::kMins, Format::kBias != 0, code_class(Format::kMaxCode)>;
+using ShapeOf = Shape<Format::kHalves, Format::kMins, Format::kBias != 0, Format::kIntegers,
+                      code_class(Format::kMaxCode)>;
 
-template <class Format>
-constexpr int64_t prepared_per_group() {
-  return Format::kHalves ? 2 : 1;
-}
-
-template <class Format>
-void prepare_column(const Int8Row& x, int64_t first_group, int64_t groups, Prepared* out) {
-  const int16_t* sums = x.sums + 2 * first_group;
-  const float* scale = x.scale + first_group;
-  if (Format::kBias && Format::kHalves)
-    for (int64_t h = 0; h < 2 * groups; ++h) out[h].start = -Format::kBias * sums[h];
-  if (Format::kBias && !Format::kHalves)
-    for (int64_t g = 0; g < groups; ++g)
-      out[g].start = -Format::kBias * (sums[2 * g] + sums[2 * g + 1]);
-  if (Format::kMins && Format::kHalves)
-    for (int64_t h = 0; h < 2 * groups; ++h)
-      out[h].sum = scale[h / 2] * static_cast<float>(sums[h]);
-  if (Format::kMins && !Format::kHalves)
-    for (int64_t g = 0; g < groups; ++g)
-      out[g].sum = scale[g] * static_cast<float>(sums[2 * g] + sums[2 * g + 1]);
-}
+constexpr int kBlockGroups = static_cast<int>(kScaleBlock / kGroup);
 
 template <class Kind>
-FERRUM_INLINE Ints first_sum(const TileColumn& x, int64_t i) {
-  return Kind::kBias ? broadcast_int(x.start[i]) : zero_ints();
+FERRUM_INLINE Ints first_sum(const Int8Group& x, int half) {
+  return Kind::kBias ? broadcast_int(x.start[half]) : zero_ints();
 }
 
-// The float side of one group of one column: `g` counts groups of the tile, `first + g` those of
-// the column. `low` is the whole group's dot product, or its first half's where the shape has
-// halves.
+// The float side of one group of one column. `low` is the whole group's dot product, or its first
+// half's where the shape has halves.
 template <class Kind>
 FERRUM_INLINE Floats add_group(Ints low, Ints high, const Floats* scale, const Floats* min, int g,
-                               const TileColumn& x, int64_t first, Floats sum) {
+                               const Int8Group& x, Floats sum) {
   const Floats part =
       Kind::kHalves ? fma(to_floats(low), scale[2 * g], mul(to_floats(high), scale[2 * g + 1]))
                     : mul(to_floats(low), scale[g]);
-  sum = fma(part, broadcast(x.scale[first + g]), sum);
+  sum = fma(part, broadcast(x.scale), sum);
   if (!Kind::kMins) return sum;
-  if (!Kind::kHalves) return subtract_product(min[g], broadcast(x.sum[first + g]), sum);
-  const float* const sums = x.sum + 2 * (first + g);
-  sum = subtract_product(min[2 * g], broadcast(sums[0]), sum);
-  return subtract_product(min[2 * g + 1], broadcast(sums[1]), sum);
+  if (!Kind::kHalves) return subtract_product(min[g], broadcast(x.sum[0]), sum);
+  sum = subtract_product(min[2 * g], broadcast(x.sum[0]), sum);
+  return subtract_product(min[2 * g + 1], broadcast(x.sum[1]), sum);
+}
+
+FERRUM_INLINE Ints broadcast_pair(const int16_t* pair) {
+  int32_t both;
+  memcpy(&both, pair, sizeof both);
+  return broadcast_int(both);
+}
+
+// The float side of a block of groups whose scales are integers: `product` is the sum of their dot
+// products times these, `x` the block's first group, `block` counts blocks of the tile.
+FERRUM_INLINE Floats add_block(Ints product, const TileIntegers& scales, int block,
+                               const Int8Group* x, Floats sum) {
+  const Ints* const offset = scales.offset + 2 * block;
+  const Ints taken = dot_pairs(dot_pairs(zero_ints(), offset[0], broadcast_pair(x[0].pair)),
+                               offset[1], broadcast_pair(x[1].pair));
+  const Floats part =
+      subtract_product(scales.dmin, to_floats(taken), mul(scales.d, to_floats(product)));
+  return fma(part, broadcast(x->scale), sum);
+}
+
+// The `group`-th group of each of kColumns columns. The compiler must not know how it moves on: it
+// would keep a pointer per column for codes and for scales each, and registers hold but one.
+template <int kColumns>
+FERRUM_INLINE void groups_at(const Int8Row* rows, int64_t group, Int8Row* out) {
+  size_t skip = static_cast<size_t>(group) * sizeof(Int8Group);
+  asm("" : "+r"(skip));
+#pragma GCC unroll 8
+  for (int c = 0; c < kColumns; ++c)
+    out[c] = reinterpret_cast<Int8Row>(reinterpret_cast<const uint8_t*>(rows[c]) + skip);
+}
+
+// The dot products of one group of weights with that group of kColumns columns.
+template <class Kind, int kColumns>
+FERRUM_INLINE void dot_group(const Ints* quads, const Int8Row* x, Ints* low, Ints* high) {
+  const int8_t* q[kColumns];
+#pragma GCC unroll 8
+  for (int c = 0; c < kColumns; ++c) {
+    q[c] = x[c]->q;
+    low[c] = first_sum<Kind>(*x[c], 0);
+    if (Kind::kHalves) high[c] = first_sum<Kind>(*x[c], 1);
+  }
+  if (Kind::kHalves) {
+    dot_quads<Kind, 4, kColumns>(quads, q, 0, low);
+    dot_quads<Kind, 4, kColumns>(quads + 4, q, 16, high);
+  } else {
+    dot_quads<Kind, 8, kColumns>(quads, q, 0, low);
+  }
 }
 
 // sums[c] of kColumns columns += the products of one tile, whose first group is `first` of theirs.
 template <class Kind, int kColumns>
-void multiply_tile(const Tile& tile, int groups, const TileColumn* x, int64_t first, Floats* sums) {
+void multiply_tile(const Tile& tile, int groups, const Int8Row* rows, int64_t first, Floats* sums) {
   Floats sum[kColumns];
-  const int8_t* q[kColumns];
-  for (int c = 0; c < kColumns; ++c) {
-    sum[c] = sums[c];
-    q[c] = x[c].q + first * kGroup;
-  }
+  for (int c = 0; c < kColumns; ++c) sum[c] = sums[c];
   for (int g = 0; g < groups; ++g) {
-    const int at = g * kGroup;
+    Int8Row x[kColumns];
     Ints low[kColumns], high[kColumns];
+    groups_at<kColumns>(rows, first + g, x);
+    dot_group<Kind, kColumns>(tile.q + 8 * g, x, low, high);
+#pragma GCC unroll 8
     for (int c = 0; c < kColumns; ++c)
-      low[c] = first_sum<Kind>(x[c], Kind::kHalves ? 2 * (first + g) : first + g);
-    if (Kind::kHalves) {
-      for (int c = 0; c < kColumns; ++c) high[c] = first_sum<Kind>(x[c], 2 * (first + g) + 1);
-      dot_quads<Kind, 4, kColumns>(tile.q + 8 * g, q, at, low);
-      dot_quads<Kind, 4, kColumns>(tile.q + 8 * g + 4, q, at + 16, high);
-    } else {
-      dot_quads<Kind, 8, kColumns>(tile.q + 8 * g, q, at, low);
-    }
-    for (int c = 0; c < kColumns; ++c)
-      sum[c] = add_group<Kind>(low[c], high[c], tile.scale, tile.min, g, x[c], first, sum[c]);
+      sum[c] = add_group<Kind>(low[c], high[c], tile.scale, tile.min, g, *x[c], sum[c]);
   }
   for (int c = 0; c < kColumns; ++c) sums[c] = sum[c];
 }
 
+// The same where scales are integers.
+template <class Kind, int kColumns>
+void multiply_integers(const Tile& tile, const Int8Row* rows, int64_t first, Floats* sums) {
+  Floats sum[kColumns];
+  for (int c = 0; c < kColumns; ++c) sum[c] = sums[c];
+  for (int block = 0; block < kTileGroups / kBlockGroups; ++block) {
+    Int8Row x[kColumns];
+    Ints product[kColumns];
+    for (int c = 0; c < kColumns; ++c) product[c] = zero_ints();
+    for (int g = kBlockGroups * block; g < kBlockGroups * (block + 1); ++g) {
+      Ints dot[kColumns];
+      groups_at<kColumns>(rows, first + g, x);
+      dot_group<Kind, kColumns>(tile.q + 8 * g, x, dot, nullptr);
+      const Ints factor = tile.whole.factor[g];
+#pragma GCC unroll 8
+      for (int c = 0; c < kColumns; ++c)
+        product[c] = add_ints(product[c], mul_ints(dot[c], factor));
+    }
+    groups_at<kColumns>(rows, first + kBlockGroups * block, x);
+#pragma GCC unroll 8
+    for (int c = 0; c < kColumns; ++c)
+      sum[c] = add_block(product[c], tile.whole, block, x[c], sum[c]);
+  }
+  for (int c = 0; c < kColumns; ++c) sums[c] = sum[c];
+}
+
+template <class Kind, int kColumns>
+FERRUM_INLINE void multiply_columns_of(const Tile& tile, int groups, const Int8Row* rows,
+                                       int64_t first, Floats* sums) {
+  if constexpr (Kind::kIntegers)
+    multiply_integers<Kind, kColumns>(tile, rows, first, sums);
+  else
+    multiply_tile<Kind, kColumns>(tile, groups, rows, first, sums);
+}
+
 template <class Kind>
-void multiply_columns(const Tile& tile, int groups, const TileColumn* x, int64_t first, int count,
+void multiply_columns(const Tile& tile, int groups, const Int8Row* rows, int64_t first, int count,
                       Floats* sums) {
   switch (count) {
 #define FERRUM_CASE(n) \
-  case n: return multiply_tile<Kind, n>(tile, groups, x, first, sums);
+  case n: return multiply_columns_of<Kind, n>(tile, groups, rows, first, sums);
     FERRUM_CASE(1)
     FERRUM_CASE(2)
     FERRUM_CASE(3)
@@ -163,38 +209,57 @@ template <class Format, int kColumns>
 struct FewColumns {
   using Kind = ShapeOf<Format>;
   static constexpr int kParts = Format::kHalves ? 2 : 1;  // sums per group
-  TileColumn x[kColumns];
+  Int8Row x[kColumns];                                    // from the tile's first group on
   Floats sums[kColumns];
   Ints dot[kColumns][Format::kOpen * kParts];
-  Floats *scale, *min;  // elsewhere: arrays indexed at run time would keep all of this in memory
+  Ints product[kColumns];  // of a block, where scales are integers
+  Floats *scale, *min;     // elsewhere: arrays indexed at run time would keep all of this in memory
+  TileIntegers* whole;
   Ahead ahead;
 
+  FERRUM_INLINE TileIntegers& integers() { return *whole; }
   FERRUM_INLINE void open(int group, int count) {
     ahead.fetch(group, count);
 #pragma GCC unroll 8
     for (int c = 0; c < kColumns; ++c)
 #pragma GCC unroll 8
       for (int i = 0; i < count * kParts; ++i)
-        dot[c][i] = first_sum<Kind>(x[c], group * kParts + i);
+        dot[c][i] = first_sum<Kind>(x[c][group + i / kParts], i % kParts);
   }
   FERRUM_INLINE void put(int slot, int i, Ints quad) {
+    // A constant, unlike i; and i / 8 would be computed for each quad anew.
+    const int of_group = i & 7;
+    const int skip = (i - of_group) * static_cast<int>(sizeof(Int8Group) / 8);
 #pragma GCC unroll 8
     for (int c = 0; c < kColumns; ++c)
-      dot[c][slot] = dot_quad<Kind>(quad, x[c].q + 4 * i, dot[c][slot]);
+      dot[c][slot] = dot_quad<Kind>(
+          quad, reinterpret_cast<const int8_t*>(x[c]) + skip + 4 * of_group, dot[c][slot]);
   }
   FERRUM_INLINE void close(int group, int count) {
 #pragma GCC unroll 8
     for (int c = 0; c < kColumns; ++c)
 #pragma GCC unroll 4
       for (int g = 0; g < count; ++g)
-        sums[c] = add_group<Kind>(dot[c][g * kParts], dot[c][g * kParts + kParts - 1], scale, min,
-                                  group + g, x[c], 0, sums[c]);
+        if constexpr (Kind::kIntegers)
+          close_integers(c, group + g, dot[c][g]);
+        else
+          sums[c] = add_group<Kind>(dot[c][g * kParts], dot[c][g * kParts + kParts - 1], scale, min,
+                                    group + g, x[c][group + g], sums[c]);
+  }
+  FERRUM_INLINE void close_integers(int c, int group, Ints sum) {
+    const Ints scaled = mul_ints(sum, whole->factor[group]);
+    product[c] = group % kBlockGroups == 0 ? scaled : add_ints(product[c], scaled);
+    if (group % kBlockGroups + 1 == kBlockGroups) {
+      const int block = group / kBlockGroups;
+      sums[c] = add_block(product[c], *whole, block, x[c] + kBlockGroups * block, sums[c]);
+    }
   }
 };
 
 // How many columns a format multiplies while unpacking: as many as have sums in registers.
 template <class Format>
 constexpr int few_columns() {
-  constexpr int kFit = kSumRegisters / (Format::kOpen * FewColumns<Format, 1>::kParts);
+  constexpr int kOwn = Format::kOpen * FewColumns<Format, 1>::kParts;
+  constexpr int kFit = kSumRegisters / kOwn;
   return kFit < 1 ? 1 : kFit < kMostFewColumns ? kFit : kMostFewColumns;
 }

@@ -1,16 +1,17 @@
 // How each format becomes a Tile: hand-written for the formats that models are made of.
 //
 // A Format names kBias (stored code = code + bias), kMaxCode (the largest stored code, or kWide
-// where codes fill a byte), kHalves and kMins as in codes.h, kTileBytes (one row's bytes of 256
-// values), kOpen (how many groups it unpacks side by side) and unpack(rows, groups, sink). For some
-// groups at a time unpack fills the sink's scales (and minimums), opens the groups, puts their
-// quads and closes them. put(slot, i, quad) is quad i of the tile; the slot counts the open sums:
-// one per group, or two per group where halves have scales of their own.
+// where codes fill a byte), kHalves, kMins and kIntegers as in codes.h, kTileBytes (one row's bytes
+// of 256 values), kOpen (how many groups it unpacks side by side) and unpack(rows, groups, sink).
+// For some groups at a time unpack fills the sink's scales (and minimums; or, first of all, its
+// integers), opens the groups, puts their quads and closes them. put(slot, i, quad) is quad i of
+// the tile; the slot counts the open sums: one per group, or two per group where halves have scales
+// of their own.
 //
 // Vocabulary: transpose16 (16 bytes of each row, from an offset on, to 4 quads), and_, or_,
 // shift_left, shift_right (16-bit lanes, count as template argument: masks clear what crosses a
-// byte), byte_lane, top_nibbles with kTopFactor (a group of high nibbles and what undoes their
-// size), shift_right_32, shift_left_32, xor_, splat_byte, splat_int, table16 (16 bytes), look_up,
+// byte), byte_lane, top_nibbles with kTopTimes (a group of high nibbles and how much too large they
+// are), shift_right_32, shift_left_32, xor_, splat_byte, splat_int, table16 (16 bytes), look_up,
 // half_lanes (the low 16 bits of each lane as float16), gather_halves (float16), gather_u32 (of
 // each row), spread_bits.
 
@@ -21,7 +22,7 @@ FERRUM_INLINE Ints high_nibbles(Ints v) { return and_(shift_right<4>(v), splat_b
 
 template <int kByte>
 FERRUM_INLINE Floats byte_of(Ints v) {
-  return to_floats(byte_lane<kByte>(v));
+  return to_floats(byte_lane<kByte, 1>(v));
 }
 
 // out[0 .. 3] = factor * the four bytes of each lane.

@@ -131,7 +131,7 @@ template <const auto& kRanks, int kBytes, bool kHalfScales>
 struct GridFormat {
   static constexpr const auto& kGrid = kRanks;
   static constexpr int kBias = kGrid.largest, kMaxCode = 2 * kBias, kTileBytes = kBytes, kOpen = 1;
-  static constexpr bool kHalves = kHalfScales, kMins = false;
+  static constexpr bool kHalves = kHalfScales, kMins = false, kIntegers = false;
 };
 
 struct FormatIQ3_S : GridFormat<kRanksIQ3_S, 110, false> {

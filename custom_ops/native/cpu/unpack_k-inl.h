@@ -17,25 +17,45 @@ struct ScalesK4 {
     dmin = half_lanes(shift_right_32<16>(head[0]));
   }
 
-  // Those of groups 2 kPair and 2 kPair + 1; the odd group's scale takes `odd_factor` too.
-  template <int kPair, class Sink>
-  FERRUM_INLINE void put(float odd_factor, Sink* sink) const {
+  // Those of groups 2 kPair and 2 kPair + 1 as floats, where the odd group's codes are kOdd times
+  // too large.
+  template <int kPair, int kOdd, class Sink>
+  FERRUM_INLINE void put(Sink* sink) const {
     constexpr int kEven = kPair % 2 * 2;
     const Ints scale = scales[kPair / 2], min = mins[kPair / 2];
-    const Floats odd = odd_factor == 1.0f ? d : mul(d, broadcast(odd_factor));
+    const Floats odd = kOdd == 1 ? d : mul(d, broadcast(1.0f / kOdd));
     sink->scale[2 * kPair] = mul(byte_of<kEven>(scale), d);
     sink->scale[2 * kPair + 1] = mul(byte_of<kEven + 1>(scale), odd);
     sink->min[2 * kPair] = mul(byte_of<kEven>(min), dmin);
     sink->min[2 * kPair + 1] = mul(byte_of<kEven + 1>(min), dmin);
   }
+
+  // All of them as integers, where the codes of odd groups are kOdd times too large: even
+  // groups' factors make up for it, and d undoes it for all of them.
+  template <int kOdd>
+  FERRUM_INLINE void store(TileIntegers* tile) const {
+#pragma GCC unroll 2
+    for (int half = 0; half < 2; ++half) {
+      Ints* const factor = tile->factor + 4 * half;
+      factor[0] = byte_lane<0, kOdd>(scales[half]);
+      factor[1] = byte_lane<1, 1>(scales[half]);
+      factor[2] = byte_lane<2, kOdd>(scales[half]);
+      factor[3] = byte_lane<3, 1>(scales[half]);
+      tile->offset[2 * half] = and_(mins[half], splat_int(0x00ff00ff));  // groups 0 and 2
+      tile->offset[2 * half + 1] = shift_right<8>(mins[half]);           // groups 1 and 3
+    }
+    tile->d = kOdd == 1 ? d : mul(d, broadcast(1.0f / kOdd));
+    tile->dmin = dmin;
+  }
 };
 
+template <bool kAsIntegers>
 struct FormatQ4_K {
   static constexpr int kBias = 0, kMaxCode = 15, kTileBytes = 144, kOpen = 2;
-  static constexpr bool kHalves = false, kMins = true;
+  static constexpr bool kHalves = false, kMins = true, kIntegers = kAsIntegers;
   template <int kPair, class Sink>  // low nibbles are the even group, high ones the odd
   static FERRUM_INLINE void unpack_pair(const Rows& rows, const ScalesK4& scales, Sink* sink) {
-    scales.put<kPair>(kTopFactor, sink);
+    if (!kIntegers) scales.put<kPair, kTopTimes>(sink);
     sink->open(2 * kPair, 2);
 #pragma GCC unroll 2
     for (int half = 0; half < 2; ++half) {
@@ -53,6 +73,7 @@ struct FormatQ4_K {
   template <class Sink>
   static FERRUM_INLINE void unpack(const Rows& rows, int, Sink* sink) {
     const ScalesK4 scales(rows);
+    if (kIntegers) scales.store<kTopTimes>(&sink->integers());
     unpack_pair<0>(rows, scales, sink);
     unpack_pair<1>(rows, scales, sink);
     unpack_pair<2>(rows, scales, sink);
@@ -60,13 +81,14 @@ struct FormatQ4_K {
   }
 };
 
+template <bool kAsIntegers>
 struct FormatQ5_K {
   static constexpr int kBias = 0, kMaxCode = 31, kTileBytes = 176, kOpen = 2;
-  static constexpr bool kHalves = false, kMins = true;
+  static constexpr bool kHalves = false, kMins = true, kIntegers = kAsIntegers;
   template <int kPair, class Sink>
   static FERRUM_INLINE void unpack_pair(const Rows& rows, const ScalesK4& scales, const Ints* high,
                                         Sink* sink) {
-    scales.put<kPair>(1.0f, sink);
+    if (!kIntegers) scales.put<kPair, 1>(sink);
     sink->open(2 * kPair, 2);
 #pragma GCC unroll 2
     for (int half = 0; half < 2; ++half) {
@@ -85,6 +107,7 @@ struct FormatQ5_K {
   template <class Sink>
   static FERRUM_INLINE void unpack(const Rows& rows, int, Sink* sink) {
     const ScalesK4 scales(rows);
+    if (kIntegers) scales.store<1>(&sink->integers());
     Ints high[8];
     transpose16(rows, 16, high);
     transpose16(rows, 32, high + 4);
@@ -97,7 +120,7 @@ struct FormatQ5_K {
 
 struct FormatQ6_K {
   static constexpr int kBias = 32, kMaxCode = 63, kTileBytes = 210, kOpen = 4;
-  static constexpr bool kHalves = true, kMins = false;
+  static constexpr bool kHalves = true, kMins = false, kIntegers = false;
   // 128 values: 64 bytes of low nibbles, 32 bytes of two high bits for each of four groups.
   template <int kPart, class Sink>
   static FERRUM_INLINE void unpack_codes(const Rows& rows, Sink* sink) {
@@ -139,7 +162,7 @@ struct FormatQ6_K {
 
 struct FormatQ2_K {
   static constexpr int kBias = 0, kMaxCode = 3, kTileBytes = 84, kOpen = 4;
-  static constexpr bool kHalves = true, kMins = true;
+  static constexpr bool kHalves = true, kMins = true, kIntegers = false;
   template <class Sink>
   static FERRUM_INLINE void unpack(const Rows& rows, int, Sink* sink) {
     const Ints halves = gather_u32(rows, 80);
@@ -174,7 +197,7 @@ struct FormatQ2_K {
 
 struct FormatQ3_K {
   static constexpr int kBias = 4, kMaxCode = 7, kTileBytes = 110, kOpen = 4;
-  static constexpr bool kHalves = true, kMins = false;
+  static constexpr bool kHalves = true, kMins = false, kIntegers = false;
   template <class Sink>
   static FERRUM_INLINE void unpack_scales(const Rows& rows, Sink* sink) {
     Ints tail[4];
@@ -227,7 +250,7 @@ struct FormatQ3_K {
 
 struct FormatIQ4_XS {
   static constexpr int kBias = kWideBias, kMaxCode = kWide, kTileBytes = 136, kOpen = 1;
-  static constexpr bool kHalves = false, kMins = false;
+  static constexpr bool kHalves = false, kMins = false, kIntegers = false;
   template <int kPair>  // two groups' scales: a byte of low nibbles, four bits of the high word
   static FERRUM_INLINE void unpack_scales(Ints low, Ints high, Floats d, Floats* scale) {
     const Ints byte = shift_right_32<8 * kPair>(low), bits = shift_right_32<4 * kPair>(high);

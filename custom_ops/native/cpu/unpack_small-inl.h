@@ -2,7 +2,7 @@
 
 struct FormatQ4_0 {
   static constexpr int kBias = 8, kMaxCode = 15, kTileBytes = 8 * 18, kOpen = 1;
-  static constexpr bool kHalves = false, kMins = false;
+  static constexpr bool kHalves = false, kMins = false, kIntegers = false;
   template <class Sink>
   static FERRUM_INLINE void unpack(const Rows& rows, int groups, Sink* sink) {
     Rows at = rows;
@@ -15,7 +15,7 @@ struct FormatQ4_0 {
 
 struct FormatQ4_1 {
   static constexpr int kBias = 0, kMaxCode = 15, kTileBytes = 8 * 20, kOpen = 1;
-  static constexpr bool kHalves = false, kMins = true;
+  static constexpr bool kHalves = false, kMins = true, kIntegers = false;
   template <class Sink>
   static FERRUM_INLINE void unpack(const Rows& rows, int groups, Sink* sink) {
     Rows at = rows;
@@ -49,7 +49,7 @@ FERRUM_INLINE void unpack_fives(const Rows& rows, int from, int group, Sink* sin
 
 struct FormatQ5_0 {
   static constexpr int kBias = 16, kMaxCode = 31, kTileBytes = 8 * 22, kOpen = 1;
-  static constexpr bool kHalves = false, kMins = false;
+  static constexpr bool kHalves = false, kMins = false, kIntegers = false;
   template <class Sink>
   static FERRUM_INLINE void unpack(const Rows& rows, int groups, Sink* sink) {
     Rows at = rows;
@@ -62,7 +62,7 @@ struct FormatQ5_0 {
 
 struct FormatQ5_1 {
   static constexpr int kBias = 0, kMaxCode = 31, kTileBytes = 8 * 24, kOpen = 1;
-  static constexpr bool kHalves = false, kMins = true;
+  static constexpr bool kHalves = false, kMins = true, kIntegers = false;
   template <class Sink>
   static FERRUM_INLINE void unpack(const Rows& rows, int groups, Sink* sink) {
     Rows at = rows;
@@ -77,7 +77,7 @@ struct FormatQ5_1 {
 
 struct FormatQ8_0 {
   static constexpr int kBias = kWideBias, kMaxCode = kWide, kTileBytes = 8 * 34, kOpen = 1;
-  static constexpr bool kHalves = false, kMins = false;
+  static constexpr bool kHalves = false, kMins = false, kIntegers = false;
   template <class Sink>
   static FERRUM_INLINE void unpack(const Rows& rows, int groups, Sink* sink) {
     Rows at = rows;
@@ -99,7 +99,7 @@ struct FormatQ8_0 {
 
 struct FormatIQ4_NL {
   static constexpr int kBias = kWideBias, kMaxCode = kWide, kTileBytes = 8 * 18, kOpen = 1;
-  static constexpr bool kHalves = false, kMins = false;
+  static constexpr bool kHalves = false, kMins = false, kIntegers = false;
   template <class Sink>
   static FERRUM_INLINE void unpack(const Rows& rows, int groups, Sink* sink) {
     const Ints values = table16(kValuesIQ4, kWideBias);
@@ -113,7 +113,7 @@ struct FormatIQ4_NL {
 
 struct FormatMXFP4 {
   static constexpr int kBias = 12, kMaxCode = 24, kTileBytes = 8 * 17, kOpen = 1;
-  static constexpr bool kHalves = false, kMins = false;
+  static constexpr bool kHalves = false, kMins = false, kIntegers = false;
   // See dequantize.cc: half of 2^(e - 127). Its bits are (e - 1) << 23, or, where that is smaller
   // as an integer (e < 2: a subnormal), (e + 1) << 21.
   static FERRUM_INLINE Floats gather_scale(const Rows& rows) {
@@ -138,7 +138,7 @@ struct FormatMXFP4 {
 // Four scales of 8 bits (unsigned E4M3, halved as the values are doubled) for four times 16 values.
 struct FormatNVFP4 {
   static constexpr int kBias = 12, kMaxCode = 24, kTileBytes = 4 * 36, kOpen = 1;
-  static constexpr bool kHalves = true, kMins = false;
+  static constexpr bool kHalves = true, kMins = false, kIntegers = false;
   static FERRUM_INLINE Floats gather_scale(const Rows& rows, int at) {
     alignas(64) float lanes[kRows];
     for (int r = 0; r < kRows; ++r) lanes[r] = kScalesNVFP4[rows.row(r)[at]];
@@ -177,7 +177,7 @@ template <int kType, int kBlock, int kBytes>
 struct FormatDecoded {
   static constexpr int kBias = kWideBias, kMaxCode = kWide, kOpen = 1;
   static constexpr int kTileBytes = kSuperBlock / kBlock * kBytes;
-  static constexpr bool kHalves = has_halves(kType), kMins = has_mins(kType);
+  static constexpr bool kHalves = has_halves(kType), kMins = has_mins(kType), kIntegers = false;
   // Scales and minimums of row r to lane r.
   struct Lanes {
     alignas(64) float scale[2 * kTileGroups][kRows], min[2 * kTileGroups][kRows];

@@ -9,8 +9,6 @@ namespace {
 
 constexpr int64_t kMinChunk = 32, kMaxChunk = 512;
 
-int64_t groups_of(int64_t k) { return (k + kGroup - 1) / kGroup; }
-
 }  // namespace
 
 int64_t WeightType::row_bytes(int64_t columns) const {
@@ -20,7 +18,7 @@ int64_t WeightType::row_bytes(int64_t columns) const {
   return columns / format->block * format->bytes;
 }
 
-WeightType weight_type(int64_t id, const char* attribute, const Settings& settings) {
+WeightType weight_type(int64_t id, const char* attribute, const Settings& settings, Input input) {
   const bool fits = id >= 0 && id <= INT32_MAX;
   const QuantFormat* const format = fits ? find_quant(static_cast<int>(id)) : nullptr;
   const QuantKernels* const kernels =
@@ -31,76 +29,65 @@ WeightType weight_type(int64_t id, const char* attribute, const Settings& settin
       known += text(known.empty() ? "" : ", ", row.id, " ", row.name);
     fail("attribute ", attribute, ", got ", id, ", expected a ggml type: ", known);
   }
-  return {format, kernels, kernels->int8 != nullptr && !settings.exact};
+  const Int8Product& product = input == Input::normed ? kernels->even : kernels->fine;
+  const bool int8 = product.multiply != nullptr && !settings.exact;
+  return {format, kernels, int8 ? &product : nullptr};
 }
 
 Int8Row* take_int8_rows(Arena& arena, int64_t tokens, int64_t k) {
-  const int64_t groups = groups_of(k);
-  // Rows start at cache lines: 64 int8, 16 floats, 32 int16.
-  const int64_t q_stride = (groups * kGroup + 63) / 64 * 64;
-  const int64_t scale_stride = (groups + 15) / 16 * 16;
-  const int64_t sums_stride = (2 * groups + 31) / 32 * 32;
   auto* const rows = arena.take<Int8Row>(tokens);
-  auto* const q = arena.take<int8_t>(tokens * q_stride);
-  auto* const scale = arena.take<float>(tokens * scale_stride);
-  auto* const sums = arena.take<int16_t>(tokens * sums_stride);
-  for (int64_t t = 0; t < tokens; ++t)
-    rows[t] = {q + t * q_stride, scale + t * scale_stride, sums + t * sums_stride};
+  auto* const groups = arena.take<Int8Group>(tokens * groups_of(k));
+  for (int64_t t = 0; t < tokens; ++t) rows[t] = groups + t * groups_of(k);
   return rows;
 }
 
-void quantize_span(const Kernels& kernels, const float* x, int64_t begin, int64_t n,
-                   const Int8Row& row) {
-  kernels.quantize(x, n, const_cast<int8_t*>(row.q) + begin,
-                   const_cast<float*>(row.scale) + begin / kGroup,
-                   const_cast<int16_t*>(row.sums) + begin / (kGroup / 2));
-}
-
 int64_t matmul_terms(const WeightType& weight) {
-  return weight.int8 && weight.format->id == kQ8_0 ? kTwoTerms : 1;
+  return weight.int8 != nullptr && weight.format->id == kQ8_0 ? kTwoTerms : 1;
 }
 
 int64_t hidden_terms(const WeightType& down) {
-  return down.int8 && down.format->id == kMXFP4 ? kTwoTerms : 1;
+  return down.int8 != nullptr && down.format->id == kMXFP4 ? kTwoTerms : 1;
 }
 
-void quantize_terms(const Kernels& kernels, const float* x, int64_t begin, int64_t n, int64_t terms,
-                    const Int8Row* rows) {
-  quantize_span(kernels, x, begin, n, rows[0]);
+void quantize_terms(const Kernels& kernels, const WeightType& weight, const float* x, int64_t begin,
+                    int64_t n, int64_t terms, const Int8Row* rows) {
+  const auto quantize = [&](const float* values, int64_t at, int64_t count, Int8Row row) {
+    kernels.quantize(values, count, weight.int8->form, const_cast<Int8Group*>(row) + at / kGroup);
+  };
+  quantize(x, begin, n, rows[0]);
   if (terms == 1) return;
-  constexpr int64_t kSpan = 8 * kGroup;
-  float rest[kSpan];
-  for (int64_t done = 0; done < n; done += kSpan) {
-    const int64_t span = std::min(kSpan, n - done), at = begin + done;
-    for (int64_t i = 0; i < span; ++i)
-      rest[i] =
-          x[done + i] - rows[0].scale[(at + i) / kGroup] * static_cast<float>(rows[0].q[at + i]);
-    quantize_span(kernels, rest, at, span, rows[1]);
+  float rest[kScaleBlock];
+  for (int64_t done = 0; done < n; done += kScaleBlock) {
+    const int64_t span = std::min(kScaleBlock, n - done), at = begin + done;
+    for (int64_t i = 0; i < span; ++i) {
+      const Int8Group& group = rows[0][(at + i) / kGroup];
+      rest[i] = x[done + i] - group.scale * static_cast<float>(group.q[i % kGroup]);
+    }
+    quantize(rest, at, span, rows[1]);
   }
 }
 
-Activations take_activations(Arena& arena, ThreadPool& pool, const Kernels& kernels, const float* x,
-                             int64_t tokens, int64_t k, Forms forms, int64_t terms) {
-  Activations activations{nullptr, nullptr};
-  if (forms.floats) {
-    activations.floats = arena.take<const float*>(tokens);
+Activations take_activations(Arena& arena, ThreadPool& pool, const Kernels& kernels,
+                             const WeightType& weight, const float* x, int64_t tokens, int64_t k,
+                             int64_t terms) {
+  if (weight.int8 == nullptr) {
+    const Activations activations{arena.take<const float*>(tokens), nullptr};
     for (int64_t t = 0; t < tokens; ++t) activations.floats[t] = x + t * k;
+    return activations;
   }
-  if (forms.int8) {
-    activations.int8 = take_int8_rows(arena, tokens * terms, k);
-    for_each(pool, tokens, [&](int64_t t, size_t) {
-      quantize_terms(kernels, x + t * k, 0, k, terms, activations.int8 + t * terms);
-    });
-  }
+  const Activations activations{nullptr, take_int8_rows(arena, tokens * terms, k)};
+  for_each(pool, tokens, [&](int64_t t, size_t) {
+    quantize_terms(kernels, weight, x + t * k, 0, k, terms, activations.int8 + t * terms);
+  });
   return activations;
 }
 
 void multiply(const Matrix& matrix, const Activations& x, int64_t first, int64_t columns,
               int64_t begin, int64_t end, float* out, int64_t stride, const uint8_t* next) {
   const uint8_t* const rows = matrix.row(begin);
-  if (matrix.type.int8)
-    matrix.type.kernels->int8(rows, matrix.row_bytes, end - begin, matrix.k, x.int8 + first,
-                              columns, out, stride, next);
+  if (matrix.type.int8 != nullptr)
+    matrix.type.int8->multiply(rows, matrix.row_bytes, end - begin, matrix.k, x.int8 + first,
+                               columns, out, stride, next);
   else
     matrix.type.kernels->exact(rows, matrix.row_bytes, end - begin, matrix.k, x.floats + first,
                                columns, out, stride);
@@ -112,8 +99,7 @@ int64_t chunk_of(int64_t rows) {
   return std::clamp(even, kMinChunk, kMaxChunk);
 }
 
-void multiply_all(ThreadPool& pool, const Product* products, int count, const Activations& x,
-                  int64_t columns) {
+void multiply_all(ThreadPool& pool, const Product* products, int count, int64_t columns) {
   int64_t rows = 0;
   for (int i = 0; i < count; ++i) rows += products[i].matrix.rows;
   const int64_t chunk = chunk_of(rows);
@@ -126,7 +112,7 @@ void multiply_all(ThreadPool& pool, const Product* products, int count, const Ac
     const Matrix& matrix = product->matrix;
     const int64_t begin = item * chunk, end = std::min(begin + chunk, matrix.rows);
     const int64_t later = likely_next(item) * chunk;
-    multiply(matrix, x, 0, columns, begin, end, product->out + begin, matrix.rows,
+    multiply(matrix, product->x, 0, columns, begin, end, product->out + begin, matrix.rows,
              later < matrix.rows ? matrix.row(later) : nullptr);
   });
 }

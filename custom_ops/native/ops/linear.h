@@ -11,18 +11,27 @@
 
 namespace ferrum {
 
+// What a matrix multiplies: the output of a norm, whose values are of like magnitudes, or anything.
+enum class Input { normed, any };
+
 // How the matrices of one ggml type are read and multiplied in a session.
 struct WeightType {
   const QuantFormat* format;
   const QuantKernels* kernels;
-  bool int8;  // activations are taken in int8; else in float32
+  const Int8Product* int8;  // null where activations are taken in float32
 
   // Bytes of a row of `columns` values; throws Error where they are not whole blocks.
   int64_t row_bytes(int64_t columns) const;
+
+  // Whether both multiply the same activations.
+  bool shares_activations(const WeightType& other) const {
+    if (int8 == nullptr || other.int8 == nullptr) return int8 == other.int8;
+    return int8->form == other.int8->form;
+  }
 };
 
 // Throws Error where the id is not a known ggml type; `attribute` is what it was read from.
-WeightType weight_type(int64_t id, const char* attribute, const Settings& settings);
+WeightType weight_type(int64_t id, const char* attribute, const Settings& settings, Input input);
 
 // A matrix of ggml blocks, [rows, k].
 struct Matrix {
@@ -41,7 +50,7 @@ struct Matrix {
   }
 };
 
-// Rows of activations in the forms that the matrices at hand need; the other is null.
+// Rows of activations in the form that a matrix needs; the other is null.
 struct Activations {
   const float** floats;  // [tokens] pointers to [k]
   Int8Row* int8;         // [tokens], or [tokens, 2] where they are taken in two terms
@@ -56,25 +65,19 @@ constexpr int64_t kTwoTerms = 2;
 int64_t matmul_terms(const WeightType& weight);
 int64_t hidden_terms(const WeightType& down);
 
-struct Forms {
-  bool floats, int8;
-};
-
 // Room for `tokens` rows of k activations in int8; their contents are written by the caller
-// through `quantize_span`.
+// through `quantize_terms`.
 Int8Row* take_int8_rows(Arena& arena, int64_t tokens, int64_t k);
 
-// Quantizes x[0 .. n) as elements begin .. begin + n of the row. `begin` is a multiple of 32.
-void quantize_span(const Kernels& kernels, const float* x, int64_t begin, int64_t n,
-                   const Int8Row& row);
+// Quantizes x[0 .. n) as elements begin .. begin + n of a row, a multiple of kScaleBlock on, in
+// `terms` terms: rows[0] takes the values, rows[1] what it leaves over.
+void quantize_terms(const Kernels& kernels, const WeightType& weight, const float* x, int64_t begin,
+                    int64_t n, int64_t terms, const Int8Row* rows);
 
-// The same in `terms` terms: rows[0] takes the values, rows[1] what it leaves over.
-void quantize_terms(const Kernels& kernels, const float* x, int64_t begin, int64_t n, int64_t terms,
-                    const Int8Row* rows);
-
-// The rows of x [tokens, k] in the forms asked for, int8 in `terms`. x must stay in place.
-Activations take_activations(Arena& arena, ThreadPool& pool, const Kernels& kernels, const float* x,
-                             int64_t tokens, int64_t k, Forms forms, int64_t terms = 1);
+// The rows of x [tokens, k] as `weight` multiplies them, int8 in `terms`. x must stay in place.
+Activations take_activations(Arena& arena, ThreadPool& pool, const Kernels& kernels,
+                             const WeightType& weight, const float* x, int64_t tokens, int64_t k,
+                             int64_t terms = 1);
 
 // out[c * stride + r - begin] = matrix row r times activations c, for r in begin .. end - 1 and
 // c in first .. first + columns - 1. `next` is where the calling thread will probably go on, in a
@@ -85,12 +88,12 @@ void multiply(const Matrix& matrix, const Activations& x, int64_t first, int64_t
 // A matrix product of a step: out [columns, matrix.rows].
 struct Product {
   Matrix matrix;
+  Activations x;
   float* out;
 };
 
-// Several products of the same activations in one parallel loop.
-void multiply_all(ThreadPool& pool, const Product* products, int count, const Activations& x,
-                  int64_t columns);
+// Several products of as many columns in one parallel loop.
+void multiply_all(ThreadPool& pool, const Product* products, int count, int64_t columns);
 
 // Rows that a thread claims at once: a multiple of 32 that leaves several chunks to each worker.
 int64_t chunk_of(int64_t rows);

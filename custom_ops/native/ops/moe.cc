@@ -19,8 +19,8 @@ struct Pass {
   ThreadPool& pool;
   Arena& arena;
   MoePlan plan;
-  Activations x;       // [pairs], token rows in the plan's order
-  Activations hidden;  // [pairs, terms] rows of silu(gate) * up
+  Activations gate_x, up_x;  // [pairs], token rows in the plan's order
+  Activations hidden;        // [pairs, terms] rows of silu(gate) * up
   const float* weights;
   float* out;
 
@@ -31,7 +31,8 @@ struct Pass {
   void store_hidden(int64_t i, int64_t begin, int64_t n, float* gate, const float* up) const {
     settings.kernels->silu_multiply(gate, up, n);
     if (hidden.int8 != nullptr)
-      quantize_terms(*settings.kernels, gate, begin, n, terms(), hidden.int8 + terms() * i);
+      quantize_terms(*settings.kernels, problem.down.type, gate, begin, n, terms(),
+                     hidden.int8 + terms() * i);
     else
       memcpy(const_cast<float*>(hidden.floats[i]) + begin, gate,
              static_cast<size_t>(n) * sizeof(float));
@@ -62,9 +63,14 @@ struct Pass {
     });
   }
 
+  // Rows of gate and up that a thread claims at once: whole blocks of one scale, as hidden rows.
+  int64_t hidden_chunk() const {
+    const int64_t rows = std::min(chunk_of(plan.group_count * width()), width());
+    return chunks_in(rows, kScaleBlock) * kScaleBlock;
+  }
+
   void gate_up_fused() const {
-    const int64_t chunk =
-        std::min(chunk_of(plan.group_count * width()), chunks_in(width(), kGroup) * kGroup);
+    const int64_t chunk = hidden_chunk();
     const int64_t columns = std::min(plan.largest, kMaxColumns);
     const int64_t buffer = columns * chunk;
     auto* const buffers = arena.take<float>(2 * buffer * static_cast<int64_t>(worker_limit()));
@@ -74,9 +80,9 @@ struct Pass {
       float* const up = gate + buffer;
       const uint64_t start = timer.now();
       const Matrix ups = problem.up.at(at.expert);
-      multiply(problem.gate.at(at.expert), x, at.first, at.count, at.begin, at.end, gate, chunk,
-               ups.row(at.begin));
-      multiply(ups, x, at.first, at.count, at.begin, at.end, up, chunk, at.next);
+      multiply(problem.gate.at(at.expert), gate_x, at.first, at.count, at.begin, at.end, gate,
+               chunk, ups.row(at.begin));
+      multiply(ups, up_x, at.first, at.count, at.begin, at.end, up, chunk, at.next);
       const uint64_t middle = timer.now();
       for (int64_t c = 0; c < at.count; ++c)
         store_hidden(at.first + c, at.begin, at.end - at.begin, gate + c * chunk, up + c * chunk);
@@ -84,7 +90,7 @@ struct Pass {
     });
   }
 
-  void product(const Matrix& matrix, float* result) const {
+  void product(const Matrix& matrix, const Activations& x, float* result) const {
     for_each_chunk(chunk_of(plan.group_count * width()), [&](const Chunk& at) {
       multiply(matrix.at(at.expert), x, at.first, at.count, at.begin, at.end,
                result + at.first * width() + at.begin, width(), nullptr);
@@ -96,8 +102,8 @@ struct Pass {
     auto* const up = arena.take<float>(plan.pairs * width());
     {
       const StageTimer timer(settings.profile, Stage::gate_up);
-      product(problem.gate, gate);
-      product(problem.up, up);
+      product(problem.gate, gate_x, gate);
+      product(problem.up, up_x, up);
     }
     const StageTimer timer(settings.profile, Stage::silu);
     for_each(pool, plan.pairs, [&](int64_t i, size_t) {
@@ -162,6 +168,15 @@ struct Pass {
   }
 };
 
+// The rows of x as gate and up multiply them, which may be the same.
+struct Inputs {
+  Activations gate, up;
+};
+
+Activations row_of(const Activations& x, int64_t t) {
+  return {x.floats == nullptr ? nullptr : x.floats + t, x.int8 == nullptr ? nullptr : x.int8 + t};
+}
+
 // The rows of x that the plan's pairs read, in its order.
 Activations in_order(Arena& arena, const MoePlan& plan, const Activations& x) {
   Activations ordered{nullptr, nullptr};
@@ -178,7 +193,7 @@ Activations in_order(Arena& arena, const MoePlan& plan, const Activations& x) {
 
 Activations hidden_rows(Arena& arena, int64_t pairs, const Matrix& down) {
   Activations hidden{nullptr, nullptr};
-  if (down.type.int8) {
+  if (down.type.int8 != nullptr) {
     hidden.int8 = take_int8_rows(arena, hidden_terms(down.type) * pairs, down.k);
   } else {
     auto* const values = arena.take<float>(pairs * down.k);
@@ -189,13 +204,14 @@ Activations hidden_rows(Arena& arena, int64_t pairs, const Matrix& down) {
 }
 
 void run_pass(const MoeProblem& problem, const Settings& settings, ThreadPool& pool, Arena& arena,
-              const MoePlan& plan, const Activations& x, int64_t first_token) {
+              const MoePlan& plan, const Inputs& x, int64_t first_token) {
   const Pass pass{problem,
                   settings,
                   pool,
                   arena,
                   plan,
-                  in_order(arena, plan, x),
+                  in_order(arena, plan, x.gate),
+                  in_order(arena, plan, x.up),
                   hidden_rows(arena, plan.pairs, problem.down),
                   problem.weights + first_token * problem.k,
                   problem.out + first_token * problem.down.rows};
@@ -216,10 +232,13 @@ MoePath path_of(const Settings& settings, int64_t tokens) {
 
 void run_moe(const MoeProblem& problem, const Settings& settings, ThreadPool& pool, Arena& arena) {
   if (problem.tokens == 0) return;
-  const bool int8 = problem.gate.type.int8 || problem.up.type.int8;
-  const bool floats = !problem.gate.type.int8 || !problem.up.type.int8;
-  const Activations x = take_activations(arena, pool, *settings.kernels, problem.x, problem.tokens,
-                                         problem.gate.k, {floats, int8});
+  const auto take = [&](const Matrix& matrix) {
+    return take_activations(arena, pool, *settings.kernels, matrix.type, problem.x, problem.tokens,
+                            matrix.k);
+  };
+  const Activations gate = take(problem.gate);
+  const bool alike = problem.up.type.shares_activations(problem.gate.type);
+  const Inputs x{gate, alike ? gate : take(problem.up)};
   const MoePath path = path_of(settings, problem.tokens);
   if (path != MoePath::one) {
     const MoePlan plan = plan_groups(arena, problem.experts, problem.tokens, problem.k,
@@ -230,8 +249,7 @@ void run_moe(const MoeProblem& problem, const Settings& settings, ThreadPool& po
   for (int64_t t = 0; t < problem.tokens; ++t) {
     const ArenaLease own;  // given back after each token
     const MoePlan plan = plan_singles(*own, problem.experts + t * problem.k, 1, problem.k);
-    const Activations row{x.floats ? x.floats + t : nullptr, x.int8 ? x.int8 + t : nullptr};
-    run_pass(problem, settings, pool, *own, plan, row, t);
+    run_pass(problem, settings, pool, *own, plan, {row_of(x.gate, t), row_of(x.up, t)}, t);
   }
 }
 

@@ -10,7 +10,8 @@ namespace {
 class QuantGather : public Kernel {
  public:
   explicit QuantGather(const NodeInfo& info)
-      : Kernel(info), type_(weight_type(info.integer("type", 0, INT32_MAX), "type", settings)) {}
+      : Kernel(info),
+        type_(weight_type(info.integer("type", 0, INT32_MAX), "type", settings, Input::any)) {}
 
   void compute(Context& context) const override {
     const StageTimer timer(settings.profile, Stage::embed);

@@ -10,7 +10,7 @@ class QuantMatMul : public Kernel {
  public:
   explicit QuantMatMul(const NodeInfo& info)
       : Kernel(info),
-        type_(weight_type(info.integer("type", 0, INT32_MAX), "type", settings)),
+        type_(weight_type(info.integer("type", 0, INT32_MAX), "type", settings, Input::any)),
         stage_(stage_of(info.name(), Stage::other)) {}
 
   void compute(Context& context) const override {
@@ -21,17 +21,17 @@ class QuantMatMul : public Kernel {
     const Tensor out = context.output(0, {tokens, matrix.rows});
     const ArenaLease arena;
     const int64_t terms = matmul_terms(type_);
-    const Activations activations =
-        take_activations(*arena, context, *settings.kernels, x.data<const float>(), tokens, k,
-                         {!type_.int8, type_.int8}, terms);
+    const Activations activations = take_activations(*arena, context, *settings.kernels, type_,
+                                                     x.data<const float>(), tokens, k, terms);
     auto* const sums = out.data<float>();
     if (terms == 1) {
-      const Product product{matrix, sums};
-      multiply_all(context, &product, 1, activations, tokens);
+      const Product product{matrix, activations, sums};
+      multiply_all(context, &product, 1, tokens);
       return;
     }
-    const Product product{matrix, arena->take<float>(kTwoTerms * tokens * matrix.rows)};
-    multiply_all(context, &product, 1, activations, kTwoTerms * tokens);
+    const Product product{matrix, activations,
+                          arena->take<float>(kTwoTerms * tokens * matrix.rows)};
+    multiply_all(context, &product, 1, kTwoTerms * tokens);
     for_each(context, tokens, [&](int64_t t, size_t) {
       const float* const first = product.out + kTwoTerms * t * matrix.rows;
       const float* const second = first + matrix.rows;
@@ -48,28 +48,37 @@ class QuantQKV : public Kernel {
  public:
   explicit QuantQKV(const NodeInfo& info)
       : Kernel(info),
-        types_{weight_type(info.integer("q_type", 0, INT32_MAX), "q_type", settings),
-               weight_type(info.integer("k_type", 0, INT32_MAX), "k_type", settings),
-               weight_type(info.integer("v_type", 0, INT32_MAX), "v_type", settings)} {}
+        types_{
+            weight_type(info.integer("q_type", 0, INT32_MAX), "q_type", settings, Input::normed),
+            weight_type(info.integer("k_type", 0, INT32_MAX), "k_type", settings, Input::normed),
+            weight_type(info.integer("v_type", 0, INT32_MAX), "v_type", settings, Input::normed)} {}
 
   void compute(Context& context) const override {
     const StageTimer timer(settings.profile, Stage::qkv);
     const Tensor x = context.input(0, 2);
     const int64_t tokens = x.dims[0], k = x.dims[1];
+    const ArenaLease arena;
     Product products[3];
-    Forms forms{false, false};
     for (size_t i = 0; i < 3; ++i) {
       const Matrix matrix = matrix_of(context.input(i + 1, 2), types_[i], k);
-      products[i] = {matrix, context.output(i, {tokens, matrix.rows}).data<float>()};
-      (types_[i].int8 ? forms.int8 : forms.floats) = true;
+      const size_t same = first_alike(i);
+      const Activations activations =
+          same < i ? products[same].x
+                   : take_activations(*arena, context, *settings.kernels, types_[i],
+                                      x.data<const float>(), tokens, k);
+      products[i] = {matrix, activations, context.output(i, {tokens, matrix.rows}).data<float>()};
     }
-    const ArenaLease arena;
-    const Activations activations = take_activations(*arena, context, *settings.kernels,
-                                                     x.data<const float>(), tokens, k, forms);
-    multiply_all(context, products, 3, activations, tokens);
+    multiply_all(context, products, 3, tokens);
   }
 
  private:
+  // The first matrix that multiplies the same activations as the i-th.
+  size_t first_alike(size_t i) const {
+    size_t first = 0;
+    while (!types_[first].shares_activations(types_[i])) ++first;
+    return first;
+  }
+
   const WeightType types_[3];
 };
 

@@ -11,9 +11,11 @@ class QuantMoE : public Kernel {
  public:
   explicit QuantMoE(const NodeInfo& info)
       : Kernel(info),
-        gate_(weight_type(info.integer("gate_type", 0, INT32_MAX), "gate_type", settings)),
-        up_(weight_type(info.integer("up_type", 0, INT32_MAX), "up_type", settings)),
-        down_(weight_type(info.integer("down_type", 0, INT32_MAX), "down_type", settings)) {}
+        gate_(weight_type(info.integer("gate_type", 0, INT32_MAX), "gate_type", settings,
+                          Input::normed)),
+        up_(weight_type(info.integer("up_type", 0, INT32_MAX), "up_type", settings, Input::normed)),
+        down_(weight_type(info.integer("down_type", 0, INT32_MAX), "down_type", settings,
+                          Input::any)) {}
 
   void compute(Context& context) const override {
     const Tensor x = context.input(0, 2), weights = context.input(1, 2);

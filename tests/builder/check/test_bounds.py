@@ -9,9 +9,9 @@ from oracle import moe
 from ferrum.builder.check import bounds
 
 
-def int8_rounded(x: np.ndarray) -> np.ndarray:
-    """Activations as int8 with a scale per 32 hold them."""
-    groups = x.reshape(len(x), -1, 32)
+def int8_rounded(x: np.ndarray, group: int = 32) -> np.ndarray:
+    """Activations as int8 with a scale per group hold them."""
+    groups = x.reshape(len(x), -1, group)
     scale = np.abs(groups).max(-1, keepdims=True) / 127
     return (np.rint(groups / scale) * scale).reshape(x.shape)
 
@@ -30,10 +30,11 @@ def test_products_in_float32_and_int8_stay_inside(columns: int) -> None:
     exact = x @ matrix.T
     single = x.astype(np.float32) @ matrix.astype(np.float32).T
     assert (np.abs(single - exact) <= bounds.linear(x, matrix, int8=False)).all()
-    off = np.abs(int8_rounded(x) @ matrix.T - exact)
-    bound = bounds.linear(x, matrix, int8=True)
-    assert (off <= bound).all()
-    assert (off > bound / 10).any()
+    for group in {32, min(columns, 128)}:
+        off = np.abs(int8_rounded(x, group) @ matrix.T - exact)
+        bound = bounds.linear(x, matrix, int8=True, group=group)
+        assert (off <= bound).all()
+        assert (off > bound / 10).any()
 
 
 def test_one_group_with_a_wrong_scale_is_outside() -> None:

@@ -128,6 +128,8 @@ Ints or_(Ints a, Ints b) { return _mm256_or_si256(a, b); }
 Ints xor_(Ints a, Ints b) { return _mm256_xor_si256(a, b); }
 Ints splat_byte(int x) { return _mm256_set1_epi8(static_cast<char>(x)); }
 Ints splat_int(int x) { return _mm256_set1_epi32(x); }
+Ints mul_ints(Ints a, Ints b) { return _mm256_mullo_epi32(a, b); }
+Ints dot_pairs(Ints sum, Ints a, Ints b) { return _mm256_add_epi32(sum, _mm256_madd_epi16(a, b)); }
 template <int n>
 FERRUM_INLINE Ints shift_left(Ints x) {
   return _mm256_slli_epi16(x, n);
@@ -160,17 +162,17 @@ FERRUM_INLINE Floats gather_halves(const Rows& rows, int at) {
       _mm_setr_epi16(half(0), half(1), half(2), half(3), half(4), half(5), half(6), half(7)));
 }
 FERRUM_INLINE Ints gather_u32(const Rows& rows, int at) {
-  alignas(32) uint32_t lanes[kRows];
-  for (int r = 0; r < kRows; ++r) memcpy(lanes + r, rows.row(r) + at, 4);
-  return _mm256_load_si256(reinterpret_cast<const __m256i*>(lanes));
+  const auto word = [&](int r) { return static_cast<int>(read_u32(rows.row(r) + at)); };
+  return _mm256_setr_epi32(word(0), word(1), word(2), word(3), word(4), word(5), word(6), word(7));
 }
 // Byte kByte of each lane.
-template <int kByte>
+template <int kByte, int kTimes>
 FERRUM_INLINE Ints byte_lane(Ints x) {
+  static_assert(kTimes == 1, "as top_nibbles need");
   return _mm256_and_si256(_mm256_srli_epi32(x, 8 * kByte), _mm256_set1_epi32(255));
 }
 // High nibbles, moved down: where they lie they would saturate vpmaddubsw.
-constexpr float kTopFactor = 1.0f;
+constexpr int kTopTimes = 1;
 FERRUM_INLINE Ints top_nibbles(Ints x) {
   return _mm256_and_si256(_mm256_srli_epi16(x, 4), _mm256_set1_epi8(15));
 }

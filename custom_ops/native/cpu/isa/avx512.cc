@@ -121,6 +121,8 @@ Ints or_(Ints a, Ints b) { return _mm512_or_si512(a, b); }
 Ints xor_(Ints a, Ints b) { return _mm512_xor_si512(a, b); }
 Ints splat_byte(int x) { return _mm512_set1_epi8(static_cast<char>(x)); }
 Ints splat_int(int x) { return _mm512_set1_epi32(x); }
+Ints mul_ints(Ints a, Ints b) { return _mm512_mullo_epi32(a, b); }
+Ints dot_pairs(Ints sum, Ints a, Ints b) { return _mm512_dpwssd_epi32(sum, a, b); }
 template <int n>
 FERRUM_INLINE Ints shift_left(Ints x) {
   return _mm512_slli_epi16(x, n);
@@ -151,19 +153,26 @@ FERRUM_INLINE Floats gather_halves(const Rows& rows, int at) {
   const __m256i low = _mm256_castsi128_si256(gather_8_halves(rows, 0, at));
   return _mm512_cvtph_ps(_mm256_inserti128_si256(low, gather_8_halves(rows, 8, at), 1));
 }
-FERRUM_INLINE Ints gather_u32(const Rows& rows, int at) {
-  alignas(64) uint32_t lanes[kRows];
-  for (int r = 0; r < kRows; ++r) memcpy(lanes + r, rows.row(r) + at, 4);
-  return _mm512_load_si512(lanes);
+FERRUM_INLINE __m128i gather_4_u32(const Rows& rows, int first, int at) {
+  const auto word = [&](int r) { return static_cast<int>(read_u32(rows.row(first + r) + at)); };
+  return _mm_setr_epi32(word(0), word(1), word(2), word(3));
 }
-// Byte kByte of each lane: a dot product with a single 1 does a shift's and a mask's work.
-template <int kByte>
+FERRUM_INLINE Ints gather_u32(const Rows& rows, int at) {
+  const __m256i low = _mm256_inserti128_si256(_mm256_castsi128_si256(gather_4_u32(rows, 0, at)),
+                                              gather_4_u32(rows, 4, at), 1);
+  const __m256i high = _mm256_inserti128_si256(_mm256_castsi128_si256(gather_4_u32(rows, 8, at)),
+                                               gather_4_u32(rows, 12, at), 1);
+  return _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
+}
+// kTimes byte kByte of each lane: a dot product with a single number does a shift's, a mask's and
+// a product's work.
+template <int kByte, int kTimes>
 FERRUM_INLINE Ints byte_lane(Ints x) {
-  return _mm512_dpbusd_epi32(_mm512_setzero_si512(), x, _mm512_set1_epi32(1 << 8 * kByte));
+  return _mm512_dpbusd_epi32(_mm512_setzero_si512(), x, _mm512_set1_epi32(kTimes << 8 * kByte));
 }
 // High nibbles where they lie, 16 times too large: vpdpbusd takes 240 as well as 15, and the
-// weight's scale takes the factor out exactly.
-constexpr float kTopFactor = 1.0f / 16;
+// weights' scales take the factor out exactly.
+constexpr int kTopTimes = 16;
 FERRUM_INLINE Ints top_nibbles(Ints x) { return _mm512_and_si512(x, _mm512_set1_epi8(-16)); }
 // Four bits from bit kFirst on, each to bit kTo of a byte.
 template <int kFirst, int kTo = 4>

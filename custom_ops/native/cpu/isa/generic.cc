@@ -97,7 +97,7 @@ constexpr int kNarrowPack = 1;
 #include "../row_int8-inl.h"
 
 #define FERRUM_KERNELS(name, id, block, bytes) \
-  {id, (block) > 1 ? matmul_int8<id> : nullptr, matmul_float<id>},
+  {id, int8_product<id, block, false>(), int8_product<id, block, true>(), matmul_float<id>},
 constexpr QuantKernels kQuantKernels[] = {FERRUM_QUANTS(FERRUM_KERNELS)};
 #undef FERRUM_KERNELS
 

@@ -108,6 +108,12 @@ Ints or_(Ints a, Ints b) { return vorrq_s32(a, b); }
 Ints xor_(Ints a, Ints b) { return veorq_s32(a, b); }
 Ints splat_byte(int x) { return ints_of(vdupq_n_u8(static_cast<uint8_t>(x))); }
 Ints splat_int(int x) { return vdupq_n_s32(x); }
+Ints mul_ints(Ints a, Ints b) { return vmulq_s32(a, b); }
+Ints dot_pairs(Ints sum, Ints a, Ints b) {
+  const int16x8_t x = vreinterpretq_s16_s32(a), y = vreinterpretq_s16_s32(b);
+  const Ints low = vmull_s16(vget_low_s16(x), vget_low_s16(y));
+  return vaddq_s32(sum, vpaddq_s32(low, vmull_high_s16(x, y)));
+}
 template <int n>
 FERRUM_INLINE Ints shift_left(Ints x) {
   return vreinterpretq_s32_u16(vshlq_n_u16(vreinterpretq_u16_s32(x), n));
@@ -147,12 +153,13 @@ FERRUM_INLINE Floats gather_halves(const Rows& rows, int at) {
   return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(lanes)));
 }
 // Byte kByte of each lane.
-template <int kByte>
+template <int kByte, int kTimes>
 FERRUM_INLINE Ints byte_lane(Ints x) {
+  static_assert(kTimes == 1, "as top_nibbles need");
   return and_(shift_right_32<8 * kByte>(x), splat_int(255));
 }
 // High nibbles, moved down: where they lie sdot would take them for signed.
-constexpr float kTopFactor = 1.0f;
+constexpr int kTopTimes = 1;
 FERRUM_INLINE Ints top_nibbles(Ints x) { return ints_of(vshrq_n_u8(bytes_of(x), 4)); }
 // Four bits from bit kFirst on, each to bit kTo of a byte: a product puts a copy of them, shifted
 // by 0, 7, 14 and 21, under each byte's lowest bit.

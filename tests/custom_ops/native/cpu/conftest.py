@@ -18,6 +18,7 @@ import pytest
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
+PRODUCTS = {kind: ctypes.c_int(i) for i, kind in enumerate(("fine", "exact", "even"))}
 ISAS = {"x86_64": ("generic", "avx2", "avx512"), "aarch64": ("generic", "neon")}
 
 
@@ -78,21 +79,33 @@ class Kernels:
         self.call("ferrum_test_dequantize", ctypes.c_int(type_id), blocks, blocks.size, out, count)
         return out
 
-    def matmul(self, isa: str, type_id: int, weights: Array, x: Floats, exact: bool) -> Floats:
-        """weights uint8[rows, row_bytes] x float32[columns, k] -> float32[columns, rows]."""
+    def matmul(self, isa: str, type_id: int, weights: Array, x: Floats, kind: str) -> Floats:
+        """weights uint8[rows, row_bytes] x float32[columns, k] -> float32[columns, rows].
+
+        kind: "exact", or with int8 activations "fine" or "even" (kernels.h).
+        """
         out = np.full((x.shape[0], weights.shape[0]), np.nan, np.float32)
         self.call(
-            "ferrum_test_matmul", isa.encode(), ctypes.c_int(type_id), ctypes.c_int(exact),
+            "ferrum_test_matmul", isa.encode(), ctypes.c_int(type_id), PRODUCTS[kind],
             weights, weights.size, weights.shape[0], x.shape[1], x, x.shape[0], out,
         )  # fmt: skip
         return out
 
-    def quantize(self, isa: str, x: Floats) -> tuple[Array, Floats, Array]:
-        """float32[k] -> int8[groups, 32], scale float32[groups], sums int16[groups, 2]."""
-        groups = -(-x.size // 32)
+    def quantize(
+        self, isa: str, type_id: int, x: Floats, kind: str = "fine"
+    ) -> tuple[Array, Floats, Array]:
+        """float32[k] -> int8[groups, 32], scale float32[groups], sums int32[groups, 2].
+
+        Groups as the type's products take them, a multiple of four; `sums` are what they multiply
+        with offsets of weights, float32 or int32 by the type.
+        """
+        groups = -(-x.size // 128) * 4
         q, scale = np.empty((groups, 32), np.int8), np.empty(groups, np.float32)
-        sums = np.empty((groups, 2), np.int16)
-        self.call("ferrum_test_quantize", isa.encode(), x, x.size, q, scale, sums)
+        sums = np.empty((groups, 2), np.int32)
+        self.call(
+            "ferrum_test_quantize", isa.encode(), ctypes.c_int(type_id), PRODUCTS[kind], x, x.size,
+            q, scale, sums,
+        )  # fmt: skip
         return q, scale, sums
 
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pytest
 
 from ferrum.custom_ops.library import describe
+from ferrum.custom_ops.quants import QUANTS
 
 EPSILON = 2.0**-24
 LARGEST = 4095  # of attention's integers, for up to 128 products
@@ -20,39 +21,78 @@ def normal(*shape: int, seed: int = 0) -> npt.NDArray[np.float32]:
     return np.random.default_rng([seed, *shape]).standard_normal(shape).astype(np.float32)
 
 
-@pytest.mark.parametrize("k", [1, 31, 32, 33, 256, 2048 + 7])
-def test_quantize_rounds_to_nearest_and_fills_with_zeros(kernels: Any, isa: str, k: int) -> None:
+Q8_0, Q2_K, Q4_K, Q6_K = (QUANTS.by_name(name).id for name in ("Q8_0", "Q2_K", "Q4_K", "Q6_K"))
+# A type of each way to take activations: how many share a scale, and which sums of their codes.
+FORMS = {
+    "offsets": (Q8_0, "fine", 32),
+    "offsets of halves": (Q6_K, "fine", 32),
+    "minimums": (Q4_K, "fine", 32),
+    "minimums of halves": (Q2_K, "fine", 32),
+    "integers": (Q4_K, "even", 128),
+}
+each_form = pytest.mark.parametrize(("type_id", "kind", "span"), FORMS.values(), ids=FORMS)
+
+
+@each_form
+@pytest.mark.parametrize("k", [1, 31, 32, 33, 128, 256, 2048 + 7])
+def test_quantize_rounds_to_nearest_and_fills_with_zeros(
+    kernels: Any, isa: str, k: int, type_id: int, kind: str, span: int
+) -> None:
     x = normal(k) * 3
-    q, scale, sums = kernels.quantize(isa, x)
+    q, scale, _ = kernels.quantize(isa, type_id, x, kind)
     padded = np.zeros(q.size, np.float32)
     padded[:k] = x
     groups = padded.reshape(-1, 32)
-    np.testing.assert_array_equal(scale, np.abs(groups).max(1) / np.float32(127))
+    largest = np.abs(padded).reshape(-1, span).max(1)
+    np.testing.assert_array_equal(scale, np.repeat(largest / np.float32(127), span // 32))
     # Half a step, and the two roundings of the product.
     error = np.abs(q * scale[:, None].astype(np.float64) - groups)
     assert (error <= scale[:, None] * (0.5 + 127 * 2 * EPSILON)).all()
-    np.testing.assert_array_equal(sums, q.reshape(-1, 2, 16).sum(2))
     assert not q.ravel()[k:].any()
 
 
-def test_quantize_gives_the_same_bits_on_every_isa(kernels: Any, isa: str) -> None:
+@pytest.mark.parametrize("form", FORMS)
+def test_sums_of_codes_come_as_each_type_multiplies_them(kernels: Any, isa: str, form: str) -> None:
+    type_id, kind, _ = FORMS[form]
+    q, scale, sums = kernels.quantize(isa, type_id, normal(512), kind)
+    halves = q.astype(np.int32).reshape(-1, 2, 16).sum(2)
+    if "halves" not in form:
+        halves = np.stack([halves.sum(1), np.zeros(len(q), np.int32)], 1)
+    if "offsets" in form:  # whole multiples, by the instruction set: a wide code may keep its sign
+        offset = {Q8_0: (0, -128), Q6_K: (0, -32)}[type_id]
+        assert any((sums == factor * halves).all() for factor in offset)
+    elif form == "integers":
+        np.testing.assert_array_equal(sums, halves)
+    else:
+        expected = scale[:, None] * halves.astype(np.float32)
+        np.testing.assert_array_equal(sums.view(np.float32), expected)
+
+
+@each_form
+def test_quantize_gives_the_same_bits_on_every_isa(
+    kernels: Any, isa: str, type_id: int, kind: str, span: int
+) -> None:
     rng = np.random.default_rng(3)
     x = rng.integers(0, 2**32, 4096 + 5, dtype=np.uint32).view(np.float32).copy()
     x[:1024] = rng.standard_normal(1024)
-    x[1024:1056] = 0
-    x[1056:1088] = np.arange(32) * 0.5 - 8  # ties
-    x[1088:1120] *= np.float32(1e-41)
-    for got, expected in zip(kernels.quantize(isa, x), kernels.quantize("generic", x), strict=True):
-        np.testing.assert_array_equal(got, expected)
+    x[1024 : 1024 + span] = 0
+    x[1280 : 1280 + span] = np.arange(span) * 0.5 - span // 4  # ties
+    x[1536 : 1536 + span] *= np.float32(1e-41)
+    got = kernels.quantize(isa, type_id, x, kind)
+    expected = kernels.quantize("generic", type_id, x, kind)
+    for ours, theirs in zip(got[:2], expected[:2], strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
-def test_quantize_of_zeros_tiny_and_not_finite_groups(kernels: Any, isa: str) -> None:
-    x = np.zeros(4 * 32, np.float32)
-    x[32:64], x[70], x[100] = 1e-40, np.nan, -np.inf
-    q, scale, sums = kernels.quantize(isa, x)
+@each_form
+def test_quantize_of_zeros_tiny_and_not_finite_values(
+    kernels: Any, isa: str, type_id: int, kind: str, span: int
+) -> None:
+    x = np.zeros(4 * span, np.float32)
+    x[span : 2 * span], x[2 * span + 6], x[3 * span + 4] = 1e-40, np.nan, -np.inf
+    q, scale, _ = kernels.quantize(isa, type_id, x, kind)
     assert not q.any()
-    assert not sums.any()
-    np.testing.assert_array_equal(scale, [0, 0, np.nan, np.nan])
+    np.testing.assert_array_equal(scale, np.repeat([0, 0, np.nan, np.nan], span // 32))
 
 
 @pytest.mark.parametrize("n", [1, 15, 16, 64, 100, 2048])

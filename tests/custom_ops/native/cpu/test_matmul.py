@@ -20,13 +20,25 @@ Blocks = Callable[[str, int, float, int], npt.NDArray[np.uint8]]
 QUANTIZED = [quant for quant in QUANTS if not quant.is_float]
 EPSILON = 2.0**-24  # one float32 rounding
 each_quant = pytest.mark.parametrize("quant", QUANTS, ids=lambda quant: quant.name)
-# Float types are always multiplied in float32.
+INTEGERS = ("Q4_K", "Q5_K")  # the types with an "even" product of their own
+
+
+def products(quant: Quant) -> tuple[str, ...]:
+    """Float types are always multiplied in float32."""
+    even = ("even",) if quant.name in INTEGERS else ()
+    return ("exact",) if quant.is_float else ("exact", "fine", *even)
+
+
 each_product = pytest.mark.parametrize(
-    ("quant", "exact"),
-    [(quant, exact) for quant in QUANTS for exact in (False, True) if exact or not quant.is_float],
-    ids=lambda value: value.name if isinstance(value, Quant) else "exact" if value else "int8",
-)
-each_quantized = pytest.mark.parametrize("quant", QUANTIZED, ids=lambda quant: quant.name)
+    ("quant", "kind"),
+    [pytest.param(quant, kind, id=f"{quant.name}-{kind}")
+     for quant in QUANTS for kind in products(quant)],
+)  # fmt: skip
+each_int8 = pytest.mark.parametrize(
+    ("quant", "kind"),
+    [pytest.param(quant, kind, id=f"{quant.name}-{kind}")
+     for quant in QUANTIZED for kind in products(quant) if kind != "exact"],
+)  # fmt: skip
 
 
 def make_weights(blocks: Blocks, quant: Quant, rows: int, k: int, seed: int = 0) -> Any:
@@ -40,11 +52,13 @@ def make_x(columns: int, k: int, seed: int = 0) -> npt.NDArray[np.float32]:
     ).astype(np.float32)
 
 
-def rounded_to_int8(kernels: Any, x: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+def rounded_to_int8(
+    kernels: Any, quant: Quant, kind: str, x: npt.NDArray[np.float32]
+) -> npt.NDArray[np.float64]:
     """The activations that the int8 products really see."""
     rows = []
     for row in x:
-        q, scale, _ = kernels.quantize("generic", row)
+        q, scale, _ = kernels.quantize("generic", quant.id, row, kind)
         rows.append((q * scale[:, None].astype(np.float64)).ravel()[: row.size])
     return np.stack(rows)
 
@@ -60,15 +74,16 @@ def assert_close(got: Any, w: Any, x: Any, roundings: int) -> None:
     assert (np.abs(got - x @ w.T) <= bound).all(), np.max(np.abs(got - x @ w.T) / bound)
 
 
-@each_quantized
+@each_int8
 def test_int8_product_is_exact_but_for_float_sums(
-    kernels: Any, isa: str, random_blocks: Blocks, quant: Quant
+    kernels: Any, isa: str, random_blocks: Blocks, quant: Quant, kind: str
 ) -> None:
     rows, k, columns = 37, 768, 5
     weights, x = make_weights(random_blocks, quant, rows, k), make_x(columns, k)
-    got = kernels.matmul(isa, quant.id, weights, x, exact=False)
+    got = kernels.matmul(isa, quant.id, weights, x, kind)
     # Four roundings per group of 32: scale, product, sum, minimum.
-    assert_close(got, decoded(quant, weights), rounded_to_int8(kernels, x), 4 * k // 32)
+    seen = rounded_to_int8(kernels, quant, kind, x)
+    assert_close(got, decoded(quant, weights), seen, 4 * k // 32)
 
 
 @each_quant
@@ -77,44 +92,47 @@ def test_exact_product_is_float32_arithmetic(
 ) -> None:
     rows, k, columns = 19, 1280, 3
     weights, x = make_weights(random_blocks, quant, rows, k), make_x(columns, k)
-    got = kernels.matmul(isa, quant.id, weights, x, exact=True)
+    got = kernels.matmul(isa, quant.id, weights, x, "exact")
     assert_close(got, decoded(quant, weights), x.astype(np.float64), 2 + k // 16)
 
 
-@each_quantized
+@each_int8
 def test_every_isa_gives_the_same_int8_bits(
-    kernels: Any, isa: str, random_blocks: Blocks, quant: Quant
+    kernels: Any, isa: str, random_blocks: Blocks, quant: Quant, kind: str
 ) -> None:
     weights, x = make_weights(random_blocks, quant, 21, 512), make_x(9, 512)
-    expected = kernels.matmul("generic", quant.id, weights, x, exact=False)
-    np.testing.assert_array_equal(kernels.matmul(isa, quant.id, weights, x, False), expected)
+    expected = kernels.matmul("generic", quant.id, weights, x, kind)
+    np.testing.assert_array_equal(kernels.matmul(isa, quant.id, weights, x, kind), expected)
 
 
 @each_product
 def test_bits_depend_on_row_and_column_alone(
-    kernels: Any, isa: str, random_blocks: Blocks, quant: Quant, exact: bool
+    kernels: Any, isa: str, random_blocks: Blocks, quant: Quant, kind: str
 ) -> None:
     k, rows = 512 if quant.block > 1 else 333, 35
     weights, x = make_weights(random_blocks, quant, rows, k), make_x(33, k)
-    whole = kernels.matmul(isa, quant.id, weights, x, exact)
+    whole = kernels.matmul(isa, quant.id, weights, x, kind)
     for columns in (1, 2, 3, 4, 7, 8, 9, 16, 17, 32):
-        part = kernels.matmul(isa, quant.id, weights, x[:columns], exact)
+        part = kernels.matmul(isa, quant.id, weights, x[:columns], kind)
         np.testing.assert_array_equal(part, whole[:columns], err_msg=f"{columns} columns")
     for cut in (1, 2, 15, 16, 17, 34):
-        top = kernels.matmul(isa, quant.id, weights[:cut].copy(), x[:2], exact)
-        rest = kernels.matmul(isa, quant.id, weights[cut:].copy(), x[:2], exact)
+        top = kernels.matmul(isa, quant.id, weights[:cut].copy(), x[:2], kind)
+        rest = kernels.matmul(isa, quant.id, weights[cut:].copy(), x[:2], kind)
         np.testing.assert_array_equal(np.hstack([top, rest]), whole[:2], err_msg=f"cut at {cut}")
 
 
-@pytest.mark.parametrize(("name", "k"), [("Q6_K", 2**18 + 512), ("Q4_K", 2**19 + 256)])
-def test_rows_longer_than_what_is_prepared_at_a_time(
-    kernels: Any, isa: str, random_blocks: Blocks, name: str, k: int
+@pytest.mark.parametrize(
+    ("name", "kind", "k"), [("Q6_K", "fine", 2**18 + 512), ("Q4_K", "even", 2**19 + 256)]
+)
+def test_very_long_rows(
+    kernels: Any, isa: str, random_blocks: Blocks, name: str, kind: str, k: int
 ) -> None:
     quant = QUANTS.by_name(name)
     weights, x = make_weights(random_blocks, quant, 3, k), make_x(2, k)
-    expected = kernels.matmul("generic", quant.id, weights, x, exact=False)
-    np.testing.assert_array_equal(kernels.matmul(isa, quant.id, weights, x, False), expected)
-    assert_close(expected, decoded(quant, weights), rounded_to_int8(kernels, x), 4 * k // 32)
+    expected = kernels.matmul("generic", quant.id, weights, x, kind)
+    np.testing.assert_array_equal(kernels.matmul(isa, quant.id, weights, x, kind), expected)
+    seen = rounded_to_int8(kernels, quant, kind, x)
+    assert_close(expected, decoded(quant, weights), seen, 4 * k // 32)
 
 
 @each_quant
@@ -127,18 +145,18 @@ def test_any_shape(
     rows = data.draw(st.integers(1, 40), label="rows")
     columns = data.draw(st.integers(1, 20), label="columns")
     blocks = data.draw(st.integers(1, 6 if quant.block > 1 else 200), label="blocks")
-    exact = quant.is_float or data.draw(st.booleans(), label="exact")
+    kind = data.draw(st.sampled_from(products(quant)), label="kind")
     k = blocks * quant.block
     weights = make_weights(random_blocks, quant, rows, k, seed=blocks)
     x = make_x(columns, k, seed=rows)
-    seen = x.astype(np.float64) if exact else rounded_to_int8(kernels, x)
-    got = kernels.matmul(isa, quant.id, weights, x, exact)
+    seen = x.astype(np.float64) if kind == "exact" else rounded_to_int8(kernels, quant, kind, x)
+    got = kernels.matmul(isa, quant.id, weights, x, kind)
     assert_close(got, decoded(quant, weights), seen, 8 + k // 4)
 
 
 @each_product
 def test_reads_at_any_alignment_and_never_past_the_last_byte(
-    kernels: Any, isa: str, random_blocks: Blocks, quant: Quant, exact: bool
+    kernels: Any, isa: str, random_blocks: Blocks, quant: Quant, kind: str
 ) -> None:
     rows, k = 18, quant.block if quant.block == 256 else 160 if quant.block < 64 else 192
     weights, x = make_weights(random_blocks, quant, rows, k), make_x(3, k)
@@ -151,11 +169,11 @@ def test_reads_at_any_alignment_and_never_past_the_last_byte(
     try:
         at_end = view[size - weights.size : size].reshape(weights.shape)
         at_end[:] = weights
-        expected = kernels.matmul(isa, quant.id, weights.copy(), x, exact)
-        np.testing.assert_array_equal(kernels.matmul(isa, quant.id, at_end, x, exact), expected)
+        expected = kernels.matmul(isa, quant.id, weights.copy(), x, kind)
+        np.testing.assert_array_equal(kernels.matmul(isa, quant.id, at_end, x, kind), expected)
         odd = view[1 : 1 + weights.size].reshape(weights.shape)
         odd[:] = weights
-        np.testing.assert_array_equal(kernels.matmul(isa, quant.id, odd, x, exact), expected)
+        np.testing.assert_array_equal(kernels.matmul(isa, quant.id, odd, x, kind), expected)
     finally:
         unprotect(view.ctypes.data + size, page)
 
@@ -176,9 +194,9 @@ def _mprotect(address: int, size: int, protection: int) -> None:
     assert status == 0, ctypes.get_errno()
 
 
-@each_quantized
+@each_int8
 def test_extreme_codes_do_not_saturate(
-    kernels: Any, isa: str, random_blocks: Blocks, quant: Quant
+    kernels: Any, isa: str, random_blocks: Blocks, quant: Quant, kind: str
 ) -> None:
     # Every byte 0xff or 0x80 in the codes and activations all at +127 or -127: the largest sums.
     rows, k = 17, 512
@@ -191,10 +209,10 @@ def test_extreme_codes_do_not_saturate(
         mask = np.ones(quant.bytes, bool)
         mask[keep] = False
         flat[:, mask] = fill
-        got = kernels.matmul(isa, quant.id, weights, x, exact=False)
+        got = kernels.matmul(isa, quant.id, weights, x, kind)
         with np.errstate(all="ignore"):
             w = decoded(quant, weights)
-        assert_close(got, w, rounded_to_int8(kernels, x), 4 * k // 32 + 4)
+        assert_close(got, w, rounded_to_int8(kernels, quant, kind, x), 4 * k // 32 + 4)
 
 
 def scale_bytes(name: str) -> list[int]:
@@ -206,12 +224,13 @@ def scale_bytes(name: str) -> list[int]:
     return places.get(name, [0, 1, 2, 3] if name in ("Q4_1", "Q5_1", "Q4_K", "Q5_K") else [0, 1])
 
 
+@pytest.mark.parametrize("kind", ["fine", "even"])
 def test_a_nan_activation_makes_its_outputs_nan_and_no_others(
-    kernels: Any, isa: str, random_blocks: Blocks
+    kernels: Any, isa: str, random_blocks: Blocks, kind: str
 ) -> None:
     quant = QUANTS.by_name("Q4_K")
     weights, x = make_weights(random_blocks, quant, 16, 256), make_x(3, 256)
     x[1, 40], x[2, 41] = np.nan, np.inf
-    got = kernels.matmul(isa, quant.id, weights, x, exact=False)
+    got = kernels.matmul(isa, quant.id, weights, x, kind)
     assert np.isfinite(got[0]).all()
     assert np.isnan(got[1:]).all()

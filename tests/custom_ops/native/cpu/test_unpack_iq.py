@@ -26,8 +26,8 @@ def test_all_entries_of_a_grid_give_the_generic_bits(
     quant, rows = QUANTS.by_name(name), 1024
     weights = random_blocks(name, rows, 0.05, 0).reshape(rows, -1)
     x = np.random.default_rng(columns).standard_normal((columns, quant.block)).astype(np.float32)
-    expected = kernels.matmul("generic", quant.id, weights, x, exact=False)
-    np.testing.assert_array_equal(kernels.matmul(isa, quant.id, weights, x, False), expected)
+    expected = kernels.matmul("generic", quant.id, weights, x, "fine")
+    np.testing.assert_array_equal(kernels.matmul(isa, quant.id, weights, x, "fine"), expected)
 
 
 @each_grid
@@ -39,6 +39,6 @@ def test_each_position_has_its_own_value(
     weights = random_blocks(name, rows, 0.05, 1).reshape(rows, -1)
     x = np.eye(quant.block, dtype=np.float32)
     expected = dequantize(weights, GGMLQuantizationType(quant.id)).T
-    got = kernels.matmul(isa, quant.id, weights, x, exact=False)
+    got = kernels.matmul(isa, quant.id, weights, x, "fine")
     # Three roundings: the activation's scale, its product with the weight's, and their sum.
     np.testing.assert_allclose(got, expected, rtol=2.0**-22)
