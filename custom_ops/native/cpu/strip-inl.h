@@ -28,37 +28,41 @@ void store_rows(const Floats* sums, int64_t rows, int64_t columns, float* out, i
   }
 }
 
-// Up to kRows rows of a strip.
+// Up to kRows rows, or those of two whole strips.
 struct Strip {
   const uint8_t* weights;
   size_t row_bytes;
   int64_t rows, groups;
-  const uint8_t* next;  // the strip after it, or null
+  const uint8_t* next;  // where the rows after them begin, or null
   bool first;           // of its call
 };
 
 constexpr int kTilesEarly = 3;
 
-// A strip tile by tile: body(rows of the tile, its first group, its groups, what to fetch ahead).
-template <class Format, class Body>
+// One or two strips tile by tile: body(rows of a tile, which strip's it is, its first group, its
+// groups, what to fetch ahead).
+template <class Format, int kStrips, class Body>
 FERRUM_INLINE void for_each_tile(const Strip& strip, const Body& body) {
   alignas(64) uint8_t buffer[kRows * Format::kTileBytes];
   const uint8_t* weights = strip.weights;
-  const uint8_t* next = strip.next;
+  Ahead ahead = {strip.next, kRows * Format::kTileBytes / kTileGroups};
   for (int64_t at = 0; at < strip.groups; at += kTileGroups) {
     const int64_t left = strip.groups - at;
     const int depth = static_cast<int>(left < kTileGroups ? left : kTileGroups);
     const size_t bytes = static_cast<size_t>(depth) * Format::kTileBytes / kTileGroups;
-    if (strip.first)
-      for (int early = at == 0 ? 0 : kTilesEarly; early <= kTilesEarly; ++early)
-        prefetch_tile<Format>(weights + early * Format::kTileBytes, strip.row_bytes);
-    const bool whole = strip.rows == kRows;
-    if (!whole) pad_rows<Format>(weights, strip.row_bytes, strip.rows, bytes, buffer);
-    const Ahead ahead = {next, kRows * Format::kTileBytes / kTileGroups};
-    body(Rows(whole ? weights : buffer, whole ? strip.row_bytes : Format::kTileBytes), at, depth,
-         ahead);
+#pragma GCC unroll 2
+    for (int s = 0; s < kStrips; ++s) {
+      const uint8_t* const from = weights + s * kRows * strip.row_bytes;
+      if (strip.first)
+        for (int early = at == 0 ? 0 : kTilesEarly; early <= kTilesEarly; ++early)
+          prefetch_tile<Format>(from + early * Format::kTileBytes, strip.row_bytes);
+      const bool whole = kStrips > 1 || strip.rows == kRows;
+      if (!whole) pad_rows<Format>(from, strip.row_bytes, strip.rows, bytes, buffer);
+      body(Rows(whole ? from : buffer, whole ? strip.row_bytes : Format::kTileBytes), s, at, depth,
+           ahead);
+      if (ahead.from != nullptr) ahead.from += kRows * bytes;
+    }
     weights += bytes;
-    if (next != nullptr) next += kRows * bytes;
   }
 }
 
@@ -77,8 +81,8 @@ __attribute__((noinline)) void multiply_few(const Strip& strip, const Int8Row* x
     sink.x[c] = x[c];
     sink.sums[c] = sums[c];
   }
-  for_each_tile<Format>(
-      strip, [&](const Rows& rows, int64_t, int depth, const Ahead& ahead) FERRUM_INLINED {
+  for_each_tile<Format, 1>(
+      strip, [&](const Rows& rows, int, int64_t, int depth, const Ahead& ahead) FERRUM_INLINED {
         sink.ahead = ahead;
         Format::unpack(rows, depth, &sink);
 #pragma GCC unroll 8
@@ -88,32 +92,39 @@ __attribute__((noinline)) void multiply_few(const Strip& strip, const Int8Row* x
   for (int c = 0; c < kColumns; ++c) sums[c] = sink.sums[c];
 }
 
-// sums[c] += the products of one strip with many columns: tiles rest in L1.
-template <class Format>
+// sums[s * kBatch + c] += the products of one or two strips with many columns: tiles rest in L1.
+template <class Format, int kStrips>
 void multiply_many(const Strip& strip, const Int8Row* x, int64_t columns, Floats* sums) {
-  alignas(64) Tile tile;
-  const int64_t pieces = (columns + kMaxColumns - 1) / kMaxColumns;
-  for_each_tile<Format>(
-      strip, [&](const Rows& rows, int64_t at, int depth, const Ahead& ahead) FERRUM_INLINED {
-        tile.ahead = ahead;
-        Format::unpack(rows, depth, &tile);
-        for (int64_t i = 0; i < pieces; ++i) {  // even pieces: nine columns are five and four
-          const int64_t first = columns * i / pieces, end = columns * (i + 1) / pieces;
-          multiply_columns<ShapeOf<Format>>(tile, depth, x + first, at,
-                                            static_cast<int>(end - first), sums + first);
-        }
-      });
+  constexpr int kWidth = kMaxSums / kStrips;
+  alignas(64) Tile tile[kStrips];
+  const int64_t pieces = (columns + kWidth - 1) / kWidth;
+  for_each_tile<Format, kStrips>(strip, [&](const Rows& rows, int s, int64_t at, int depth,
+                                            const Ahead& ahead) FERRUM_INLINED {
+    tile[s].ahead = ahead;
+    Format::unpack(rows, depth, &tile[s]);
+    if (s + 1 < kStrips) return;
+    for (int64_t i = 0; i < pieces; ++i) {  // even pieces: nine columns are five and four
+      const int64_t first = columns * i / pieces, end = columns * (i + 1) / pieces;
+      multiply_columns<ShapeOf<Format>, kStrips>(tile, depth, x + first, at,
+                                                 static_cast<int>(end - first), sums + first);
+    }
+  });
 }
 
-// One strip with any number of columns, by the way that suits their number.
+// The most columns that a format multiplies while it unpacks, if not at once.
+template <class Format>
+constexpr int64_t most_without_tiles() {
+  constexpr int kFew = few_columns<Format>();
+  // Codes that fill a byte take longer to unpack, and where few columns fit or scales are integers,
+  // tiles win earlier.
+  constexpr bool kTwice = kFew == 8 && Format::kMaxCode != kWide && !Format::kIntegers;
+  return kTwice ? 2 * kFew : kFew;
+}
+
+// One strip with so few columns.
 template <class Format, int kColumns = few_columns<Format>()>
 void multiply_strip(const Strip& strip, const Int8Row* x, int64_t columns, Floats* sums) {
   if (columns == kColumns) return multiply_few<Format, kColumns>(strip, x, sums);
-  // Codes that fill a byte take longer to unpack, and where few columns fit or scales are integers,
-  // tiles win earlier.
-  constexpr bool kTwice = kColumns == 8 && Format::kMaxCode != kWide && !Format::kIntegers;
-  if (columns > (kTwice ? 2 * kColumns : kColumns))
-    return multiply_many<Format>(strip, x, columns, sums);
   if (columns > kColumns) {  // unpacking twice costs less than storing tiles
     const int64_t half = (columns + 1) / 2;
     multiply_strip<Format>(strip, x, half, sums);
@@ -127,19 +138,29 @@ template <class Format>
 void matmul_tiles(const uint8_t* weights, size_t row_bytes, int64_t rows, int64_t k,
                   const Int8Row* x, int64_t columns, float* out, int64_t out_stride,
                   const uint8_t* next) {
-  Floats sums[kBatch];
+  Floats sums[kTileStrips * kBatch];
   for (int64_t first = 0; first < columns; first += kBatch) {
     const int64_t count = columns - first < kBatch ? columns - first : kBatch;
-    for (int64_t r = 0; r < rows; r += kRows) {
-      const int64_t height = rows - r < kRows ? rows - r : kRows;
-      for (int64_t c = 0; c < count; ++c) sums[c] = zero();
+    const bool by_tiles = count > most_without_tiles<Format>();
+    for (int64_t r = 0, height; r < rows; r += height) {
+      const bool both = kTileStrips == 2 && by_tiles && rows - r >= 2 * kRows;
+      height = both ? 2 * kRows : rows - r < kRows ? rows - r : kRows;
+      for (Floats& sum : sums) sum = zero();
       const uint8_t* const from = weights + static_cast<size_t>(r) * row_bytes;
-      const uint8_t* const after = r + 2 * kRows <= rows       ? from + kRows * row_bytes
+      const uint8_t* const after = r + height + kRows <= rows
+                                       ? from + static_cast<size_t>(height) * row_bytes
                                    : first + kBatch >= columns ? next
                                                                : nullptr;
       const Strip strip = {from, row_bytes, height, k / kGroup, after, r == 0};
-      multiply_strip<Format>(strip, x + first, count, sums);
-      store_rows(sums, height, count, out + first * out_stride + r, out_stride);
+      if (both)
+        multiply_many<Format, kTileStrips>(strip, x + first, count, sums);
+      else if (by_tiles)
+        multiply_many<Format, 1>(strip, x + first, count, sums);
+      else
+        multiply_strip<Format>(strip, x + first, count, sums);
+      float* const to = out + first * out_stride + r;
+      for (int64_t s = 0; s * kRows < height; ++s)
+        store_rows(sums + s * kBatch, both ? kRows : height, count, to + s * kRows, out_stride);
     }
   }
 }

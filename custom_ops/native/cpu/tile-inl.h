@@ -8,7 +8,8 @@
 // groups of a row. So a row's bits do not depend on the tile, the strip or the number of columns,
 // and they are the same on every instruction set.
 //
-// The vocabulary of the including file, besides floats-inl.h's: kRows (= kLanes), kMaxColumns,
+// The vocabulary of the including file, besides floats-inl.h's: kRows (= kLanes), kMaxSums
+// (of products in registers together), kTileStrips (1 or 2: how many strips meet columns at once),
 // kWideBias, code_class, dot_quad, dot_quads, mul_ints (the low 32 bits), dot_pairs (of 16-bit
 // integers, two to a lane), and what unpack-inl.h names.
 
@@ -113,92 +114,110 @@ FERRUM_INLINE void groups_at(const Int8Row* rows, int64_t group, Int8Row* out) {
     out[c] = reinterpret_cast<Int8Row>(reinterpret_cast<const uint8_t*>(rows[c]) + skip);
 }
 
-// The dot products of one group of weights with that group of kColumns columns.
-template <class Kind, int kColumns>
-FERRUM_INLINE void dot_group(const Ints* quads, const Int8Row* x, Ints* low, Ints* high) {
+// The dot products of one group of the tiles of kStrips strips with that group of kColumns columns,
+// strip by strip.
+template <class Kind, int kStrips, int kColumns>
+FERRUM_INLINE void dot_group(const Tile* tile, int group, const Int8Row* x, Ints* low, Ints* high) {
   const int8_t* q[kColumns];
 #pragma GCC unroll 8
   for (int c = 0; c < kColumns; ++c) {
     q[c] = x[c]->q;
-    low[c] = first_sum<Kind>(*x[c], 0);
-    if (Kind::kHalves) high[c] = first_sum<Kind>(*x[c], 1);
+#pragma GCC unroll 2
+    for (int s = 0; s < kStrips; ++s) {
+      low[s * kColumns + c] = first_sum<Kind>(*x[c], 0);
+      if (Kind::kHalves) high[s * kColumns + c] = first_sum<Kind>(*x[c], 1);
+    }
   }
-  if (Kind::kHalves) {
-    dot_quads<Kind, 4, kColumns>(quads, q, 0, low);
-    dot_quads<Kind, 4, kColumns>(quads + 4, q, 16, high);
+  const Ints* const quads = tile->q + 8 * group;
+  if constexpr (kStrips == 1) {
+    constexpr int kQuads = Kind::kHalves ? 4 : 8;
+    dot_quads<Kind, kQuads, kColumns>(quads, q, 0, low);
+    if (Kind::kHalves) dot_quads<Kind, kQuads, kColumns>(quads + 4, q, 16, high);
   } else {
-    dot_quads<Kind, 8, kColumns>(quads, q, 0, low);
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; ++i) {
+      Ints* const sums = Kind::kHalves && i >= 4 ? high : low;
+      const Ints upper = tile[0].q[8 * group + i], lower = tile[1].q[8 * group + i];
+#pragma GCC unroll 8
+      for (int c = 0; c < kColumns; ++c) {  // a quad of activations is broadcast once for both
+        sums[c] = dot_quad<Kind>(upper, q[c] + 4 * i, sums[c]);
+        sums[kColumns + c] = dot_quad<Kind>(lower, q[c] + 4 * i, sums[kColumns + c]);
+      }
+    }
   }
 }
 
-// sums[c] of kColumns columns += the products of one tile, whose first group is `first` of theirs.
-template <class Kind, int kColumns>
-void multiply_tile(const Tile& tile, int groups, const Int8Row* rows, int64_t first, Floats* sums) {
-  Floats sum[kColumns];
-  for (int c = 0; c < kColumns; ++c) sum[c] = sums[c];
+// sums[s * kBatch + c] of kColumns columns += the products of a tile each of kStrips strips, whose
+// first group is `first` of theirs.
+template <class Kind, int kStrips, int kColumns>
+void multiply_tiles(const Tile* tile, int groups, const Int8Row* rows, int64_t first,
+                    Floats* sums) {
+  Floats sum[kStrips * kColumns];
+  for (int i = 0; i < kStrips * kColumns; ++i) sum[i] = sums[i / kColumns * kBatch + i % kColumns];
   for (int g = 0; g < groups; ++g) {
     Int8Row x[kColumns];
-    Ints low[kColumns], high[kColumns];
+    Ints low[kStrips * kColumns], high[kStrips * kColumns];
     groups_at<kColumns>(rows, first + g, x);
-    dot_group<Kind, kColumns>(tile.q + 8 * g, x, low, high);
+    dot_group<Kind, kStrips, kColumns>(tile, g, x, low, high);
 #pragma GCC unroll 8
-    for (int c = 0; c < kColumns; ++c)
-      sum[c] = add_group<Kind>(low[c], high[c], tile.scale, tile.min, g, *x[c], sum[c]);
+    for (int i = 0; i < kStrips * kColumns; ++i)
+      sum[i] = add_group<Kind>(low[i], high[i], tile[i / kColumns].scale, tile[i / kColumns].min, g,
+                               *x[i % kColumns], sum[i]);
   }
-  for (int c = 0; c < kColumns; ++c) sums[c] = sum[c];
+  for (int i = 0; i < kStrips * kColumns; ++i) sums[i / kColumns * kBatch + i % kColumns] = sum[i];
 }
 
 // The same where scales are integers.
-template <class Kind, int kColumns>
-void multiply_integers(const Tile& tile, const Int8Row* rows, int64_t first, Floats* sums) {
-  Floats sum[kColumns];
-  for (int c = 0; c < kColumns; ++c) sum[c] = sums[c];
+template <class Kind, int kStrips, int kColumns>
+void multiply_integers(const Tile* tile, const Int8Row* rows, int64_t first, Floats* sums) {
+  constexpr int kSums = kStrips * kColumns;
+  Floats sum[kSums];
+  for (int i = 0; i < kSums; ++i) sum[i] = sums[i / kColumns * kBatch + i % kColumns];
   for (int block = 0; block < kTileGroups / kBlockGroups; ++block) {
     Int8Row x[kColumns];
-    Ints product[kColumns];
-    for (int c = 0; c < kColumns; ++c) product[c] = zero_ints();
+    Ints product[kSums];
+    for (int i = 0; i < kSums; ++i) product[i] = zero_ints();
     for (int g = kBlockGroups * block; g < kBlockGroups * (block + 1); ++g) {
-      Ints dot[kColumns];
+      Ints dot[kSums];
       groups_at<kColumns>(rows, first + g, x);
-      dot_group<Kind, kColumns>(tile.q + 8 * g, x, dot, nullptr);
-      const Ints factor = tile.whole.factor[g];
+      dot_group<Kind, kStrips, kColumns>(tile, g, x, dot, nullptr);
 #pragma GCC unroll 8
-      for (int c = 0; c < kColumns; ++c)
-        product[c] = add_ints(product[c], mul_ints(dot[c], factor));
+      for (int i = 0; i < kSums; ++i)
+        product[i] = add_ints(product[i], mul_ints(dot[i], tile[i / kColumns].whole.factor[g]));
     }
     groups_at<kColumns>(rows, first + kBlockGroups * block, x);
 #pragma GCC unroll 8
-    for (int c = 0; c < kColumns; ++c)
-      sum[c] = add_block(product[c], tile.whole, block, x[c], sum[c]);
+    for (int i = 0; i < kSums; ++i)
+      sum[i] = add_block(product[i], tile[i / kColumns].whole, block, x[i % kColumns], sum[i]);
   }
-  for (int c = 0; c < kColumns; ++c) sums[c] = sum[c];
+  for (int i = 0; i < kSums; ++i) sums[i / kColumns * kBatch + i % kColumns] = sum[i];
 }
 
-template <class Kind, int kColumns>
-FERRUM_INLINE void multiply_columns_of(const Tile& tile, int groups, const Int8Row* rows,
+template <class Kind, int kStrips, int kColumns>
+FERRUM_INLINE void multiply_columns_of(const Tile* tile, int groups, const Int8Row* rows,
                                        int64_t first, Floats* sums) {
-  if constexpr (Kind::kIntegers)
-    multiply_integers<Kind, kColumns>(tile, rows, first, sums);
+  if constexpr (kColumns > kMaxSums / kStrips)
+    __builtin_unreachable();
+  else if constexpr (Kind::kIntegers)
+    multiply_integers<Kind, kStrips, kColumns>(tile, rows, first, sums);
   else
-    multiply_tile<Kind, kColumns>(tile, groups, rows, first, sums);
+    multiply_tiles<Kind, kStrips, kColumns>(tile, groups, rows, first, sums);
 }
 
-template <class Kind>
-void multiply_columns(const Tile& tile, int groups, const Int8Row* rows, int64_t first, int count,
+template <class Kind, int kStrips>
+void multiply_columns(const Tile* tile, int groups, const Int8Row* rows, int64_t first, int count,
                       Floats* sums) {
   switch (count) {
 #define FERRUM_CASE(n) \
-  case n: return multiply_columns_of<Kind, n>(tile, groups, rows, first, sums);
+  case n: return multiply_columns_of<Kind, kStrips, n>(tile, groups, rows, first, sums);
     FERRUM_CASE(1)
     FERRUM_CASE(2)
     FERRUM_CASE(3)
     FERRUM_CASE(4)
-#if FERRUM_MAX_COLUMNS > 4
     FERRUM_CASE(5)
     FERRUM_CASE(6)
     FERRUM_CASE(7)
     FERRUM_CASE(8)
-#endif
 #undef FERRUM_CASE
   }
 }

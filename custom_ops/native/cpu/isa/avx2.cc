@@ -109,8 +109,8 @@ constexpr int kNarrowPack = 1;
 #define FERRUM_INLINED __attribute__((always_inline))
 #define FERRUM_INLINE inline FERRUM_INLINED
 constexpr int kRows = kLanes;
-#define FERRUM_MAX_COLUMNS 4
-constexpr int kMaxColumns = FERRUM_MAX_COLUMNS;
+constexpr int kMaxSums = 4;  // of one group each, while tiles are multiplied
+constexpr int kTileStrips = 1;
 constexpr int kSumRegisters = 8;    // of 16, for sums of products while weights are unpacked
 constexpr int kMostFewColumns = 2;  // multiplied while unpacking: beyond, tiles are as fast
 constexpr int kWideBias = 0;        // codes that fill a byte keep their sign: see dot_quads

@@ -104,8 +104,8 @@ constexpr int kNarrowPack = 2;  // vpdpwssd adds two products of 16 bits to ever
 #define FERRUM_INLINED __attribute__((always_inline))
 #define FERRUM_INLINE inline FERRUM_INLINED
 constexpr int kRows = kLanes;
-#define FERRUM_MAX_COLUMNS 8
-constexpr int kMaxColumns = FERRUM_MAX_COLUMNS;
+constexpr int kMaxSums = 8;         // of one group each, while tiles are multiplied
+constexpr int kTileStrips = 2;      // that meet columns at once: fewer broadcasts
 constexpr int kSumRegisters = 16;   // of 32, for sums of products while weights are unpacked
 constexpr int kMostFewColumns = 8;  // multiplied while unpacking: beyond, tiles are as fast
 constexpr int kWideBias = 128;      // vpdpbusd takes any unsigned byte without saturating

@@ -88,8 +88,8 @@ constexpr int kNarrowPack = 1;
 #define FERRUM_INLINED __attribute__((always_inline))
 #define FERRUM_INLINE inline FERRUM_INLINED
 constexpr int kRows = kLanes;
-#define FERRUM_MAX_COLUMNS 8
-constexpr int kMaxColumns = FERRUM_MAX_COLUMNS;
+constexpr int kMaxSums = 8;  // of one group each, while tiles are multiplied
+constexpr int kTileStrips = 1;
 constexpr int kSumRegisters = 16;   // of 32, for sums of products while weights are unpacked
 constexpr int kMostFewColumns = 4;  // multiplied while unpacking: tiles broadcast with less work
 constexpr int kWideBias = 0;        // sdot takes signed codes as they are
