@@ -214,3 +214,33 @@ void silu_multiply(float* gate, const float* up, int64_t n) {
     memcpy(gate + i, rest[0], static_cast<size_t>(n - i) * sizeof(float));
   }
 }
+
+// kVectors vectors of a weighted sum: load_row(i, v) is the v-th of row i.
+template <int kVectors, class LoadRow>
+void add_weighted(const float* weights, int64_t count, const LoadRow& load_row, float* out) {
+  Floats sum[kVectors];
+  for (int v = 0; v < kVectors; ++v) sum[v] = mul(broadcast(weights[0]), load_row(0, v));
+  for (int64_t i = 1; i < count; ++i)
+    for (int v = 0; v < kVectors; ++v) sum[v] = fma(broadcast(weights[i]), load_row(i, v), sum[v]);
+  for (int v = 0; v < kVectors; ++v) store(out + v * kLanes, sum[v]);
+}
+
+void weighted_sum(const float* const* rows, const float* weights, int64_t count, int64_t n,
+                  float* out) {
+  constexpr int kAtOnce = 4;
+  int64_t at = 0;
+  const auto whole = [&](int64_t i, int v) { return load(rows[i] + at + v * kLanes); };
+  for (; at + kAtOnce * kLanes <= n; at += kAtOnce * kLanes)
+    add_weighted<kAtOnce>(weights, count, whole, out + at);
+  for (; at + kLanes <= n; at += kLanes) add_weighted<1>(weights, count, whole, out + at);
+  if (at == n) return;
+  const auto bytes = static_cast<size_t>(n - at) * sizeof(float);
+  float sum[kLanes];
+  const auto rest = [&](int64_t i, int) {
+    float lanes[kLanes] = {};
+    memcpy(lanes, rows[i] + at, bytes);
+    return load(lanes);
+  };
+  add_weighted<1>(weights, count, rest, sum);
+  memcpy(out + at, sum, bytes);
+}

@@ -119,6 +119,9 @@ struct Kernels {
   void (*rms_norm)(const float* x, const float* weight, int64_t n, float epsilon, float* y);
   // gate = silu(gate) * up
   void (*silu_multiply)(float* gate, const float* up, int64_t n);
+  // out = the sum of weights[i] * rows[i][0 .. n) over i < count, in order; count is at least 1
+  void (*weighted_sum)(const float* const* rows, const float* weights, int64_t count, int64_t n,
+                       float* out);
   // Copies `count` queries [count, head_dim] into panels, [padded(count), head_dim] floats in an
   // order, and of a width, that are the kernels' own. `cache_type` and `narrow` as in
   // AttentionTile.

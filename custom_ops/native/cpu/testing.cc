@@ -149,6 +149,18 @@ FERRUM_EXPORT int ferrum_test_silu_multiply(const char* isa, float* gate, const 
   return 0;
 }
 
+// rows [count, n], weights [count], out [n].
+FERRUM_EXPORT int ferrum_test_weighted_sum(const char* isa, const float* rows, const float* weights,
+                                           int64_t count, int64_t n, float* out) {
+  const char* error = nullptr;
+  const Kernels* kernels = choose_kernels(isa, &error);
+  if (kernels == nullptr) return 1;
+  std::vector<const float*> pointers;
+  for (int64_t i = 0; i < count; ++i) pointers.push_back(rows + i * n);
+  kernels->weighted_sum(pointers.data(), weights, count, n, out);
+  return 0;
+}
+
 // An online softmax over tiles of `count` keys and values [count, head_dim], of which query a
 // [queries, head_dim] sees the first seen[a]: its largest score, its sum of exponentials and, in
 // out [queries, head_dim], the values weighted with them. `narrow` as in AttentionTile.

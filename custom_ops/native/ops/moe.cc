@@ -12,6 +12,12 @@ namespace {
 constexpr int64_t kMaxColumns = 256;      // of one call of a kernel: what its output buffer holds
 constexpr int64_t kDownBuffer = 1 << 18;  // floats of a worker's down products: 1 MiB, about an L2
 
+// Rows to be added up with weights.
+struct Addends {
+  const float** rows;
+  float* weights;
+};
+
 // One pass: a plan, the activations in its order, and the hidden rows between the two products.
 struct Pass {
   const MoeProblem& problem;
@@ -111,21 +117,19 @@ struct Pass {
     });
   }
 
-  // out[t, begin .. begin + n) from the products of all pairs, [pairs, terms, chunk].
-  void combine(float* products, int64_t chunk, int64_t begin, int64_t n) const {
-    const int64_t hidden_size = problem.down.rows;
+  // out[t, begin .. begin + n) from the products of all pairs, [pairs, terms, chunk]. `addends` is
+  // room for those of one token.
+  void combine(const float* products, int64_t chunk, int64_t begin, int64_t n,
+               const Addends& addends) const {
+    const int64_t count = plan.k * terms();
     for (int64_t t = 0; t < plan.tokens; ++t) {
-      float* const sum = out + t * hidden_size + begin;
-      for (int64_t s = 0; s < plan.k; ++s) {
-        const float weight = weights[t * plan.k + s];
-        float* const product = products + plan.place_of[t * plan.k + s] * terms() * chunk;
-        if (terms() == kTwoTerms)
-          for (int64_t r = 0; r < n; ++r) product[r] += product[chunk + r];
-        if (s == 0)
-          for (int64_t r = 0; r < n; ++r) sum[r] = weight * product[r];
-        else
-          for (int64_t r = 0; r < n; ++r) sum[r] += weight * product[r];
+      for (int64_t i = 0; i < count; ++i) {
+        const int64_t pair = t * plan.k + i / terms();
+        addends.rows[i] = products + (plan.place_of[pair] * terms() + i % terms()) * chunk;
+        addends.weights[i] = weights[pair];
       }
+      settings.kernels->weighted_sum(addends.rows, addends.weights, count, n,
+                                     out + t * problem.down.rows + begin);
     }
   }
 
@@ -145,7 +149,11 @@ struct Pass {
   void down() const {
     const int64_t rows = problem.down.rows, chunk = down_chunk();
     const int64_t buffer = plan.pairs * terms() * chunk;
-    auto* const buffers = arena.take<float>(buffer * static_cast<int64_t>(worker_limit()));
+    const auto workers = static_cast<int64_t>(worker_limit());
+    auto* const buffers = arena.take<float>(buffer * workers);
+    const int64_t count = plan.k * terms();
+    const Addends addends = {arena.take<const float*>(count * workers),
+                             arena.take<float>(count * workers)};
     SplitTimer timer(settings.profile, Stage::down, Stage::combine);
     for_each(pool, chunks_in(rows, chunk), [&](int64_t item, size_t worker) {
       float* const products = buffers + buffer * static_cast<int64_t>(worker);
@@ -162,7 +170,8 @@ struct Pass {
                  next);
       }
       const uint64_t middle = timer.now();
-      combine(products, chunk, begin, end - begin);
+      const int64_t own = count * static_cast<int64_t>(worker);
+      combine(products, chunk, begin, end - begin, {addends.rows + own, addends.weights + own});
       timer.add(start, middle, timer.now());
     });
   }

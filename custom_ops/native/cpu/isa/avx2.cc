@@ -279,8 +279,8 @@ FERRUM_INLINE Ints dot_quad(Ints quad, const int8_t* x, Ints sum) {
 
 }  // namespace
 
-extern const Kernels kAvx2Kernels = {"avx2",         find,           quantize,
-                                     rms_norm,       silu_multiply,  arrange_queries,
-                                     attention_tile, kNarrowPack > 1};
+extern const Kernels kAvx2Kernels = {"avx2",          find,           quantize,
+                                     rms_norm,        silu_multiply,  weighted_sum,
+                                     arrange_queries, attention_tile, kNarrowPack > 1};
 
 }  // namespace ferrum

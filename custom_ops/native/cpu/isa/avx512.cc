@@ -299,8 +299,8 @@ FERRUM_INLINE void dot_quads(const Ints* quads, const int8_t* const* x, int at, 
 
 }  // namespace
 
-extern const Kernels kAvx512Kernels = {"avx512",       find,           quantize,
-                                       rms_norm,       silu_multiply,  arrange_queries,
-                                       attention_tile, kNarrowPack > 1};
+extern const Kernels kAvx512Kernels = {"avx512",        find,           quantize,
+                                       rms_norm,        silu_multiply,  weighted_sum,
+                                       arrange_queries, attention_tile, kNarrowPack > 1};
 
 }  // namespace ferrum

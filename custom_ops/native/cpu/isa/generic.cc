@@ -105,8 +105,8 @@ constexpr QuantKernels kQuantKernels[] = {FERRUM_QUANTS(FERRUM_KERNELS)};
 
 }  // namespace
 
-extern const Kernels kGenericKernels = {"generic",      find,           quantize,
-                                        rms_norm,       silu_multiply,  arrange_queries,
-                                        attention_tile, kNarrowPack > 1};
+extern const Kernels kGenericKernels = {"generic",       find,           quantize,
+                                        rms_norm,        silu_multiply,  weighted_sum,
+                                        arrange_queries, attention_tile, kNarrowPack > 1};
 
 }  // namespace ferrum

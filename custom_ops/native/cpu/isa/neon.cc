@@ -237,8 +237,8 @@ FERRUM_INLINE void dot_quads(const Ints* quads, const int8_t* const* x, int at, 
 
 }  // namespace
 
-extern const Kernels kNeonKernels = {"neon",         find,           quantize,
-                                     rms_norm,       silu_multiply,  arrange_queries,
-                                     attention_tile, kNarrowPack > 1};
+extern const Kernels kNeonKernels = {"neon",          find,           quantize,
+                                     rms_norm,        silu_multiply,  weighted_sum,
+                                     arrange_queries, attention_tile, kNarrowPack > 1};
 
 }  // namespace ferrum

@@ -111,6 +111,27 @@ def test_rms_norm_in_place_gives_the_same_bits(kernels: Any, isa: str) -> None:
     np.testing.assert_array_equal(x, y)
 
 
+@pytest.mark.parametrize("count", [1, 8])
+@pytest.mark.parametrize("n", [1, 15, 32, 64, 100, 256])
+def test_weighted_sum(kernels: Any, isa: str, n: int, count: int) -> None:
+    rows, weights, out = normal(count, n), normal(count), np.empty(n, np.float32)
+    kernels.call("ferrum_test_weighted_sum", isa.encode(), rows, weights, count, n, out)
+    largest = np.abs(weights.astype(np.float64)) @ np.abs(rows)
+    assert (np.abs(out - weights.astype(np.float64) @ rows) <= 2 * count * EPSILON * largest).all()
+
+
+def test_an_element_of_a_weighted_sum_does_not_depend_on_its_neighbours(
+    kernels: Any, isa: str
+) -> None:
+    rows, weights, whole = normal(8, 101), normal(8), np.empty(101, np.float32)
+    kernels.call("ferrum_test_weighted_sum", isa.encode(), rows, weights, 8, 101, whole)
+    for first, end in ((0, 64), (64, 96), (3, 90), (96, 101)):
+        part = np.empty(end - first, np.float32)
+        own = np.ascontiguousarray(rows[:, first:end])
+        kernels.call("ferrum_test_weighted_sum", isa.encode(), own, weights, 8, part.size, part)
+        np.testing.assert_array_equal(part, whole[first:end])
+
+
 @pytest.mark.parametrize("n", [1, 7, 16, 33, 1000])
 def test_silu_multiply(kernels: Any, isa: str, n: int) -> None:
     gate, up = normal(n) * 20, normal(n, seed=1)
