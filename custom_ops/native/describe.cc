@@ -88,12 +88,17 @@ std::string describe() {
   out << ", \"quants\": ";
   array(out, kQuantFormats, [&](const QuantFormat& quant) {
     out << "{\"id\": " << quant.id << ", \"name\": \"" << quant.name
-        << "\", \"block\": " << quant.block << ", \"bytes\": " << quant.bytes << ", \"int8\": ";
-    std::vector<const Kernels*> fast;
-    for (const Kernels* isa : isas)
-      if (isa->find(quant.id) != nullptr && isa->find(quant.id)->int8 != nullptr)
-        fast.push_back(isa);
-    array(out, fast, [&](const Kernels* isa) { word(isa->name); });
+        << "\", \"block\": " << quant.block << ", \"bytes\": " << quant.bytes;
+    const auto having = [&](const char* key, const auto& product) {
+      std::vector<const Kernels*> fast;
+      for (const Kernels* isa : isas)
+        if (isa->find(quant.id) != nullptr && isa->find(quant.id)->*product != nullptr)
+          fast.push_back(isa);
+      out << ", \"" << key << "\": ";
+      array(out, fast, [&](const Kernels* isa) { word(isa->name); });
+    };
+    having("int8", &QuantKernels::int8);
+    having("bfloat16", &QuantKernels::bfloat16);
     out << '}';
   });
 
@@ -118,9 +123,10 @@ std::string describe() {
 
 // JSON: version, architecture, isas (that this machine runs, best first), isa (a session's by
 // default, null where FERRUM_ISA names none of them), int16_attention (the isas where fast
-// arithmetic multiplies caches of 2 bytes in 16-bit integers), quants (with the isas that have an
-// int8 kernel), ops with their ports and attributes, stages of a profile. The text is valid until
-// the calling thread's next call. Null where there is no memory for it.
+// arithmetic multiplies caches of 2 bytes in 16-bit integers), quants (with the isas that take
+// their activations in int8, and rounded to bfloat16), ops with their ports and attributes, stages
+// of a profile. The text is valid until the calling thread's next call. Null where there is no
+// memory for it.
 FERRUM_EXPORT const char* ferrum_describe() {
   try {
     thread_local std::string text;

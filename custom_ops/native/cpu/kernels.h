@@ -31,15 +31,17 @@ using MatMulInt8 = void (*)(const uint8_t* weights, size_t row_bytes, int64_t ro
                             const Int8Row* x, int64_t columns, float* out, int64_t out_stride,
                             const uint8_t* next);
 using MatMulFloat = void (*)(const uint8_t* weights, size_t row_bytes, int64_t rows, int64_t k,
-                             const float* const* x, int64_t columns, float* out,
-                             int64_t out_stride);
+                             const float* const* x, int64_t columns, float* out, int64_t out_stride,
+                             const uint8_t* next);
 
 // The products of one ggml type. `int8` is null where the type is always multiplied in float32
-// (F32, F16, BF16); `exact` multiplies decoded weights in float32 and is never null.
+// (F32, F16, BF16); `exact` multiplies decoded weights in float32 and is never null. `bfloat16`
+// multiplies with activations rounded to bfloat16; it is null where that is no faster.
 struct QuantKernels {
   int type;  // ggml id
   MatMulInt8 int8;
   MatMulFloat exact;
+  MatMulFloat bfloat16 = nullptr;
 };
 
 constexpr int64_t kTilePositions = 128;  // of a tile at most: part of the arithmetic

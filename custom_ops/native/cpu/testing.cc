@@ -49,7 +49,7 @@ int find_product(const char* isa, int type, int exact, int64_t k, const Kernels*
   if (*kernels == nullptr) return 1;
   *product = (*kernels)->find(type);
   if (*product == nullptr) return 2;
-  if (!exact && (*product)->int8 == nullptr) return 3;
+  if (!exact && (*product)->int8 == nullptr && (*product)->bfloat16 == nullptr) return 3;
   return k % find_quant(type)->block != 0 ? 4 : 0;
 }
 
@@ -97,10 +97,10 @@ FERRUM_EXPORT int ferrum_test_matmul(const char* isa, int type, int exact, const
   const size_t row_bytes = static_cast<size_t>(k / format.block * format.bytes);
   if (bytes != row_bytes * static_cast<size_t>(rows)) return 4;
   const uint8_t* w = static_cast<const uint8_t*>(weights);
-  if (exact) {
+  if (const MatMulFloat floats = exact ? product->exact : product->bfloat16) {
     std::vector<const float*> columns_of_x;
     for (int64_t c = 0; c < columns; ++c) columns_of_x.push_back(x + c * k);
-    product->exact(w, row_bytes, rows, k, columns_of_x.data(), columns, out, rows);
+    floats(w, row_bytes, rows, k, columns_of_x.data(), columns, out, rows, nullptr);
   } else {
     const Int8Rows quantized(*kernels, x, k, columns);
     product->int8(w, row_bytes, rows, k, quantized.rows(), columns, out, rows, nullptr);
@@ -197,8 +197,8 @@ FERRUM_EXPORT int ferrum_bench_matmul(const char* isa, int type, int exact, cons
       for (int64_t m = first; m < end; ++m) {
         const uint8_t* w =
             static_cast<const uint8_t*>(weights) + static_cast<size_t>(m * rows) * row_bytes;
-        if (exact)
-          product->exact(w, row_bytes, rows, k, floats.data(), columns, out.data(), rows);
+        if (const MatMulFloat of_floats = exact ? product->exact : product->bfloat16)
+          of_floats(w, row_bytes, rows, k, floats.data(), columns, out.data(), rows, nullptr);
         else
           product->int8(w, row_bytes, rows, k, quantized.rows(), columns, out.data(), rows,
                         nullptr);

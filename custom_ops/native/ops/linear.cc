@@ -31,7 +31,9 @@ WeightType weight_type(int64_t id, const char* attribute, const Settings& settin
       known += text(known.empty() ? "" : ", ", row.id, " ", row.name);
     fail("attribute ", attribute, ", got ", id, ", expected a ggml type: ", known);
   }
-  return {format, kernels, kernels->int8 != nullptr && !settings.exact};
+  const bool rounds = kernels->bfloat16 != nullptr && !settings.exact;
+  return {format, kernels, kernels->int8 != nullptr && !settings.exact,
+          rounds ? kernels->bfloat16 : kernels->exact};
 }
 
 Int8Row* take_int8_rows(Arena& arena, int64_t tokens, int64_t k) {
@@ -102,8 +104,8 @@ void multiply(const Matrix& matrix, const Activations& x, int64_t first, int64_t
     matrix.type.kernels->int8(rows, matrix.row_bytes, end - begin, matrix.k, x.int8 + first,
                               columns, out, stride, next);
   else
-    matrix.type.kernels->exact(rows, matrix.row_bytes, end - begin, matrix.k, x.floats + first,
-                               columns, out, stride);
+    matrix.type.floats(rows, matrix.row_bytes, end - begin, matrix.k, x.floats + first, columns,
+                       out, stride, next);
 }
 
 int64_t chunk_of(int64_t rows) {

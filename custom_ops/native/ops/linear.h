@@ -15,7 +15,8 @@ namespace ferrum {
 struct WeightType {
   const QuantFormat* format;
   const QuantKernels* kernels;
-  bool int8;  // activations are taken in int8; else in float32
+  bool int8;           // activations are taken in int8; else in float32
+  MatMulFloat floats;  // and multiplied by this
 
   // Bytes of a row of `columns` values; throws Error where they are not whole blocks.
   int64_t row_bytes(int64_t columns) const;

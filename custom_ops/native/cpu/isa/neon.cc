@@ -33,6 +33,9 @@ Floats fma(Floats a, Floats b, Floats c) { return vfmaq_f32(c, a, b); }
 Floats max(Floats a, Floats b) { return vmaxq_f32(a, b); }  // NaN if either is
 Floats min(Floats a, Floats b) { return vminq_f32(a, b); }
 float reduce_add(Floats x) { return vaddvq_f32(x); }
+void reduce_add_four(const Floats* x, float* out) {
+  for (int i = 0; i < 4; ++i) out[i] = reduce_add(x[i]);
+}
 using HalfFloats = Floats;
 // v[i]'s lane j becomes v[j]'s lane i.
 void transpose(Floats* v) {
@@ -77,6 +80,7 @@ constexpr int kNarrowPack = 1;
 // clang-format off
 #include "../exp-inl.h"
 #include "../floats-inl.h"
+#include "../float_products-inl.h"
 #include "../attention_units-inl.h"
 #include "../attention_scores-inl.h"
 #include "../attention-inl.h"
