@@ -6,10 +6,13 @@
 
 constexpr int kBlockRows = 4;                            // of weights, whose sums with ...
 constexpr int kBlockColumns = kRegisters == 32 ? 6 : 3;  // ... columns rest in registers together
-constexpr int64_t kHeld = 1 << 17;  // activations that stay in L2 while the rows pass by
-constexpr int64_t kMostColumns = 256;
-constexpr int kStretch = 512;        // values decoded at a time, ...
-constexpr int kDecodedColumns = 48;  // ... which so many columns share
+constexpr int64_t kHeld = 1 << 17;     // activations that stay in L2 while the rows pass by
+constexpr int64_t kMostColumns = 256;  // of them, however short
+constexpr int kStretch = 512;          // values decoded at a time, ...
+constexpr int kDecodedColumns = 48;    // ... which so many columns share
+// Rows pass by one at a time where a single column meets them: with narrower vectors the chain of a
+// row takes longer than memory does, and four rows have four chains.
+constexpr bool kRowsAlone = kLanes >= 16;
 static_assert(kStretch % kLanes == 0 && kStretch % kSuperBlock == 0, "whole vectors and blocks");
 
 // How weights of one float type meet float activations: kStep values at a time, widened in
@@ -35,27 +38,34 @@ struct Coming {
   }
 };
 
-// sums[c * kHeight + r] += rows[r] times x[c], lane by lane, over n values: a ragged end is filled
-// up with zeros. Inlined, so that the sums stay in registers.
+// The ends of rows and columns that fill no whole vector, filled up with zeros.
+template <class Products, int kHeight, int kColumns>
+struct Ends {
+  using Element = typename Products::Element;
+  uint8_t rows[kHeight][Products::kStep * Products::kBytes];
+  Element x[kColumns][Products::kStep];
+
+  void take(const uint8_t* const* row, const Element* const* column, int64_t from, int64_t count) {
+    memset(this, 0, sizeof *this);
+    for (int r = 0; r < kHeight; ++r)
+      memcpy(rows[r], row[r] + from * Products::kBytes,
+             static_cast<size_t>(count * Products::kBytes));
+    for (int c = 0; c < kColumns; ++c)
+      memcpy(x[c], column[c] + from, static_cast<size_t>(count) * sizeof(Element));
+  }
+};
+
+// sums[c * kHeight + r] += rows[r] times x[c], lane by lane, over n values. Inlined, so that the
+// sums stay in registers.
 template <class Products, int kHeight, int kColumns>
 inline __attribute__((always_inline)) void add_products(const uint8_t* const* rows,
                                                         const typename Products::Element* const* x,
                                                         int64_t n, Coming coming, Floats* sums) {
   using Element = typename Products::Element;
-  constexpr int64_t kStep = Products::kStep, kStepBytes = kStep * Products::kBytes;
-  const int64_t steps = n / kStep, rest = n - steps * kStep;
+  const int64_t steps = n / Products::kStep, whole = steps * Products::kStep;
+  Ends<Products, kHeight, kColumns> ends;
   // Before the sums are in registers, which a call would drive out.
-  uint8_t row_ends[kHeight][kStepBytes];
-  Element x_ends[kColumns][kStep];
-  if (rest > 0) {
-    memset(row_ends, 0, sizeof row_ends);
-    memset(x_ends, 0, sizeof x_ends);
-    for (int r = 0; r < kHeight; ++r)
-      memcpy(row_ends[r], rows[r] + steps * kStepBytes,
-             static_cast<size_t>(rest * Products::kBytes));
-    for (int c = 0; c < kColumns; ++c)
-      memcpy(x_ends[c], x[c] + steps * kStep, static_cast<size_t>(rest) * sizeof(Element));
-  }
+  if (whole < n) ends.take(rows, x, whole, n - whole);
   const uint8_t* row[kHeight];
   const Element* column[kColumns];
   Floats sum[kHeight * kColumns];
@@ -65,31 +75,30 @@ inline __attribute__((always_inline)) void add_products(const uint8_t* const* ro
   for (int c = 0; c < kColumns; ++c) column[c] = x[c];
 #pragma GCC unroll 24
   for (int j = 0; j < kHeight * kColumns; ++j) sum[j] = sums[j];
-  const auto step = [&](const uint8_t* const* w, const Element* const* v,
-                        int64_t i) __attribute__((always_inline)) {
-    decltype(Products::weights(nullptr)) weights[kHeight];
-#pragma GCC unroll 4
-    for (int r = 0; r < kHeight; ++r) weights[r] = Products::weights(w[r] + i * Products::kBytes);
+  const auto step = [&](int64_t i) __attribute__((always_inline)) {
+    decltype(Products::activations(nullptr)) values[kColumns];
 #pragma GCC unroll 6
-    for (int c = 0; c < kColumns; ++c) {
-      const auto value = Products::activations(v[c] + i);
+    for (int c = 0; c < kColumns; ++c) values[c] = Products::activations(column[c] + i);
 #pragma GCC unroll 4
-      for (int r = 0; r < kHeight; ++r)
-        sum[c * kHeight + r] = Products::add(weights[r], value, sum[c * kHeight + r]);
+    for (int r = 0; r < kHeight; ++r) {
+      const auto w = Products::weights(row[r] + i * Products::kBytes);
+#pragma GCC unroll 6
+      for (int c = 0; c < kColumns; ++c)
+        sum[c * kHeight + r] = Products::add(w, values[c], sum[c * kHeight + r]);
     }
   };
   const size_t stride = steps == 0 ? 0 : coming.bytes / static_cast<size_t>(steps);
   const uint8_t *fetched = coming.at, *due = coming.at;
-  for (int64_t i = 0; i < steps * kStep; i += kStep) {
+  for (int64_t i = 0; i < whole; i += Products::kStep) {
     for (due += stride; fetched < due; fetched += 64) fetch(fetched);
-    step(row, column, i);
+    step(i);
   }
-  if (rest > 0) {
+  if (whole < n) {
 #pragma GCC unroll 4
-    for (int r = 0; r < kHeight; ++r) row[r] = row_ends[r];
+    for (int r = 0; r < kHeight; ++r) row[r] = ends.rows[r];
 #pragma GCC unroll 6
-    for (int c = 0; c < kColumns; ++c) column[c] = x_ends[c];
-    step(row, column, 0);
+    for (int c = 0; c < kColumns; ++c) column[c] = ends.x[c];
+    step(0);
   }
 #pragma GCC unroll 24
   for (int j = 0; j < kHeight * kColumns; ++j) sums[j] = sum[j];
@@ -168,7 +177,8 @@ template <class Products>
 void multiply_floats(const uint8_t* weights, size_t row_bytes, int64_t rows, int64_t k,
                      const typename Products::Element* const* x, int64_t columns, float* out,
                      int64_t out_stride, const uint8_t* next) {
-  if (columns == 1) return multiply_column<Products>(weights, row_bytes, rows, k, x[0], out, next);
+  if (kRowsAlone && columns == 1)
+    return multiply_column<Products>(weights, row_bytes, rows, k, x[0], out, next);
   for (int64_t r = 0; r < rows;) {
     const bool block = r + kBlockRows <= rows;
     const int64_t after = r + (block ? kBlockRows : 1);
@@ -233,12 +243,14 @@ template <int kType>
 void matmul_float(const uint8_t* weights, size_t row_bytes, int64_t rows, int64_t k,
                   const float* const* x, int64_t columns, float* out, int64_t out_stride,
                   const uint8_t* next) {
-  if constexpr (kType == kF32 || kType == kF16 || kType == kBF16) {
-    for_each_batch(columns, k, next, [&](int64_t first, int64_t end, const uint8_t* then) {
-      multiply_floats<WidenedProducts<kType>>(weights, row_bytes, rows, k, x + first, end - first,
-                                              out + first * out_stride, out_stride, then);
-    });
-    return;
+  constexpr bool kFloats = kType == kF32 || kType == kF16 || kType == kBF16;
+  if constexpr (kFloats) {
+    // Else widening them once for all columns takes less, and gives the same bits.
+    if (kWidens || kType == kF32 || columns <= kBlockColumns)
+      return for_each_batch(columns, k, next, [&](int64_t first, int64_t end, const uint8_t* then) {
+        multiply_floats<WidenedProducts<kType>>(weights, row_bytes, rows, k, x + first, end - first,
+                                                out + first * out_stride, out_stride, then);
+      });
   }
   const QuantFormat& format = *find_quant(kType);
   for (int64_t first = 0; first < columns; first += kDecodedColumns) {

@@ -2,9 +2,9 @@
 // 4 bytes, norms and SiLU.
 //
 // The including file defines, in the same unnamed namespace: `kLanes`, `kRegisters` of vectors,
-// `Floats`, and the functions zero, broadcast, load, store, add, sub, mul, div, fma (a * b + c),
-// max, min, reduce_add (a fixed tree), reduce_add_four (that of four vectors, to four floats),
-// widen_half, widen_bfloat16 (kLanes values of 2 bytes each), exp_of.
+// `kWidens`, `Floats`, and the functions zero, broadcast, load, store, add, sub, mul, div, fma
+// (a * b + c), max, min, reduce_add (a fixed tree), reduce_add_four (that of four vectors, to four
+// floats), widen_half, widen_bfloat16 (kLanes values of 2 bytes each), exp_of.
 
 // Asks for a cache line, or for several bytes' in the order of their addresses, in L2.
 void fetch(const uint8_t* p) { __builtin_prefetch(p, 0, 2); }

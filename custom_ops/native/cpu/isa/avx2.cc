@@ -15,6 +15,7 @@ namespace {
 
 constexpr int kLanes = 8;
 constexpr int kRegisters = 16;
+constexpr bool kWidens = true;  // floats of 2 bytes, in an instruction or two
 using Floats = __m256;
 using Ints = __m256i;
 

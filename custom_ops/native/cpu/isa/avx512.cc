@@ -21,6 +21,7 @@ namespace {
 
 constexpr int kLanes = 16;
 constexpr int kRegisters = 32;
+constexpr bool kWidens = true;  // floats of 2 bytes, in an instruction or two
 using Floats = __m512;
 using Ints = __m512i;
 

@@ -13,6 +13,7 @@ namespace {
 // The vector vocabulary in the compiler's portable vectors.
 constexpr int kLanes = 4;
 constexpr int kRegisters = 16;
+constexpr bool kWidens = false;  // floats of 2 bytes, in an instruction or two
 using Floats = float __attribute__((vector_size(16)));
 using Ints = int32_t __attribute__((vector_size(16)));
 

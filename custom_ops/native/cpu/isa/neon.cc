@@ -16,6 +16,7 @@ namespace {
 
 constexpr int kLanes = 4;
 constexpr int kRegisters = 32;
+constexpr bool kWidens = true;  // floats of 2 bytes, in an instruction or two
 using Floats = float32x4_t;
 using Ints = int32x4_t;
 
