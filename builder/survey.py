@@ -22,7 +22,8 @@ _CACHE_ITEM_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 
 @dataclass(frozen=True)
 class TypeRow:
-    """One ggml type in the model; `multiplied`: int8 or float32; `kernel`: the unit that does."""
+    """One ggml type in the model; `multiplied`: int8, bfloat16 or float32; `kernel`: the unit that
+    does."""
 
     name: str
     tensors: int
@@ -141,6 +142,7 @@ def _types(tensors: Iterable[Tensor]) -> list[TypeRow]:
     for tensor in tensors:
         by_type[tensor.type].append(tensor)
     int8 = {quant["id"]: quant["int8"] for quant in library["quants"]}
+    bfloat16 = {q["id"] for q in library["quants"] if library["isa"] in q["bfloat16"]}
     rows = []
     for type_id, own in by_type.items():
         quant, units = QUANTS.by_id(type_id), int8.get(type_id, [])
@@ -151,7 +153,7 @@ def _types(tensors: Iterable[Tensor]) -> list[TypeRow]:
                 len(own),
                 sum(tensor.nbytes for tensor in own),
                 quant.bytes * 8 / quant.block,
-                "int8" if units else "float32",
+                "int8" if units else "bfloat16" if type_id in bfloat16 else "float32",
                 _unit(library["isa"], units),
             )
         )

@@ -84,8 +84,9 @@ def register(
 ) -> None:
     """Gives the sessions made with these onnxruntime.SessionOptions ferrum's kernels.
 
-    arithmetic: "fast" multiplies activations in int8 blocks of 32, and attention over caches of 2
-        bytes in 16-bit integers where that is faster; "exact" multiplies in float32.
+    arithmetic: "fast" multiplies activations in int8 blocks of 32, with BF16 weights in bfloat16
+        where the machine has that, and attention over caches of 2 bytes in 16-bit integers where
+        that is faster; "exact" multiplies in float32.
     isa: the instruction set; "auto" leaves it to FERRUM_ISA and then to the machine.
     moe_path: forces one of QuantMoE's ways; "auto" goes by the number of tokens, of which
         `moe_few_max` is the largest that takes "few". moe_gate_up="unfused" runs gate, up and SiLU
@@ -122,7 +123,8 @@ def describe() -> dict[str, Any]:
     Keys: version, architecture, isas (those this machine runs, best first), isa (a session's by
     default; None where FERRUM_ISA names none of them), int16_attention (the isas where fast
     arithmetic multiplies caches of 2 bytes in 16-bit integers), quants (id, name, block, bytes and
-    the isas with an int8 kernel), ops (name, inputs, outputs, attributes), stages of a profile.
+    the isas that take activations in int8, and rounded to bfloat16), ops (name, inputs,
+    outputs, attributes), stages of a profile.
     """
     text = _load(library_path()).ferrum_describe()
     if text is None:

@@ -40,8 +40,9 @@ class Settings(BaseModel):
     )
     arithmetic: Arithmetic = Field(
         "fast",
-        description="fast multiplies activations in int8 blocks, exact in float32; the two may "
-        "differ where two tokens are almost equally likely",
+        description="fast multiplies activations in int8 blocks or, with BF16 weights, in bfloat16 "
+        "where the CPU can; exact in float32; the two may differ where two tokens are almost "
+        "equally likely",
     )
     isa: Isa = Field("auto", description="the instruction set of the kernels; auto asks the CPU")
     moe_path: MoePath = Field(

@@ -9,8 +9,9 @@ fail it. The functions `*_spread` give sqrt(sum c_i^2); both sides round, hence 
 
 Fast arithmetic takes activations in int8, one scale max|x| / 127 per group of 32 or, of a norm's
 output, at most 128: each value is off by at most half a step, max|x| / 254. (Kernels that add a
-second int8 term stay far below.) Over
-caches of 2 bytes attention may be multiplied in 16-bit integers, whose largest is 4095.
+second int8 term stay far below.) Where BF16 weights meet activations rounded to bfloat16, a value
+is off by at most 2^-8 of itself. Over caches of 2 bytes attention may be multiplied in 16-bit
+integers, whose largest is 4095.
 
 Everything is computed in float64 from weights that the model's own bodies decoded.
 """
@@ -46,17 +47,24 @@ def decoded(values: Array) -> Array:
     return np.asarray(4 * UNIT * _parts(values))
 
 
-def linear(x: Array, matrix: Array, *, int8: bool, group: int = GROUP) -> Array:
+def linear(
+    x: Array, matrix: Array, *, int8: bool, bfloat16: bool = False, group: int = GROUP
+) -> Array:
     """Of x [tokens, k] times matrix [rows, k] transposed: [tokens, rows]."""
-    return LIKELY * linear_spread(x, matrix, int8=int8, group=group)
+    return LIKELY * linear_spread(x, matrix, int8=int8, bfloat16=bfloat16, group=group)
 
 
-def linear_spread(x: Array, matrix: Array, *, int8: bool, group: int = GROUP) -> Array:
-    """The spread of `linear`; int8 adds half a step of each activation, times its weight."""
+def linear_spread(
+    x: Array, matrix: Array, *, int8: bool, bfloat16: bool = False, group: int = GROUP
+) -> Array:
+    """The spread of `linear`; int8, or rounding to bfloat16, adds half a step of each activation,
+    times its weight."""
     rounds = (x.shape[1] + _MORE) ** 0.5 * UNIT
     spread = _BOTH * rounds * (np.abs(x) @ _parts(matrix).T)
     if int8:
         spread = np.sqrt(spread**2 + int8_step(x, group) ** 2 @ (matrix**2).T)
+    if bfloat16:
+        spread = np.sqrt(spread**2 + bfloat16_step(x) ** 2 @ (matrix**2).T)
     return np.asarray(spread)
 
 
@@ -67,6 +75,13 @@ def int8_step(x: Array, group: int = GROUP) -> Array:
     codes = np.divide(x, scale, out=np.zeros_like(x), where=scale > 0)
     exact = _largest_of_group(np.where(codes == np.rint(codes), 0.0, 1.0), group) == 0
     return np.where(exact, 0.0, largest / 254 * 1.0001)  # the division itself rounds
+
+
+def bfloat16_step(x: Array) -> Array:
+    """Half a step of activations in bfloat16, of its 8 bits; 0 where they are bfloat16 already."""
+    mantissa, _ = np.frexp(x)
+    exact = mantissa * 256 == np.rint(mantissa * 256)
+    return np.where(exact, 0.0, np.abs(x) * 2.0**-8)
 
 
 def rms_norm(normed: Array) -> Array:
@@ -81,13 +96,14 @@ def experts(
     ids: npt.NDArray[np.int32],
     matrices: tuple[Array, Array, Array],
     int8: tuple[bool, bool, bool],
+    bfloat16: tuple[bool, bool, bool] = (False, False, False),
 ) -> Array:
     """Of QuantMoE: gate and up's errors through silu(gate) * up, then through down, slots summed.
 
     x [tokens, hidden], on its int8 grid if gate or up take int8: else the errors of the hidden
     values would share those of x and not be independent. weights, ids [tokens, k]; gate, up
-    [experts, width, hidden]; down [experts, hidden, width]; int8 says which of the three are
-    multiplied in int8.
+    [experts, width, hidden]; down [experts, hidden, width]; int8 and bfloat16 say which of the
+    three take activations so.
     """
     variance = np.zeros_like(x)
     for expert in np.unique(ids):
@@ -98,14 +114,16 @@ def experts(
         silu = g / (1 + np.exp(-g))
         hidden = silu * u
         off = np.sqrt(
-            (_SILU_SLOPE * linear_spread(own, gate, int8=int8[0]) * u) ** 2
-            + (silu * linear_spread(own, up, int8=int8[1])) ** 2
+            (_SILU_SLOPE * linear_spread(own, gate, int8=int8[0], bfloat16=bfloat16[0]) * u) ** 2
+            + (silu * linear_spread(own, up, int8=int8[1], bfloat16=bfloat16[1])) ** 2
             + (_BOTH * g * u * _SIGMOID) ** 2
             + (_BOTH * _MORE * UNIT * hidden) ** 2
         )
         if int8[2]:
             # What is rounded is the kernel's own hidden row, which never lies on the grid.
             off = np.hypot(off, _largest_of_group(np.abs(hidden) + LIKELY * off) / 254 * 1.0001)
+        if bfloat16[2]:
+            off = np.hypot(off, (np.abs(hidden) + LIKELY * off) * 2.0**-8)
         product = off**2 @ (down**2).T + linear_spread(hidden, down, int8=False) ** 2
         product += (_BOTH * (ids.shape[1] + 2) * UNIT * (hidden @ down.T)) ** 2
         np.add.at(variance, tokens, share**2 * product)

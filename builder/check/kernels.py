@@ -131,7 +131,11 @@ def _linear(sampler: Sampler, node: onnx.NodeProto) -> Case:
     def allowed(fast: bool) -> Allowed:
         return [
             bounds.linear(
-                x.astype(np.float64), matrix, int8=fast and takes_int8(type_id), group=group
+                x.astype(np.float64),
+                matrix,
+                int8=fast and takes_int8(type_id),
+                bfloat16=fast and takes_bfloat16(type_id),
+                group=group,
             )
             for matrix, type_id in zip(matrices, ids, strict=True)
         ]
@@ -196,8 +200,9 @@ def _experts(sampler: Sampler, node: onnx.NodeProto) -> Case:
 
     def allowed(fast: bool) -> Allowed:
         a, b, c = (fast and takes_int8(type_id) for type_id in types)
+        d, e, f = (fast and takes_bfloat16(type_id) for type_id in types)
         wide = x.astype(np.float64), weights.astype(np.float64)
-        return [bounds.experts(*wide, ids, (gate, up, down), (a, b, c))]
+        return [bounds.experts(*wide, ids, (gate, up, down), (a, b, c), (d, e, f))]
 
     return Case(where, feeds, allowed)
 
@@ -262,3 +267,10 @@ def takes_int8(type_id: int) -> bool:
     """Whether fast arithmetic multiplies that type with int8 activations."""
     quants = {quant["id"]: quant for quant in describe()["quants"]}
     return bool(quants[type_id]["int8"])
+
+
+def takes_bfloat16(type_id: int) -> bool:
+    """Whether fast arithmetic rounds that type's activations to bfloat16 here."""
+    description = describe()
+    quants = {quant["id"]: quant for quant in description["quants"]}
+    return description["isa"] in quants[type_id]["bfloat16"]

@@ -88,12 +88,16 @@ std::string describe() {
   out << ", \"quants\": ";
   array(out, kQuantFormats, [&](const QuantFormat& quant) {
     out << "{\"id\": " << quant.id << ", \"name\": \"" << quant.name
-        << "\", \"block\": " << quant.block << ", \"bytes\": " << quant.bytes << ", \"int8\": ";
-    std::vector<const Kernels*> fast;
-    for (const Kernels* isa : isas)
-      if (isa->find(quant.id) != nullptr && isa->find(quant.id)->fine.multiply != nullptr)
-        fast.push_back(isa);
-    array(out, fast, [&](const Kernels* isa) { word(isa->name); });
+        << "\", \"block\": " << quant.block << ", \"bytes\": " << quant.bytes;
+    const auto having = [&](const char* key, const auto& is_fast) {
+      std::vector<const Kernels*> fast;
+      for (const Kernels* isa : isas)
+        if (isa->find(quant.id) != nullptr && is_fast(*isa->find(quant.id))) fast.push_back(isa);
+      out << ", \"" << key << "\": ";
+      array(out, fast, [&](const Kernels* isa) { word(isa->name); });
+    };
+    having("int8", [](const QuantKernels& row) { return row.fine.multiply != nullptr; });
+    having("bfloat16", [](const QuantKernels& row) { return row.bfloat16 != nullptr; });
     out << '}';
   });
 
@@ -118,9 +122,10 @@ std::string describe() {
 
 // JSON: version, architecture, isas (that this machine runs, best first), isa (a session's by
 // default, null where FERRUM_ISA names none of them), int16_attention (the isas where fast
-// arithmetic multiplies caches of 2 bytes in 16-bit integers), quants (with the isas that have an
-// int8 kernel), ops with their ports and attributes, stages of a profile. The text is valid until
-// the calling thread's next call. Null where there is no memory for it.
+// arithmetic multiplies caches of 2 bytes in 16-bit integers), quants (with the isas that take
+// their activations in int8, and rounded to bfloat16), ops with their ports and attributes, stages
+// of a profile. The text is valid until the calling thread's next call. Null where there is no
+// memory for it.
 FERRUM_EXPORT const char* ferrum_describe() {
   try {
     thread_local std::string text;

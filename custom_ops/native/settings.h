@@ -14,7 +14,7 @@ enum class MoePath { automatic, one, few, grouped };
 
 struct Settings {
   const Kernels* kernels = nullptr;  // of the instruction set in use
-  bool exact = false;                // float32 products of decoded weights, no int8
+  bool exact = false;                // float32 products of decoded weights, no int8, no bfloat16
   MoePath moe_path = MoePath::automatic;
   int64_t moe_few_max = 32;  // most tokens that the few-token path takes
   bool fused_gate_up = true;

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from ferrum.custom_ops.library import describe
 from ferrum.custom_ops.quants import QUANTS, Quant
 
 
@@ -64,6 +65,8 @@ class Bench:
 
     def __init__(self, args: argparse.Namespace) -> None:
         self.library, self.blocks, self.args = load_library(), load_generator(), args
+        quants = describe()["quants"]
+        self.fast = {quant["id"]: quant["int8"] + quant["bfloat16"] for quant in quants}
 
     def weights(self, quant: Quant) -> tuple[np.ndarray[Any, Any], int]:
         """All matrices one after the other, and how many they are."""
@@ -76,7 +79,8 @@ class Bench:
         """Best of many short runs, which a busy machine disturbs least; NaN where it cannot run."""
         a, taken = self.args, ctypes.c_double()
         x = np.random.default_rng(1).standard_normal((columns, a.k)).astype(np.float32)
-        product = 1 if a.exact or quant.is_float else 2 if a.even else 0
+        floats = a.exact or isa not in self.fast[quant.id]
+        product = 1 if floats else 2 if a.even else 0
 
         def run(repeats: int) -> float:
             status = self.library.ferrum_bench_matmul(

@@ -1,6 +1,6 @@
 // Kernels::find over the including file's kQuantKernels.
 
-const QuantKernels* find(int type) {
+constexpr const QuantKernels* find(int type) {
   for (const QuantKernels& row : kQuantKernels)
     if (row.type == type) return &row;
   return nullptr;

@@ -58,8 +58,8 @@ using MatMulInt8 = void (*)(const uint8_t* weights, size_t row_bytes, int64_t ro
                             const Int8Row* x, int64_t columns, float* out, int64_t out_stride,
                             const uint8_t* next);
 using MatMulFloat = void (*)(const uint8_t* weights, size_t row_bytes, int64_t rows, int64_t k,
-                             const float* const* x, int64_t columns, float* out,
-                             int64_t out_stride);
+                             const float* const* x, int64_t columns, float* out, int64_t out_stride,
+                             const uint8_t* next);
 
 struct Int8Product {
   Int8Form form;
@@ -70,11 +70,13 @@ struct Int8Product {
 // any. `even` is faster where the weights' scales are integers times one float (codes.h): it takes
 // activations with a scale per kScaleBlock, for inputs without outliers, and adds products up as
 // integers before a single rounding; elsewhere it is `fine`. `exact` multiplies decoded weights in
-// float32 and is never null.
+// float32 and is never null. `bfloat16` multiplies with activations rounded to bfloat16; it is null
+// where that is no faster.
 struct QuantKernels {
   int type;  // ggml id
   Int8Product fine, even;
   MatMulFloat exact;
+  MatMulFloat bfloat16 = nullptr;
 };
 
 constexpr int64_t kTilePositions = 128;  // of a tile at most: part of the arithmetic

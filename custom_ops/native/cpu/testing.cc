@@ -40,6 +40,11 @@ const Int8Product& int8_of(const QuantKernels& product, int arithmetic) {
   return arithmetic == kEven ? product.even : product.fine;
 }
 
+// Null where activations go in as int8.
+MatMulFloat floats_of(const QuantKernels& product, int arithmetic) {
+  return arithmetic == kExact ? product.exact : product.bfloat16;
+}
+
 int find_product(const char* isa, int type, int arithmetic, int64_t k, const Kernels** kernels,
                  const QuantKernels** product) {
   const char* error = nullptr;
@@ -47,7 +52,8 @@ int find_product(const char* isa, int type, int arithmetic, int64_t k, const Ker
   if (*kernels == nullptr) return 1;
   *product = (*kernels)->find(type);
   if (*product == nullptr) return 2;
-  if (arithmetic != kExact && int8_of(**product, arithmetic).multiply == nullptr) return 3;
+  const Int8Product& int8 = int8_of(**product, arithmetic);
+  if (arithmetic != kExact && int8.multiply == nullptr && (*product)->bfloat16 == nullptr) return 3;
   return k % find_quant(type)->block != 0 ? 4 : 0;
 }
 
@@ -95,10 +101,10 @@ FERRUM_EXPORT int ferrum_test_matmul(const char* isa, int type, int arithmetic, 
   const size_t row_bytes = static_cast<size_t>(k / format.block * format.bytes);
   if (bytes != row_bytes * static_cast<size_t>(rows)) return 4;
   const uint8_t* w = static_cast<const uint8_t*>(weights);
-  if (arithmetic == kExact) {
+  if (const MatMulFloat floats = floats_of(*product, arithmetic)) {
     std::vector<const float*> columns_of_x;
     for (int64_t c = 0; c < columns; ++c) columns_of_x.push_back(x + c * k);
-    product->exact(w, row_bytes, rows, k, columns_of_x.data(), columns, out, rows);
+    floats(w, row_bytes, rows, k, columns_of_x.data(), columns, out, rows, nullptr);
   } else {
     const Int8Product& int8 = int8_of(*product, arithmetic);
     const Int8Rows quantized(*kernels, int8.form, x, k, columns);
@@ -225,8 +231,8 @@ FERRUM_EXPORT int ferrum_bench_matmul(const char* isa, int type, int arithmetic,
       for (int64_t m = first; m < end; ++m) {
         const uint8_t* w =
             static_cast<const uint8_t*>(weights) + static_cast<size_t>(m * rows) * row_bytes;
-        if (arithmetic == kExact)
-          product->exact(w, row_bytes, rows, k, floats.data(), columns, out.data(), rows);
+        if (const MatMulFloat of_floats = floats_of(*product, arithmetic))
+          of_floats(w, row_bytes, rows, k, floats.data(), columns, out.data(), rows, nullptr);
         else
           int8.multiply(w, row_bytes, rows, k, quantized.rows(), columns, out.data(), rows,
                         nullptr);

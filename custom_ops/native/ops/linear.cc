@@ -31,7 +31,9 @@ WeightType weight_type(int64_t id, const char* attribute, const Settings& settin
   }
   const Int8Product& product = input == Input::normed ? kernels->even : kernels->fine;
   const bool int8 = product.multiply != nullptr && !settings.exact;
-  return {format, kernels, int8 ? &product : nullptr};
+  const bool rounds = kernels->bfloat16 != nullptr && !settings.exact;
+  return {format, kernels, int8 ? &product : nullptr,
+          rounds ? kernels->bfloat16 : kernels->exact};
 }
 
 Int8Row* take_int8_rows(Arena& arena, int64_t tokens, int64_t k) {
@@ -89,8 +91,8 @@ void multiply(const Matrix& matrix, const Activations& x, int64_t first, int64_t
     matrix.type.int8->multiply(rows, matrix.row_bytes, end - begin, matrix.k, x.int8 + first,
                                columns, out, stride, next);
   else
-    matrix.type.kernels->exact(rows, matrix.row_bytes, end - begin, matrix.k, x.floats + first,
-                               columns, out, stride);
+    matrix.type.floats(rows, matrix.row_bytes, end - begin, matrix.k, x.floats + first, columns,
+                       out, stride, next);
 }
 
 int64_t chunk_of(int64_t rows) {

@@ -19,6 +19,7 @@ struct WeightType {
   const QuantFormat* format;
   const QuantKernels* kernels;
   const Int8Product* int8;  // null where activations are taken in float32
+  MatMulFloat floats;       // and multiplied by this
 
   // Bytes of a row of `columns` values; throws Error where they are not whole blocks.
   int64_t row_bytes(int64_t columns) const;

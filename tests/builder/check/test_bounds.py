@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ml_dtypes
 import numpy as np
 import pytest
 from oracle import moe
@@ -14,6 +15,10 @@ def int8_rounded(x: np.ndarray, group: int = 32) -> np.ndarray:
     groups = x.reshape(len(x), -1, group)
     scale = np.abs(groups).max(-1, keepdims=True) / 127
     return (np.rint(groups / scale) * scale).reshape(x.shape)
+
+
+def bfloat16_rounded(x: np.ndarray) -> np.ndarray:
+    return x.astype(ml_dtypes.bfloat16).astype(float)
 
 
 def grid(rng: np.random.Generator, tokens: int, columns: int) -> np.ndarray:
@@ -35,6 +40,25 @@ def test_products_in_float32_and_int8_stay_inside(columns: int) -> None:
         bound = bounds.linear(x, matrix, int8=True, group=group)
         assert (off <= bound).all()
         assert (off > bound / 10).any()
+
+
+@pytest.mark.parametrize("columns", [32, 256, 2048])
+def test_products_of_activations_rounded_to_bfloat16_stay_inside(columns: int) -> None:
+    rng = np.random.default_rng(columns)
+    x = rng.standard_normal((8, columns)).astype(np.float32).astype(float)
+    matrix = rng.standard_normal((64, columns))
+    off = np.abs(bfloat16_rounded(x) @ matrix.T - x @ matrix.T)
+    bound = bounds.linear(x, matrix, int8=False, bfloat16=True)
+    assert (off <= bound).all()
+    assert (off > bound / 20).any()
+
+
+def test_activations_in_bfloat16_have_no_step() -> None:
+    x = bfloat16_rounded(np.random.default_rng(0).standard_normal((2, 96)))
+    x[0, :3] = [0, -1, 2.0**-100]
+    assert not bounds.bfloat16_step(x).any()
+    x[1, 40] *= 1 + 2.0**-8
+    assert bounds.bfloat16_step(x).nonzero()[1].tolist() == [40]
 
 
 def test_one_group_with_a_wrong_scale_is_outside() -> None:

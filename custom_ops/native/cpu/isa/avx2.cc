@@ -15,6 +15,7 @@ namespace {
 
 constexpr int kLanes = 8;
 constexpr int kRegisters = 16;
+constexpr bool kWidens = true;  // floats of 2 bytes, in an instruction or two
 using Floats = __m256;
 using Ints = __m256i;
 
@@ -33,6 +34,18 @@ float reduce_add(Floats x) {
   __m128 sum = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
   sum = _mm_add_ps(sum, _mm_movehl_ps(sum, sum));
   return _mm_cvtss_f32(_mm_add_ss(sum, _mm_movehdup_ps(sum)));
+}
+void reduce_add_four(const Floats* x, float* out) {
+  const auto fold = [](Floats a, Floats b) {  // lanes 4 apart, of a, then of b
+    return _mm256_add_ps(_mm256_permute2f128_ps(a, b, 0x20), _mm256_permute2f128_ps(a, b, 0x31));
+  };
+  const Floats ab = fold(x[0], x[1]), cd = fold(x[2], x[3]);
+  const Floats twos =
+      _mm256_add_ps(_mm256_shuffle_ps(ab, cd, 0x44), _mm256_shuffle_ps(ab, cd, 0xee));
+  const Floats ones = _mm256_add_ps(twos, _mm256_movehdup_ps(twos));
+  const __m128 ac = _mm256_castps256_ps128(ones), bd = _mm256_extractf128_ps(ones, 1);
+  const __m128 even = _mm_shuffle_ps(ac, ac, 0x08), odd = _mm_shuffle_ps(bd, bd, 0x08);
+  _mm_storeu_ps(out, _mm_unpacklo_ps(even, odd));
 }
 using HalfFloats = Floats;
 // v[i]'s lane j becomes v[j]'s lane i: within four lanes, then halves.
@@ -98,6 +111,7 @@ constexpr int kNarrowPack = 1;
 // clang-format off
 #include "../exp-inl.h"
 #include "../floats-inl.h"
+#include "../float_products-inl.h"
 #include "../attention_units-inl.h"
 #include "../attention_scores-inl.h"
 #include "../attention-inl.h"

@@ -21,6 +21,7 @@ namespace {
 
 constexpr int kLanes = 16;
 constexpr int kRegisters = 32;
+constexpr bool kWidens = true;  // floats of 2 bytes, in an instruction or two
 using Floats = __m512;
 using Ints = __m512i;
 
@@ -36,6 +37,17 @@ Floats fma(Floats a, Floats b, Floats c) { return _mm512_fmadd_ps(a, b, c); }
 Floats max(Floats a, Floats b) { return _mm512_max_ps(a, b); }
 Floats min(Floats a, Floats b) { return _mm512_min_ps(a, b); }
 float reduce_add(Floats x) { return _mm512_reduce_add_ps(x); }
+void reduce_add_four(const Floats* x, float* out) {
+  const auto fold = [](Floats a, Floats b) {  // lanes 8 apart, of a, then of b
+    return _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xee));
+  };
+  const Floats ab = fold(x[0], x[1]), cd = fold(x[2], x[3]);
+  const Floats fours =
+      _mm512_add_ps(_mm512_shuffle_f32x4(ab, cd, 0x88), _mm512_shuffle_f32x4(ab, cd, 0xdd));
+  const Floats twos = _mm512_add_ps(fours, _mm512_permute_ps(fours, 0x4e));
+  const Floats ones = _mm512_add_ps(twos, _mm512_permute_ps(twos, 0xb1));
+  _mm_storeu_ps(out, _mm512_castps512_ps128(_mm512_maskz_compress_ps(0x1111, ones)));
+}
 // Half vectors, for attention's panels of few queries.
 using HalfFloats = __m256;
 void load_to(HalfFloats* x, const float* p) { *x = _mm256_loadu_ps(p); }
@@ -92,6 +104,8 @@ constexpr int kNarrowPack = 2;  // vpdpwssd adds two products of 16 bits to ever
 // clang-format off
 #include "../exp-inl.h"
 #include "../floats-inl.h"
+#include "../float_products-inl.h"
+#include "bfloat16_avx512-inl.h"
 #include "../attention_units-inl.h"
 #include "attention_avx512-inl.h"
 #include "../attention_scores-inl.h"
@@ -297,9 +311,20 @@ FERRUM_INLINE void dot_quads(const Ints* quads, const int8_t* const* x, int at, 
 #include "../tile_kernels-inl.h"
 // clang-format on
 
+// BF16's row where the CPU multiplies pairs of bfloat16.
+constexpr QuantKernels with_pairs(QuantKernels row) {
+  row.bfloat16 = matmul_pairs;
+  return row;
+}
+constexpr QuantKernels kBfloat16Pairs = with_pairs(*find(kBF16));
+
+const QuantKernels* find_here(int type) {
+  return type == kBF16 && __builtin_cpu_supports("avx512bf16") ? &kBfloat16Pairs : find(type);
+}
+
 }  // namespace
 
-extern const Kernels kAvx512Kernels = {"avx512",        find,           quantize,
+extern const Kernels kAvx512Kernels = {"avx512",        find_here,      quantize,
                                        rms_norm,        silu_multiply,  weighted_sum,
                                        arrange_queries, attention_tile, kNarrowPack > 1};
 

@@ -13,6 +13,7 @@ namespace {
 // The vector vocabulary in the compiler's portable vectors.
 constexpr int kLanes = 4;
 constexpr int kRegisters = 16;
+constexpr bool kWidens = false;  // floats of 2 bytes, in an instruction or two
 using Floats = float __attribute__((vector_size(16)));
 using Ints = int32_t __attribute__((vector_size(16)));
 
@@ -32,6 +33,9 @@ Floats fma(Floats a, Floats b, Floats c) { return a * b + c; }
 Floats max(Floats a, Floats b) { return a > b ? a : b; }
 Floats min(Floats a, Floats b) { return a < b ? a : b; }
 float reduce_add(Floats x) { return (x[0] + x[2]) + (x[1] + x[3]); }
+void reduce_add_four(const Floats* x, float* out) {
+  for (int i = 0; i < 4; ++i) out[i] = reduce_add(x[i]);
+}
 using HalfFloats = Floats;
 // v[i]'s lane j becomes v[j]'s lane i.
 void transpose(Floats* v) {
@@ -88,6 +92,7 @@ constexpr int kNarrowPack = 1;
 // clang-format off
 #include "../exp-inl.h"
 #include "../floats-inl.h"
+#include "../float_products-inl.h"
 #include "../attention_units-inl.h"
 #include "../attention_scores-inl.h"
 #include "../attention-inl.h"

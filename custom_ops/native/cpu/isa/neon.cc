@@ -16,6 +16,7 @@ namespace {
 
 constexpr int kLanes = 4;
 constexpr int kRegisters = 32;
+constexpr bool kWidens = true;  // floats of 2 bytes, in an instruction or two
 using Floats = float32x4_t;
 using Ints = int32x4_t;
 
@@ -33,6 +34,9 @@ Floats fma(Floats a, Floats b, Floats c) { return vfmaq_f32(c, a, b); }
 Floats max(Floats a, Floats b) { return vmaxq_f32(a, b); }  // NaN if either is
 Floats min(Floats a, Floats b) { return vminq_f32(a, b); }
 float reduce_add(Floats x) { return vaddvq_f32(x); }
+void reduce_add_four(const Floats* x, float* out) {
+  for (int i = 0; i < 4; ++i) out[i] = reduce_add(x[i]);
+}
 using HalfFloats = Floats;
 // v[i]'s lane j becomes v[j]'s lane i.
 void transpose(Floats* v) {
@@ -77,6 +81,7 @@ constexpr int kNarrowPack = 1;
 // clang-format off
 #include "../exp-inl.h"
 #include "../floats-inl.h"
+#include "../float_products-inl.h"
 #include "../attention_units-inl.h"
 #include "../attention_scores-inl.h"
 #include "../attention-inl.h"

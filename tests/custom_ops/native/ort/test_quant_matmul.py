@@ -17,6 +17,8 @@ from ferrum.custom_ops.quants import QUANTS
 F32, F16, BF16, Q4_0, Q8_0, Q4_K, Q6_K, IQ4_XS = 0, 1, 30, 2, 8, 12, 14, 23
 FLOATS = (F32, F16, BF16)
 ISAS = describe()["isas"]
+# By type, the instruction sets whose fast products round activations to bfloat16.
+ROUNDING = {quant["id"]: quant["bfloat16"] for quant in describe()["quants"]}
 
 
 def activations(tokens: int, k: int, seed: int = 0) -> np.ndarray:
@@ -37,6 +39,11 @@ def int8_bound(x: np.ndarray, values: np.ndarray) -> np.ndarray:
     return half @ np.abs(values).T * 1.01 + float32_bound(x, values)
 
 
+def bfloat16_bound(x: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Most that activations rounded to bfloat16 are off by: half a step of 8 bits each."""
+    return 2.0**-8 * np.abs(x) @ np.abs(values).T * 1.01 + float32_bound(x, values)
+
+
 @pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("quant", QUANTS, ids=lambda quant: quant.name)
 def test_every_type_is_multiplied_within_its_arithmetics_error(quant: Any, isa: str) -> None:
@@ -47,7 +54,10 @@ def test_every_type_is_multiplied_within_its_arithmetics_error(quant: Any, isa: 
     exact = run("QuantMatMul", feeds, {"type": quant.id}, isa=isa, arithmetic="exact")[0]
     assert (np.abs(exact - wanted) <= float32_bound(x, values)).all()
     fast = run("QuantMatMul", feeds, {"type": quant.id}, isa=isa)[0]
-    if quant.id in FLOATS:
+    if isa in ROUNDING[quant.id]:
+        assert (np.abs(fast - wanted) <= bfloat16_bound(x, values)).all()
+        assert not np.array_equal(fast, exact)
+    elif quant.id in FLOATS:
         np.testing.assert_array_equal(fast, exact)
     else:
         assert (np.abs(fast - wanted) <= int8_bound(x, values)).all()
@@ -75,7 +85,7 @@ def test_odd_shapes_come_out_right(
 
 @pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("arithmetic", ["fast", "exact"])
-@pytest.mark.parametrize("type_id", [F32, Q4_0, Q8_0, Q4_K, Q6_K, IQ4_XS])
+@pytest.mark.parametrize("type_id", [F32, F16, BF16, Q4_0, Q8_0, Q4_K, Q6_K, IQ4_XS])
 def test_a_row_has_the_same_bits_in_any_batch_and_on_any_threads(
     type_id: int, arithmetic: str, isa: str
 ) -> None:

@@ -14,7 +14,7 @@ from oracle import moe, quantized
 
 from ferrum.custom_ops.library import describe
 
-F32, F16, Q4_0, Q8_0, Q4_K, Q5_K, Q6_K, MXFP4 = 0, 1, 2, 8, 12, 13, 14, 39
+F32, F16, BF16, Q4_0, Q8_0, Q4_K, Q5_K, Q6_K, MXFP4 = 0, 1, 30, 2, 8, 12, 13, 14, 39
 ISAS = describe()["isas"]
 WAYS: list[dict[str, Any]] = [
     {"moe_path": path, "moe_gate_up": gate_up}
@@ -79,7 +79,14 @@ def relative_error(found: np.ndarray, wanted: np.ndarray) -> float:
 @pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("tokens", [1, 5, 40])
 @pytest.mark.parametrize(
-    "types", [(Q4_K, Q4_K, Q6_K), (Q8_0, Q4_0, Q5_K), (F32, F16, F32), (MXFP4, Q6_K, F16)]
+    "types",
+    [
+        (Q4_K, Q4_K, Q6_K),
+        (Q8_0, Q4_0, Q5_K),
+        (F32, F16, F32),
+        (MXFP4, Q6_K, F16),
+        (BF16, BF16, BF16),
+    ],
 )
 def test_experts_are_summed_as_defined(types: tuple[int, int, int], tokens: int, isa: str) -> None:
     problem = Problem(tokens, 3, 9, 256, 256, types)
