@@ -45,22 +45,23 @@ template <class Format, int kStrips, class Body>
 FERRUM_INLINE void for_each_tile(const Strip& strip, const Body& body) {
   alignas(64) uint8_t buffer[kRows * Format::kTileBytes];
   const uint8_t* weights = strip.weights;
-  Ahead ahead = {strip.next, kRows * Format::kTileBytes / kTileGroups};
+  const uint8_t* next = strip.next;
   for (int64_t at = 0; at < strip.groups; at += kTileGroups) {
     const int64_t left = strip.groups - at;
     const int depth = static_cast<int>(left < kTileGroups ? left : kTileGroups);
     const size_t bytes = static_cast<size_t>(depth) * Format::kTileBytes / kTileGroups;
+    const bool whole = kStrips > 1 || strip.rows == kRows;
 #pragma GCC unroll 2
     for (int s = 0; s < kStrips; ++s) {
       const uint8_t* const from = weights + s * kRows * strip.row_bytes;
       if (strip.first)
         for (int early = at == 0 ? 0 : kTilesEarly; early <= kTilesEarly; ++early)
           prefetch_tile<Format>(from + early * Format::kTileBytes, strip.row_bytes);
-      const bool whole = kStrips > 1 || strip.rows == kRows;
       if (!whole) pad_rows<Format>(from, strip.row_bytes, strip.rows, bytes, buffer);
+      const Ahead ahead = {next, kRows * Format::kTileBytes / kTileGroups};
       body(Rows(whole ? from : buffer, whole ? strip.row_bytes : Format::kTileBytes), s, at, depth,
            ahead);
-      if (ahead.from != nullptr) ahead.from += kRows * bytes;
+      if (next != nullptr) next += kRows * bytes;
     }
     weights += bytes;
   }
@@ -145,7 +146,8 @@ void matmul_tiles(const uint8_t* weights, size_t row_bytes, int64_t rows, int64_
     for (int64_t r = 0, height; r < rows; r += height) {
       const bool both = kTileStrips == 2 && by_tiles && rows - r >= 2 * kRows;
       height = both ? 2 * kRows : rows - r < kRows ? rows - r : kRows;
-      for (Floats& sum : sums) sum = zero();
+      for (int64_t c = 0; c < count; ++c)
+        for (int s = 0; s < kTileStrips; ++s) sums[s * kBatch + c] = zero();
       const uint8_t* const from = weights + static_cast<size_t>(r) * row_bytes;
       const uint8_t* const after = r + height + kRows <= rows
                                        ? from + static_cast<size_t>(height) * row_bytes

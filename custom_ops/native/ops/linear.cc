@@ -32,8 +32,7 @@ WeightType weight_type(int64_t id, const char* attribute, const Settings& settin
   const Int8Product& product = input == Input::normed ? kernels->even : kernels->fine;
   const bool int8 = product.multiply != nullptr && !settings.exact;
   const bool rounds = kernels->bfloat16 != nullptr && !settings.exact;
-  return {format, kernels, int8 ? &product : nullptr,
-          rounds ? kernels->bfloat16 : kernels->exact};
+  return {format, kernels, int8 ? &product : nullptr, rounds ? kernels->bfloat16 : kernels->exact};
 }
 
 Int8Row* take_int8_rows(Arena& arena, int64_t tokens, int64_t k) {
