@@ -92,13 +92,21 @@ void store_group(int8_t* q, const Ints* code) {
                       _mm256_permutevar8x32_epi32(_mm256_packs_epi16(low, high), order));
 }
 
-constexpr int kNarrowPack = 1;
+// The compiler must not know how a sum came about. It would put additions off and regroup them
+// until all products are there, many more than there are registers.
+Ints settled(Ints sum) {
+  asm("" : "+x"(sum));
+  return sum;
+}
+
+constexpr int kNarrowPack = 2;
 
 // In the order of their needs.
 // clang-format off
 #include "../exp-inl.h"
 #include "../floats-inl.h"
 #include "../attention_units-inl.h"
+#include "attention_avx2-inl.h"
 #include "../attention_scores-inl.h"
 #include "../attention-inl.h"
 #include "../quantize-inl.h"
@@ -225,13 +233,6 @@ FERRUM_INLINE Ints broadcast_quad(const int8_t* x) {
   int32_t quad;
   memcpy(&quad, x, sizeof quad);
   return _mm256_set1_epi32(quad);
-}
-
-// The compiler must not know how a sum came about. It would put additions off and regroup them
-// until all products are there, many more than there are registers.
-FERRUM_INLINE Ints settled(Ints sum) {
-  asm("" : "+x"(sum));
-  return sum;
 }
 
 // sums[c] += the dot products of kQuads quads of every row with the activations from `at` on.
