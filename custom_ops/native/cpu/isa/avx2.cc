@@ -105,7 +105,14 @@ void store_group(int8_t* q, const Ints* code) {
                       _mm256_permutevar8x32_epi32(_mm256_packs_epi16(low, high), order));
 }
 
-constexpr int kNarrowPack = 1;
+// The compiler must not know how a sum came about. It would put additions off and regroup them
+// until all products are there, many more than there are registers.
+Ints settled(Ints sum) {
+  asm("" : "+x"(sum));
+  return sum;
+}
+
+constexpr int kNarrowPack = 2;
 
 // In the order of their needs.
 // clang-format off
@@ -113,6 +120,7 @@ constexpr int kNarrowPack = 1;
 #include "../floats-inl.h"
 #include "../float_products-inl.h"
 #include "../attention_units-inl.h"
+#include "attention_avx2-inl.h"
 #include "../attention_scores-inl.h"
 #include "../attention-inl.h"
 #include "../quantize-inl.h"
@@ -123,7 +131,7 @@ constexpr int kNarrowPack = 1;
 #define FERRUM_INLINED __attribute__((always_inline))
 #define FERRUM_INLINE inline FERRUM_INLINED
 constexpr int kRows = kLanes;
-constexpr int kMaxSums = 4;  // of one group each, while tiles are multiplied
+constexpr int kMaxSums = 8;  // of one group each, while tiles are multiplied
 constexpr int kTileStrips = 1;
 constexpr int kSumRegisters = 8;    // of 16, for sums of products while weights are unpacked
 constexpr int kMostFewColumns = 2;  // multiplied while unpacking: beyond, tiles are as fast
@@ -256,19 +264,23 @@ FERRUM_INLINE void dot_quads(const Ints* quads, const int8_t* const* x, int at, 
   const Ints ones = _mm256_set1_epi16(1);
 #pragma GCC unroll 8
   for (int first = 0; first < kQuads; first += kRun) {
-#pragma GCC unroll 4
-    for (int c = 0; c < kColumns; ++c) {
-      Ints run = _mm256_setzero_si256();
+    const int end = first + kRun < kQuads ? first + kRun : kQuads;
+    Ints run[kColumns];
 #pragma GCC unroll 8
-      for (int i = first; i < (first + kRun < kQuads ? first + kRun : kQuads); ++i) {
-        const Ints w = quads[i], quad = broadcast_quad(x[c] + at + 4 * i);
+    for (int i = first; i < end; ++i) {
+      const Ints w = quads[i];
+#pragma GCC unroll 8
+      for (int c = 0; c < kColumns; ++c) {
+        const Ints quad = broadcast_quad(x[c] + at + 4 * i);
         const Ints pairs = kSigned
                                ? _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(quad, w))
                                : _mm256_maddubs_epi16(w, quad);
-        run = _mm256_add_epi16(run, pairs);
+        run[c] = i == first ? pairs : settled(_mm256_add_epi16(run[c], pairs));
       }
-      sums[c] = _mm256_add_epi32(sums[c], _mm256_madd_epi16(run, ones));
     }
+#pragma GCC unroll 8
+    for (int c = 0; c < kColumns; ++c)
+      sums[c] = settled(_mm256_add_epi32(sums[c], _mm256_madd_epi16(run[c], ones)));
   }
 }
 
