@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from native_products import PRODUCTS
 
 from ferrum.custom_ops.library import describe
 from ferrum.custom_ops.quants import QUANTS, Quant
@@ -80,11 +81,11 @@ class Bench:
         a, taken = self.args, ctypes.c_double()
         x = np.random.default_rng(1).standard_normal((columns, a.k)).astype(np.float32)
         floats = a.exact or isa not in self.fast[quant.id]
-        product = 1 if floats else 2 if a.even else 0
+        product = PRODUCTS["exact" if floats else "even" if a.even else "fine"]
 
         def run(repeats: int) -> float:
             status = self.library.ferrum_bench_matmul(
-                isa.encode(), ctypes.c_int(quant.id), ctypes.c_int(product),
+                isa.encode(), ctypes.c_int(quant.id), product,
                 ctypes.c_void_p(weights.ctypes.data), ctypes.c_int64(matrices),
                 ctypes.c_int64(a.rows), ctypes.c_int64(a.k), ctypes.c_void_p(x.ctypes.data),
                 ctypes.c_int64(columns), ctypes.c_int(a.threads), ctypes.c_int(repeats),

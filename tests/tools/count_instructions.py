@@ -24,13 +24,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from native_products import PRODUCTS
 from random_blocks import random_blocks
 
 from ferrum.custom_ops.quants import QUANTS
 
 ROWS, K = 128, 2048
 HEAD_DIM, POSITIONS = 128, 128  # a tile of attention
-EVEN = ctypes.c_int(2)  # of the kinds of products, that of normed activations
+EVEN = PRODUCTS["even"]  # of activations that come from a norm
 F16 = 1  # ggml id
 PER = 256  # operations that a figure is for
 EACH_CALL = "ferrum::choose_kernels*"  # what every entry point begins with

@@ -17,6 +17,23 @@ struct Units<1> {
   }
 };
 
+// What Units<2> is the same for on every instruction set that has it: Own::pair puts two vectors of
+// integers side by side in 16 bits each, Own::floats reads sums.
+template <class Own>
+struct PairUnits {
+  // The sums of one key with queries that have those scales.
+  static Floats scaled(Floats sum, float key, const float* queries) {
+    return mul(mul(Own::floats(sum), broadcast(key)), load(queries));
+  }
+  static Floats beside(Floats even, Floats odd, Floats inverse) {
+    return Own::pair(round_to_int(mul(even, inverse)), round_to_int(mul(odd, inverse)));
+  }
+  static Floats beside(Floats even, float even_inverse, Floats odd, float odd_inverse) {
+    return Own::pair(round_to_int(mul(even, broadcast(even_inverse))),
+                     round_to_int(mul(odd, broadcast(odd_inverse))));
+  }
+};
+
 constexpr int32_t kLargest = 4095;  // 128 products of two such numbers fit 31 bits
 static_assert(int64_t{kTilePositions} * kLargest * kLargest <= INT32_MAX,
               "a tile's sums are exact");

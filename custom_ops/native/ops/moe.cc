@@ -177,9 +177,10 @@ struct Pass {
   }
 };
 
-// The rows of x as gate and up multiply them, which may be the same.
+// The rows of x as gate and up multiply them.
 struct Inputs {
   Activations gate, up;
+  bool alike;  // then they are the same rows
 };
 
 Activations row_of(const Activations& x, int64_t t) {
@@ -214,13 +215,14 @@ Activations hidden_rows(Arena& arena, int64_t pairs, const Matrix& down) {
 
 void run_pass(const MoeProblem& problem, const Settings& settings, ThreadPool& pool, Arena& arena,
               const MoePlan& plan, const Inputs& x, int64_t first_token) {
+  const Activations gate = in_order(arena, plan, x.gate);
   const Pass pass{problem,
                   settings,
                   pool,
                   arena,
                   plan,
-                  in_order(arena, plan, x.gate),
-                  in_order(arena, plan, x.up),
+                  gate,
+                  x.alike ? gate : in_order(arena, plan, x.up),
                   hidden_rows(arena, plan.pairs, problem.down),
                   problem.weights + first_token * problem.k,
                   problem.out + first_token * problem.down.rows};
@@ -247,7 +249,7 @@ void run_moe(const MoeProblem& problem, const Settings& settings, ThreadPool& po
   };
   const Activations gate = take(problem.gate);
   const bool alike = problem.up.type.shares_activations(problem.gate.type);
-  const Inputs x{gate, alike ? gate : take(problem.up)};
+  const Inputs x{gate, alike ? gate : take(problem.up), alike};
   const MoePath path = path_of(settings, problem.tokens);
   if (path != MoePath::one) {
     const MoePlan plan = plan_groups(arena, problem.experts, problem.tokens, problem.k,
@@ -258,7 +260,7 @@ void run_moe(const MoeProblem& problem, const Settings& settings, ThreadPool& po
   for (int64_t t = 0; t < problem.tokens; ++t) {
     const ArenaLease own;  // given back after each token
     const MoePlan plan = plan_singles(*own, problem.experts + t * problem.k, 1, problem.k);
-    run_pass(problem, settings, pool, *own, plan, {row_of(x.gate, t), row_of(x.up, t)}, t);
+    run_pass(problem, settings, pool, *own, plan, {row_of(x.gate, t), row_of(x.up, t), x.alike}, t);
   }
 }
 

@@ -2,17 +2,12 @@
 // hold their bits, and those of their sums.
 
 template <>
-struct Units<2> {
+struct Units<2> : PairUnits<Units<2>> {
   static Floats add_product(Floats a, Floats b, Floats sum) {
     const Ints products = _mm256_madd_epi16(_mm256_castps_si256(a), _mm256_castps_si256(b));
     return _mm256_castsi256_ps(settled(_mm256_add_epi32(_mm256_castps_si256(sum), products)));
   }
   static Floats floats(Floats sum) { return to_floats(_mm256_castps_si256(sum)); }
-
-  // The sums of one key with queries that have those scales.
-  static Floats scaled(Floats sum, float key, const float* queries) {
-    return mul(mul(floats(sum), broadcast(key)), load(queries));
-  }
 
   // 2 kLanes elements that follow each other.
   static Floats pack(Floats first, Floats second, float inverse) {
@@ -24,13 +19,6 @@ struct Units<2> {
   // Lane i holds (even[i], odd[i]).
   static Floats pair(Ints even, Ints odd) {
     return _mm256_castsi256_ps(_mm256_blend_epi16(even, _mm256_slli_epi32(odd, 16), 0xaa));
-  }
-  static Floats beside(Floats even, Floats odd, Floats inverse) {
-    return pair(round_to_int(mul(even, inverse)), round_to_int(mul(odd, inverse)));
-  }
-  static Floats beside(Floats even, float even_inverse, Floats odd, float odd_inverse) {
-    return pair(round_to_int(mul(even, broadcast(even_inverse))),
-                round_to_int(mul(odd, broadcast(odd_inverse))));
   }
 
   // A weight times the scale of its value; a weight of zero stays zero, whatever the scale is.

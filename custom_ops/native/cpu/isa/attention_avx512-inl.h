@@ -2,7 +2,7 @@
 // hold their bits, and those of their sums.
 
 template <>
-struct Units<2> {
+struct Units<2> : PairUnits<Units<2>> {
   static Floats add_product(Floats a, Floats b, Floats sum) {
     return _mm512_castsi512_ps(_mm512_dpwssd_epi32(_mm512_castps_si512(sum), _mm512_castps_si512(a),
                                                    _mm512_castps_si512(b)));
@@ -13,10 +13,7 @@ struct Units<2> {
   }
   static Floats floats(Floats sum) { return to_floats(_mm512_castps_si512(sum)); }
 
-  // The sums of one key with queries that have those scales.
-  static Floats scaled(Floats sum, float key, const float* queries) {
-    return mul(mul(floats(sum), broadcast(key)), load(queries));
-  }
+  using PairUnits<Units<2>>::scaled;
   static HalfFloats scaled(HalfFloats sum, float key, const float* queries) {
     const HalfFloats product = _mm256_cvtepi32_ps(_mm256_castps_si256(sum));
     return _mm256_mul_ps(_mm256_mul_ps(product, _mm256_set1_ps(key)), _mm256_loadu_ps(queries));
@@ -34,13 +31,6 @@ struct Units<2> {
   static Floats pair(Ints even, Ints odd) {
     return _mm512_castsi512_ps(
         _mm512_mask_blend_epi16(0xaaaaaaaa, even, _mm512_slli_epi32(odd, 16)));
-  }
-  static Floats beside(Floats even, Floats odd, Floats inverse) {
-    return pair(round_to_int(mul(even, inverse)), round_to_int(mul(odd, inverse)));
-  }
-  static Floats beside(Floats even, float even_inverse, Floats odd, float odd_inverse) {
-    return pair(round_to_int(mul(even, broadcast(even_inverse))),
-                round_to_int(mul(odd, broadcast(odd_inverse))));
   }
 
   // A weight times the scale of its value; a weight of zero stays zero, whatever the scale is.

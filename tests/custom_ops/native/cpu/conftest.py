@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from native_products import PRODUCTS
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
-PRODUCTS = {kind: ctypes.c_int(i) for i, kind in enumerate(("fine", "exact", "even"))}
 ISAS = {"x86_64": ("generic", "avx2", "avx512"), "aarch64": ("generic", "neon")}
 
 
