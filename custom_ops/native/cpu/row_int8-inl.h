@@ -1,13 +1,13 @@
 // The int8 product of any quantized type, one row at a time in plain C++: the generic kernels, and
 // the definition of the order in which every other int8 kernel sums.
 //
-// A row's sum is one chain over its groups of 32, in order: the exact int32 dot product of codes
-// and activations, times the weight scale, then fused times the activation scale onto the sum;
-// then, fused too, minus the minimum times the sum of the activations. Nothing else is rounded.
-// Of `even` products (kernels.h) whose scales are integers it is one chain over blocks of 128: the
-// exact int32 sum of products times the scales' integers, times d, less, fused, dmin times the
-// exact sum of activations times the minimums' integers; then fused times the activation scale onto
-// the sum.
+// A row's sum is that of its runs of 256 values (the last may be shorter), added up one by one. A
+// run's is a chain over its groups of 32, in order: the exact int32 dot product of codes and
+// activations, times the weight scale, then fused times the activation scale onto the sum; then,
+// fused too, minus the minimum times the sum of the activations. Nothing else is rounded. Of `even`
+// products (kernels.h) whose scales are integers it is a chain over blocks of 128: the exact int32
+// sum of products times the scales' integers, times d, less, fused, dmin times the exact sum of
+// activations times the minimums' integers; then fused times the activation scale onto the sum.
 
 int32_t dot16(const int8_t* a, const int8_t* b) {
   int32_t sum = 0;
@@ -74,12 +74,18 @@ void matmul_int8(const uint8_t* weights, size_t row_bytes, int64_t rows, int64_t
   for (int64_t r = 0; r < rows; ++r)
     for (int64_t first = 0; first < columns; first += kColumns) {
       const int64_t count = columns - first < kColumns ? columns - first : kColumns;
-      float sums[kColumns] = {};
+      float sums[kColumns] = {}, run[kColumns] = {};
       const uint8_t* block = weights + static_cast<size_t>(r) * row_bytes;
-      for (int64_t at = 0; at < k; at += format.block, block += format.bytes) {
+      for (int64_t at = 0; at < k; block += format.bytes) {
         decoded.decode(codes, block);
         for (int64_t c = 0; c < count; ++c)
-          sums[c] = decoded.add_to(sums[c], codes, format.block, x[first + c] + at / kGroup);
+          run[c] = decoded.add_to(run[c], codes, format.block, x[first + c] + at / kGroup);
+        at += format.block;
+        if (at % kSuperBlock != 0 && at < k) continue;
+        for (int64_t c = 0; c < count; ++c) {
+          sums[c] += run[c];
+          run[c] = 0;
+        }
       }
       for (int64_t c = 0; c < count; ++c) out[(first + c) * out_stride + r] = sums[c];
     }

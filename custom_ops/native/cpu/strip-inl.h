@@ -78,19 +78,19 @@ __attribute__((noinline)) void multiply_few(const Strip& strip, const Int8Row* x
   sink.min = min;
   sink.whole = &whole;
 #pragma GCC unroll 8
-  for (int c = 0; c < kColumns; ++c) {
-    sink.x[c] = x[c];
-    sink.sums[c] = sums[c];
-  }
+  for (int c = 0; c < kColumns; ++c) sink.x[c] = x[c];
   for_each_tile<Format, 1>(
       strip, [&](const Rows& rows, int, int64_t, int depth, const Ahead& ahead) FERRUM_INLINED {
         sink.ahead = ahead;
+#pragma GCC unroll 8
+        for (int c = 0; c < kColumns; ++c) sink.sums[c] = zero();
         Format::unpack(rows, depth, &sink);
 #pragma GCC unroll 8
-        for (int c = 0; c < kColumns; ++c) sink.x[c] += kTileGroups;
+        for (int c = 0; c < kColumns; ++c) {
+          sums[c] = add(sums[c], sink.sums[c]);
+          sink.x[c] += kTileGroups;
+        }
       });
-#pragma GCC unroll 8
-  for (int c = 0; c < kColumns; ++c) sums[c] = sink.sums[c];
 }
 
 // sums[s * kBatch + c] += the products of one or two strips with many columns: tiles rest in L1.

@@ -5,8 +5,8 @@
 // Codes are the file's own integers, stored without sign (code + bias, because the dot product
 // instructions want one unsigned side); a sum starts at -bias * sum(activations), which takes the
 // bias out exactly. What is rounded, and in which order, is row_int8-inl.h's: one chain over the
-// groups of a row. So a row's bits do not depend on the tile, the strip or the number of columns,
-// and they are the same on every instruction set.
+// groups of a tile, and the tiles of a row added up one by one. So a row's bits do not depend on the
+// strip or the number of columns, and they are the same on every instruction set.
 //
 // The vocabulary of the including file, besides floats-inl.h's: kRows (= kLanes), kMaxSums
 // (of products in registers together), kTileStrips (1 or 2: how many strips meet columns at once),
@@ -147,13 +147,22 @@ FERRUM_INLINE void dot_group(const Tile* tile, int group, const Int8Row* x, Ints
   }
 }
 
+// What one tile each of kStrips strips gave, onto sums[s * kBatch + c].
+template <int kStrips, int kColumns>
+FERRUM_INLINE void add_to_sums(const Floats* tile, Floats* sums) {
+  for (int i = 0; i < kStrips * kColumns; ++i) {
+    Floats& sum = sums[i / kColumns * kBatch + i % kColumns];
+    sum = add(sum, tile[i]);
+  }
+}
+
 // sums[s * kBatch + c] of kColumns columns += the products of a tile each of kStrips strips, whose
 // first group is `first` of theirs.
 template <class Kind, int kStrips, int kColumns>
 void multiply_tiles(const Tile* tile, int groups, const Int8Row* rows, int64_t first,
                     Floats* sums) {
   Floats sum[kStrips * kColumns];
-  for (int i = 0; i < kStrips * kColumns; ++i) sum[i] = sums[i / kColumns * kBatch + i % kColumns];
+  for (int i = 0; i < kStrips * kColumns; ++i) sum[i] = zero();
   for (int g = 0; g < groups; ++g) {
     Int8Row x[kColumns];
     Ints low[kStrips * kColumns], high[kStrips * kColumns];
@@ -164,7 +173,7 @@ void multiply_tiles(const Tile* tile, int groups, const Int8Row* rows, int64_t f
       sum[i] = add_group<Kind>(low[i], high[i], tile[i / kColumns].scale, tile[i / kColumns].min, g,
                                *x[i % kColumns], sum[i]);
   }
-  for (int i = 0; i < kStrips * kColumns; ++i) sums[i / kColumns * kBatch + i % kColumns] = sum[i];
+  add_to_sums<kStrips, kColumns>(sum, sums);
 }
 
 // The same where scales are integers.
@@ -172,7 +181,7 @@ template <class Kind, int kStrips, int kColumns>
 void multiply_integers(const Tile* tile, const Int8Row* rows, int64_t first, Floats* sums) {
   constexpr int kSums = kStrips * kColumns;
   Floats sum[kSums];
-  for (int i = 0; i < kSums; ++i) sum[i] = sums[i / kColumns * kBatch + i % kColumns];
+  for (int i = 0; i < kSums; ++i) sum[i] = zero();
   for (int block = 0; block < kTileGroups / kBlockGroups; ++block) {
     Int8Row x[kColumns];
     Ints product[kSums];
@@ -190,7 +199,7 @@ void multiply_integers(const Tile* tile, const Int8Row* rows, int64_t first, Flo
     for (int i = 0; i < kSums; ++i)
       sum[i] = add_block(product[i], tile[i / kColumns].whole, block, x[i % kColumns], sum[i]);
   }
-  for (int i = 0; i < kSums; ++i) sums[i / kColumns * kBatch + i % kColumns] = sum[i];
+  add_to_sums<kStrips, kColumns>(sum, sums);
 }
 
 template <class Kind, int kStrips, int kColumns>
@@ -229,7 +238,7 @@ struct FewColumns {
   using Kind = ShapeOf<Format>;
   static constexpr int kParts = Format::kHalves ? 2 : 1;  // sums per group
   Int8Row x[kColumns];                                    // from the tile's first group on
-  Floats sums[kColumns];
+  Floats sums[kColumns];                                  // of the tile
   Ints dot[kColumns][Format::kOpen * kParts];
   Ints product[kColumns];  // of a block, where scales are integers
   Floats *scale, *min;     // elsewhere: arrays indexed at run time would keep all of this in memory
