@@ -134,16 +134,28 @@ void multiply_strip(const Strip& strip, const Int8Row* x, int64_t columns, Float
   if constexpr (kColumns > 1) multiply_strip<Format, kColumns - 1>(strip, x, columns, sums);
 }
 
+// One column by itself, where an instruction set has a faster way for a format: multiplies the
+// first rows of a matrix, with arguments as kernels.h's MatMulInt8, and says how many these were.
+template <class Format, class = void>
+struct OneColumn {
+  static int64_t multiply(const uint8_t*, size_t, int64_t, int64_t, Int8Row, float*,
+                          const uint8_t*) {
+    return 0;
+  }
+};
+
 // kernels.h's MatMulInt8 for one format.
 template <class Format>
 void matmul_tiles(const uint8_t* weights, size_t row_bytes, int64_t rows, int64_t k,
                   const Int8Row* x, int64_t columns, float* out, int64_t out_stride,
                   const uint8_t* next) {
+  const int64_t done =
+      columns == 1 ? OneColumn<Format>::multiply(weights, row_bytes, rows, k, x[0], out, next) : 0;
   Floats sums[kTileStrips * kBatch];
   for (int64_t first = 0; first < columns; first += kBatch) {
     const int64_t count = columns - first < kBatch ? columns - first : kBatch;
     const bool by_tiles = count > most_without_tiles<Format>();
-    for (int64_t r = 0, height; r < rows; r += height) {
+    for (int64_t r = done, height; r < rows; r += height) {
       const bool both = kTileStrips == 2 && by_tiles && rows - r >= 2 * kRows;
       height = both ? 2 * kRows : rows - r < kRows ? rows - r : kRows;
       for (int64_t c = 0; c < count; ++c)
@@ -153,7 +165,7 @@ void matmul_tiles(const uint8_t* weights, size_t row_bytes, int64_t rows, int64_
                                        ? from + static_cast<size_t>(height) * row_bytes
                                    : first + kBatch >= columns ? next
                                                                : nullptr;
-      const Strip strip = {from, row_bytes, height, k / kGroup, after, r == 0};
+      const Strip strip = {from, row_bytes, height, k / kGroup, after, r == done};
       if (both)
         multiply_many<Format, kTileStrips>(strip, x + first, count, sums);
       else if (by_tiles)

@@ -5,8 +5,8 @@
 // Codes are the file's own integers, stored without sign (code + bias, because the dot product
 // instructions want one unsigned side); a sum starts at -bias * sum(activations), which takes the
 // bias out exactly. What is rounded, and in which order, is row_int8-inl.h's: one chain over the
-// groups of a tile, and the tiles of a row added up one by one. So a row's bits do not depend on the
-// strip or the number of columns, and they are the same on every instruction set.
+// groups of a tile, and the tiles of a row added up one by one. So a row's bits do not depend on
+// the strip or the number of columns, and they are the same on every instruction set.
 //
 // The vocabulary of the including file, besides floats-inl.h's: kRows (= kLanes), kMaxSums
 // (of products in registers together), kTileStrips (1 or 2: how many strips meet columns at once),
@@ -70,37 +70,42 @@ FERRUM_INLINE Ints first_sum(const Int8Group& x, int half) {
   return Kind::kBias ? broadcast_int(x.start[half]) : zero_ints();
 }
 
+// What a product takes of a group of activations besides its codes, as lanes. (Lanes that are not
+// rows of weights have groups of their own: one_column_avx512-inl.h.)
+FERRUM_INLINE Floats scale_of(const Int8Group& x) { return broadcast(x.scale); }
+FERRUM_INLINE Floats sum_of(const Int8Group& x, int half) { return broadcast(x.sum[half]); }
+FERRUM_INLINE Ints pair_of(const Int8Group& x) {
+  int32_t both;
+  memcpy(&both, x.pair, sizeof both);
+  return broadcast_int(both);
+}
+
 // The float side of one group of one column. `low` is the whole group's dot product, or its first
 // half's where the shape has halves.
-template <class Kind>
+template <class Kind, class Group>
 FERRUM_INLINE Floats add_group(Ints low, Ints high, const Floats* scale, const Floats* min, int g,
-                               const Int8Group& x, Floats sum) {
+                               const Group& x, Floats sum) {
   const Floats part =
       Kind::kHalves ? fma(to_floats(low), scale[2 * g], mul(to_floats(high), scale[2 * g + 1]))
                     : mul(to_floats(low), scale[g]);
-  sum = fma(part, broadcast(x.scale), sum);
+  sum = fma(part, scale_of(x), sum);
   if (!Kind::kMins) return sum;
-  if (!Kind::kHalves) return subtract_product(min[g], broadcast(x.sum[0]), sum);
-  sum = subtract_product(min[2 * g], broadcast(x.sum[0]), sum);
-  return subtract_product(min[2 * g + 1], broadcast(x.sum[1]), sum);
-}
-
-FERRUM_INLINE Ints broadcast_pair(const int16_t* pair) {
-  int32_t both;
-  memcpy(&both, pair, sizeof both);
-  return broadcast_int(both);
+  if (!Kind::kHalves) return subtract_product(min[g], sum_of(x, 0), sum);
+  sum = subtract_product(min[2 * g], sum_of(x, 0), sum);
+  return subtract_product(min[2 * g + 1], sum_of(x, 1), sum);
 }
 
 // The float side of a block of groups whose scales are integers: `product` is the sum of their dot
 // products times these, `x` the block's first group, `block` counts blocks of the tile.
-FERRUM_INLINE Floats add_block(Ints product, const TileIntegers& scales, int block,
-                               const Int8Group* x, Floats sum) {
+template <class Group>
+FERRUM_INLINE Floats add_block(Ints product, const TileIntegers& scales, int block, const Group* x,
+                               Floats sum) {
   const Ints* const offset = scales.offset + 2 * block;
-  const Ints taken = dot_pairs(dot_pairs(zero_ints(), offset[0], broadcast_pair(x[0].pair)),
-                               offset[1], broadcast_pair(x[1].pair));
+  const Ints taken =
+      dot_pairs(dot_pairs(zero_ints(), offset[0], pair_of(x[0])), offset[1], pair_of(x[1]));
   const Floats part =
       subtract_product(scales.dmin, to_floats(taken), mul(scales.d, to_floats(product)));
-  return fma(part, broadcast(x->scale), sum);
+  return fma(part, scale_of(*x), sum);
 }
 
 // The `group`-th group of each of kColumns columns. The compiler must not know how it moves on: it

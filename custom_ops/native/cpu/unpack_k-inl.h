@@ -141,12 +141,17 @@ struct FormatQ6_K {
       }
     }
   }
-  template <int kPart, class Sink>
-  static FERRUM_INLINE void close(const Ints* scales, Floats d, Sink* sink) {
-#pragma GCC unroll 2
-    for (int i = 2 * kPart; i < 2 * kPart + 2; ++i)  // signed bytes, here 128 higher
+  template <int kFirst, int kEnd, class Sink>  // scales 4 kFirst and up: signed bytes
+  static FERRUM_INLINE void scale(const Ints* scales, Floats d, Sink* sink) {
+#pragma GCC unroll 4
+    for (int i = kFirst; i < kEnd; ++i)  // here 128 higher
       scaled_bytes_less(xor_(scales[i], splat_byte(0x80)), 128, d, sink->scale + 4 * i);
-    sink->close(4 * kPart, 4);
+  }
+  template <class Sink>
+  static FERRUM_INLINE void unpack_scales(const Rows& rows, Sink* sink) {
+    Ints scales[4];
+    transpose16(rows, 192, scales);
+    scale<0, 4>(scales, gather_halves(rows, 208), sink);
   }
   template <class Sink>
   static FERRUM_INLINE void unpack(const Rows& rows, int, Sink* sink) {
@@ -154,9 +159,11 @@ struct FormatQ6_K {
     const Floats d = gather_halves(rows, 208);
     Ints scales[4];
     transpose16(rows, 192, scales);
-    close<0>(scales, d, sink);
+    scale<0, 2>(scales, d, sink);
+    sink->close(0, 4);
     unpack_codes<1>(rows, sink);
-    close<1>(scales, d, sink);
+    scale<2, 4>(scales, d, sink);
+    sink->close(4, 4);
   }
 };
 
@@ -262,7 +269,7 @@ struct FormatIQ4_XS {
     scale[2 * kPair + 1] = mul(sub(to_floats(odd), offset), d);
   }
   template <class Sink>
-  static FERRUM_INLINE void unpack(const Rows& rows, int, Sink* sink) {
+  static FERRUM_INLINE void unpack_all_scales(const Rows& rows, Sink* sink) {
     Ints head[4];
     transpose16(rows, 0, head);
     const Floats d = half_lanes(head[0]);
@@ -271,6 +278,10 @@ struct FormatIQ4_XS {
     unpack_scales<1>(head[1], high, d, sink->scale);
     unpack_scales<2>(head[1], high, d, sink->scale);
     unpack_scales<3>(head[1], high, d, sink->scale);
+  }
+  template <class Sink>
+  static FERRUM_INLINE void unpack(const Rows& rows, int, Sink* sink) {
+    unpack_all_scales(rows, sink);
     const Ints values = table16(kValuesIQ4, kWideBias);
     Rows at = rows;
     for (int g = 0; g < kTileGroups; ++g, at.skip(16)) unpack_indices(at, 8, g, values, sink);

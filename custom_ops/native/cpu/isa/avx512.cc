@@ -255,7 +255,8 @@ FERRUM_INLINE Ints signed_quad(Ints entries, Ints signs, Ints values) {
 }
 
 // Row r and those 4, 8 and 12 further down: 16 bytes of each.
-FERRUM_INLINE Ints load_fourth_rows(const Rows& rows, int r, int at) {
+template <class SomeRows>
+FERRUM_INLINE Ints load_fourth_rows(const SomeRows& rows, int r, int at) {
   const auto row = [&](int i) {
     return _mm_loadu_si128(reinterpret_cast<const __m128i*>(rows.row(i) + at));
   };
@@ -265,17 +266,25 @@ FERRUM_INLINE Ints load_fourth_rows(const Rows& rows, int r, int at) {
   return _mm512_inserti64x4(_mm512_castsi256_si512(upper), lower, 1);
 }
 
-// 16 bytes of each of 16 rows: out[i] holds bytes 4 i .. 4 i + 3 of every row, a row per lane.
-FERRUM_INLINE void transpose16(const Rows& all, int at, Ints* out) {
-  const Rows rows = all.hidden();
-  const Ints a = load_fourth_rows(rows, 0, at), b = load_fourth_rows(rows, 1, at);
-  const Ints c = load_fourth_rows(rows, 2, at), d = load_fourth_rows(rows, 3, at);
-  const Ints ab_low = _mm512_unpacklo_epi32(a, b), ab_high = _mm512_unpackhi_epi32(a, b);
-  const Ints cd_low = _mm512_unpacklo_epi32(c, d), cd_high = _mm512_unpackhi_epi32(c, d);
+// Within every 128 bits, v[i]'s lane j becomes out[j]'s lane i.
+FERRUM_INLINE void turn_lanes(const Ints* v, Ints* out) {
+  const Ints ab_low = _mm512_unpacklo_epi32(v[0], v[1]);
+  const Ints ab_high = _mm512_unpackhi_epi32(v[0], v[1]);
+  const Ints cd_low = _mm512_unpacklo_epi32(v[2], v[3]);
+  const Ints cd_high = _mm512_unpackhi_epi32(v[2], v[3]);
   out[0] = _mm512_unpacklo_epi64(ab_low, cd_low);
   out[1] = _mm512_unpackhi_epi64(ab_low, cd_low);
   out[2] = _mm512_unpacklo_epi64(ab_high, cd_high);
   out[3] = _mm512_unpackhi_epi64(ab_high, cd_high);
+}
+
+// 16 bytes of each of 16 rows: out[i] holds bytes 4 i .. 4 i + 3 of every row, a row per lane.
+template <class SomeRows>
+FERRUM_INLINE void transpose16(const SomeRows& all, int at, Ints* out) {
+  const SomeRows rows = all.hidden();
+  const Ints v[4] = {load_fourth_rows(rows, 0, at), load_fourth_rows(rows, 1, at),
+                     load_fourth_rows(rows, 2, at), load_fourth_rows(rows, 3, at)};
+  turn_lanes(v, out);
 }
 
 FERRUM_INLINE Ints broadcast_quad(const int8_t* x) {
@@ -308,6 +317,8 @@ FERRUM_INLINE void dot_quads(const Ints* quads, const int8_t* const* x, int at, 
 #include "../unpack_small-inl.h"
 #include "../unpack_iq-inl.h"
 #include "../strip-inl.h"
+#include "runs_avx512-inl.h"
+#include "one_column_avx512-inl.h"
 #include "../tile_kernels-inl.h"
 // clang-format on
 

@@ -121,6 +121,19 @@ def test_bits_depend_on_row_and_column_alone(
         np.testing.assert_array_equal(np.hstack([top, rest]), whole[:2], err_msg=f"cut at {cut}")
 
 
+@each_int8
+def test_one_column_has_the_bits_it_has_among_others(
+    kernels: Any, isa: str, random_blocks: Blocks, quant: Quant, kind: str
+) -> None:
+    """Alone it may be multiplied in runs of 256 values, of which some rows share a vector."""
+    for runs in (*range(1, 9), 12, 13, 16, 17):
+        weights, x = make_weights(random_blocks, quant, 37, 256 * runs), make_x(2, 256 * runs)
+        expected = kernels.matmul("generic", quant.id, weights, x, kind)
+        for c in range(len(x)):
+            alone = kernels.matmul(isa, quant.id, weights, x[c : c + 1], kind)
+            np.testing.assert_array_equal(alone, expected[c : c + 1], err_msg=f"{runs} runs")
+
+
 @pytest.mark.parametrize(
     ("name", "kind", "k"), [("Q6_K", "fine", 2**18 + 512), ("Q4_K", "even", 2**19 + 256)]
 )
@@ -155,11 +168,14 @@ def test_any_shape(
 
 
 @each_product
+@pytest.mark.parametrize("columns", [1, 3])
+@pytest.mark.parametrize("runs", [0, 3], ids=["short rows", "runs of 256"])
 def test_reads_at_any_alignment_and_never_past_the_last_byte(
-    kernels: Any, isa: str, random_blocks: Blocks, quant: Quant, kind: str
+    kernels: Any, isa: str, random_blocks: Blocks, quant: Quant, kind: str, columns: int, runs: int
 ) -> None:
-    rows, k = 18, quant.block if quant.block == 256 else 160 if quant.block < 64 else 192
-    weights, x = make_weights(random_blocks, quant, rows, k), make_x(3, k)
+    short = quant.block if quant.block == 256 else 160 if quant.block < 64 else 192
+    rows, k = 18, 256 * runs or short
+    weights, x = make_weights(random_blocks, quant, rows, k), make_x(columns, k)
     # The weights end where the file's mapping ends; beyond it every read would fault.
     page = mmap.PAGESIZE
     size = (weights.size + page - 1) // page * page
@@ -209,10 +225,11 @@ def test_extreme_codes_do_not_saturate(
         mask = np.ones(quant.bytes, bool)
         mask[keep] = False
         flat[:, mask] = fill
-        got = kernels.matmul(isa, quant.id, weights, x, kind)
         with np.errstate(all="ignore"):
             w = decoded(quant, weights)
-        assert_close(got, w, rounded_to_int8(kernels, quant, kind, x), 4 * k // 32 + 4)
+        for columns in (x, x[:1], x[1:2], x[2:]):
+            got = kernels.matmul(isa, quant.id, weights, columns, kind)
+            assert_close(got, w, rounded_to_int8(kernels, quant, kind, columns), 4 * k // 32 + 4)
 
 
 def scale_bytes(name: str) -> list[int]:

@@ -1,0 +1,248 @@
+// One column of activations, as decode has it, on AVX-512: weights are read in the order of their
+// addresses.
+//
+// Tiles of 16 rows (tile-inl.h) read 16 places at once, which the hardware's prefetchers do not
+// follow. Here a lane is no row but a run of 256 values, and 16 runs lie one behind the other: the
+// two rows of 2,048 values each, say, or one of 4,096. Each run's codes meet their activations
+// where they lie and are added up across lanes to a dot product per group; 16 runs' dot products
+// are transposed; then scales, minimums and sums go on as in tiles, run by run instead of row by
+// row, with the same roundings in the same order.
+
+// One group of activations of each lane's run, in the order of Int8Group's end.
+struct LaneGroup {
+  Ints scale, pair, sum[2];  // sum: as start or, of a form with minimums, as floats
+};
+FERRUM_INLINE Floats scale_of(const LaneGroup& x) { return _mm512_castsi512_ps(x.scale); }
+FERRUM_INLINE Floats sum_of(const LaneGroup& x, int half) {
+  return _mm512_castsi512_ps(x.sum[half]);
+}
+FERRUM_INLINE Ints pair_of(const LaneGroup& x) { return x.pair; }
+static_assert(offsetof(Int8Group, scale) == 32 && offsetof(Int8Group, pair) == 36 &&
+                  offsetof(Int8Group, start) == 40,
+              "LaneGroup has these four words");
+
+// A row of activations as 16 runs of weights meet it, of which each row has `runs`.
+struct LaneColumn {
+  Ints q[kRuns][kCodeVectors];  // by run, in the order of the format's codes
+  LaneGroup groups[kTileGroups];
+};
+
+// What rows are to transpose16: here, the places that lanes read.
+struct LanePlaces {
+  const uint8_t* place[kRuns];
+  FERRUM_INLINE const LanePlaces& hidden() const { return *this; }
+  FERRUM_INLINE const uint8_t* row(int r) const { return place[r]; }
+};
+
+void arrange(Int8Row x, int runs, CodeOrder order, LaneColumn* to) {
+  for (int run = 0; run < runs; ++run)
+    for (int i = 0; i < kCodeVectors; ++i)
+      for (int quarter = 0; quarter < 4; ++quarter) {
+        const int half = half_at(order, i, quarter);
+        memcpy(reinterpret_cast<uint8_t*>(&to->q[run][i]) + 16 * quarter,
+               x[run * kTileGroups + half / 2].q + half % 2 * 16, 16);
+      }
+  LanePlaces places;
+  for (int lane = 0, run = 0; lane < kRuns; ++lane, run = run + 1 == runs ? 0 : run + 1)
+    places.place[lane] = reinterpret_cast<const uint8_t*>(x + run * kTileGroups);
+  for (int g = 0; g < kTileGroups; ++g) {
+    Ints words[4];
+    transpose16(places, g * static_cast<int>(sizeof(Int8Group)) + 32, words);
+    to->groups[g] = {words[0], words[1], {words[2], words[3]}};
+  }
+}
+
+// Two neighbours of a's lanes and of b's added up: a's sums in lanes 4 l and 4 l + 2, b's beside.
+FERRUM_INLINE Ints fold(Ints a, Ints b) {
+  return add_ints(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+}
+// Halves of quarters added up: a's in the lower half, b's in the upper.
+FERRUM_INLINE Ints fold_halves(Ints a, Ints b) {
+  return add_ints(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
+}
+
+// Quarters of vectors: v[i]'s quarter j becomes out[j]'s quarter i.
+FERRUM_INLINE void turn_quarters(Ints a, Ints b, Ints c, Ints d, Ints* out) {
+  const Ints ab_even = _mm512_shuffle_i32x4(a, b, 0x88), ab_odd = _mm512_shuffle_i32x4(a, b, 0xdd);
+  const Ints cd_even = _mm512_shuffle_i32x4(c, d, 0x88), cd_odd = _mm512_shuffle_i32x4(c, d, 0xdd);
+  out[0] = _mm512_shuffle_i32x4(ab_even, cd_even, 0x88);
+  out[1] = _mm512_shuffle_i32x4(ab_odd, cd_odd, 0x88);
+  out[2] = _mm512_shuffle_i32x4(ab_even, cd_even, 0xdd);
+  out[3] = _mm512_shuffle_i32x4(ab_odd, cd_odd, 0xdd);
+}
+
+// The same, quarters 0 and 1 added up, and 2 and 3.
+FERRUM_INLINE void add_quarter_pairs(Ints a, Ints b, Ints c, Ints d, Ints* out) {
+  const auto pairs = [](Ints x, Ints y) FERRUM_INLINED {
+    return add_ints(_mm512_shuffle_i32x4(x, y, 0x88), _mm512_shuffle_i32x4(x, y, 0xdd));
+  };
+  const Ints ab = pairs(a, b), cd = pairs(c, d);
+  out[0] = _mm512_shuffle_i32x4(ab, cd, 0x88);
+  out[1] = _mm512_shuffle_i32x4(ab, cd, 0xdd);
+}
+
+// One run's dot products with its activations, partly added up. Lane 4 l + i: of quarter l of code
+// vector i; where groups are nibbles of 16 bytes, of half of group l (i is 0 or 2), or of 4 + l.
+template <class Format>
+FERRUM_INLINE Ints dot_run(const uint8_t* run, const Ints* q) {
+  Ints codes[kCodeVectors], dot[kCodeVectors];
+  RunOf<Format>::codes(run, codes);
+  constexpr bool kChained = RunOf<Format>::kOrder == CodeOrder::nibble_halves;
+#pragma GCC unroll 4
+  for (int i = 0; i < kCodeVectors; ++i)
+    dot[i] = _mm512_dpbusd_epi32(kChained && i % 2 == 1 ? dot[i - 1] : zero_ints(), codes[i], q[i]);
+  if constexpr (kChained) return fold(dot[1], dot[3]);
+  return fold_halves(fold(dot[0], dot[1]), fold(dot[2], dot[3]));
+}
+
+// From a vector per run to one per group, or per half group, with a lane per run.
+template <class Format>
+FERRUM_INLINE void turn_dots(const Ints* runs, Ints* dots) {
+  constexpr int kParts = Format::kHalves ? 4 : 2;  // of a code vector
+  Ints quarters[kParts][4];
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) {
+    Ints turned[kParts];
+    if constexpr (Format::kHalves)
+      turn_quarters(runs[i], runs[4 + i], runs[8 + i], runs[12 + i], turned);
+    else
+      add_quarter_pairs(runs[i], runs[4 + i], runs[8 + i], runs[12 + i], turned);
+#pragma GCC unroll 4
+    for (int part = 0; part < kParts; ++part) quarters[part][i] = turned[part];
+  }
+#pragma GCC unroll 4
+  for (int part = 0; part < kParts; ++part) {
+    Ints vectors[kCodeVectors];
+    turn_lanes(quarters[part], vectors);
+#pragma GCC unroll 4
+    for (int i = 0; i < kCodeVectors; ++i) {
+      const int half = half_at(RunOf<Format>::kOrder, i, part * 4 / kParts);
+      dots[Format::kHalves ? half : half / 2] = vectors[i];
+    }
+  }
+}
+
+// Two lanes of each quarter of a, then two of b.
+template <int kWhich>
+FERRUM_INLINE Ints pick_lanes(Ints a, Ints b) {
+  return _mm512_castps_si512(
+      _mm512_shuffle_ps(_mm512_castsi512_ps(a), _mm512_castsi512_ps(b), kWhich));
+}
+
+// The same where groups are nibbles of 16 bytes.
+FERRUM_INLINE void turn_nibble_dots(const Ints* runs, Ints* dots) {
+  Ints quarters[2][4];  // of runs 0, 1, 4, 5, 8, ... and the others: groups l and 4 + l in turns
+#pragma GCC unroll 2
+  for (int i = 0; i < 2; ++i) {
+    const auto two = [&](int run) FERRUM_INLINED {
+      return fold_halves(runs[run + 2 * i], runs[run + 2 * i + 1]);
+    };
+    turn_quarters(two(0), two(4), two(8), two(12), quarters[i]);
+  }
+#pragma GCC unroll 4
+  for (int l = 0; l < 4; ++l) {
+    dots[l] = pick_lanes<0x88>(quarters[0][l], quarters[1][l]);
+    dots[4 + l] = pick_lanes<0xdd>(quarters[0][l], quarters[1][l]);
+  }
+}
+
+// Scales of kRuns runs, as formats put them.
+struct RunScales {
+  Floats scale[2 * kTileGroups], min[2 * kTileGroups];
+  TileIntegers integers;
+};
+
+// The sums of kRuns runs from their dot products, as tile-inl.h's FewColumns closes groups.
+template <class Format>
+FERRUM_INLINE Floats close_runs(const Ints* dots, const RunScales& scales, const LaneGroup* x) {
+  using Kind = ShapeOf<Format>;
+  constexpr int kParts = Format::kHalves ? 2 : 1;
+  Floats sum = zero();
+  Ints product;
+#pragma GCC unroll 8
+  for (int g = 0; g < kTileGroups; ++g) {
+    Ints dot[kParts];
+#pragma GCC unroll 2
+    for (int i = 0; i < kParts; ++i)
+      dot[i] = Kind::kBias ? add_ints(dots[kParts * g + i], x[g].sum[i]) : dots[kParts * g + i];
+    if constexpr (!Kind::kIntegers) {
+      sum = add_group<Kind>(dot[0], dot[kParts - 1], scales.scale, scales.min, g, x[g], sum);
+    } else {
+      const Ints scaled = mul_ints(dot[0], scales.integers.factor[g]);
+      product = g % kBlockGroups == 0 ? scaled : add_ints(product, scaled);
+      if (g % kBlockGroups + 1 == kBlockGroups)
+        sum = add_block(product, scales.integers, g / kBlockGroups, x + g + 1 - kBlockGroups, sum);
+    }
+  }
+  return sum;
+}
+
+// How far ahead weights are fetched into L2, every line of them: where lines are left out, the
+// hardware does not fill them in. Codes of whole bytes take so little work that its prefetchers
+// keep up alone, and do better.
+template <class Format>
+constexpr bool is_fetched() {
+  return Format::kTileBytes <= kSuperBlock;
+}
+constexpr size_t kBytesAhead = 8192;
+
+// The sums of the first `used` of kRuns runs from `first` on; what other lanes hold is nobody's.
+template <class Format>
+__attribute__((noinline)) Floats multiply_runs(const uint8_t* first, const LaneColumn& x, int runs,
+                                               int used, const uint8_t* ahead) {
+  Ints halves[kRuns];
+  const uint8_t* run = first;
+  for (int lane = 0, of_row = 0; lane < used; ++lane) {
+    if constexpr (is_fetched<Format>()) {
+#pragma GCC unroll 4
+      for (int i = 0; i < Format::kTileBytes; i += 64) fetch(ahead + i);
+      ahead += Format::kTileBytes;
+    }
+    halves[lane] = dot_run<Format>(run, x.q[of_row]);
+    run += Format::kTileBytes;
+    if (++of_row == runs) of_row = 0;
+  }
+  for (int lane = used; lane < kRuns; ++lane) halves[lane] = zero_ints();
+  RunScales scales;
+  RunOf<Format>::scales(Rows(first, Format::kTileBytes), &scales);
+  Ints dots[2 * kTileGroups];
+  if constexpr (RunOf<Format>::kOrder == CodeOrder::nibble_halves)
+    turn_nibble_dots(halves, dots);
+  else
+    turn_dots<Format>(halves, dots);
+  return close_runs<Format>(dots, scales, x.groups);
+}
+
+// Rows that are whole runs, as many as leave no more than a quarter of the lanes without one.
+template <class Format>
+struct OneColumn<Format, std::void_t<decltype(RunOf<Format>::kOrder)>> {
+  static int64_t multiply(const uint8_t* weights, size_t row_bytes, int64_t rows, int64_t k,
+                          Int8Row x, float* out, const uint8_t* next) {
+    const auto runs = static_cast<int>(k / kSuperBlock);
+    if (k % kSuperBlock != 0 || runs == 0 || runs > kRuns) return 0;
+    const int together = kRuns / runs, used = together * runs;
+    if (4 * used < 3 * kRuns) return 0;
+    LaneColumn column;
+    arrange(x, runs, RunOf<Format>::kOrder, &column);
+    const uint8_t* const end = weights + static_cast<size_t>(rows) * row_bytes;
+    int64_t r = 0;
+    for (; r * runs + kRuns <= rows * runs; r += together) {
+      const uint8_t* const from = weights + static_cast<size_t>(r) * row_bytes;
+      const auto left = static_cast<size_t>(end - from);
+      const uint8_t* const ahead = left > kBytesAhead ? from + kBytesAhead
+                                   : next != nullptr  ? next + (kBytesAhead - left)
+                                                      : from;
+      float sums[kRuns];
+      store(sums, multiply_runs<Format>(from, column, runs, used, ahead));
+      for (int i = 0; i < together; ++i) out[r + i] = add_runs(sums + i * runs, runs);
+    }
+    return r;
+  }
+
+ private:
+  static float add_runs(const float* sums, int runs) {
+    float sum = 0.0f;
+    for (int i = 0; i < runs; ++i) sum += sums[i];
+    return sum;
+  }
+};
