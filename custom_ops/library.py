@@ -24,6 +24,7 @@ Isa = Literal["auto", "generic", "avx2", "avx512", "neon"]
 MoePath = Literal["auto", "one", "few", "grouped"]
 GateUp = Literal["fused", "unfused"]
 Route = Literal["graph", "host"]
+PageIn = Literal["faults", "experts"]
 
 _DEQUANTIZE_ERRORS = {
     1: "unknown ggml type",
@@ -80,6 +81,7 @@ def register(
     moe_few_max: int = 32,
     moe_gate_up: GateUp = "fused",
     route: Route = "graph",
+    page_in: PageIn = "faults",
     profile: bool = False,
 ) -> None:
     """Gives the sessions made with these onnxruntime.SessionOptions ferrum's kernels.
@@ -92,6 +94,9 @@ def register(
         `moe_few_max` is the largest that takes "few". moe_gate_up="unfused" runs gate, up and SiLU
         as loops of their own. None of these changes a bit of the results.
     route: "host" leaves RouteTopK to ONNX Runtime's standard ops.
+    page_in: "experts" has a step ask for the pages of all experts that a layer has chosen before
+        it needs the first, for weights that do not all fit the memory; "faults" leaves it to page
+        faults.
     profile: kernels time themselves; `read_profile` has the totals.
 
     What the library refuses (an unknown value, an instruction set that the machine does not have)
@@ -104,6 +109,7 @@ def register(
         "moe_few_max": str(moe_few_max),
         "moe_gate_up": moe_gate_up,
         "route": route,
+        "page_in": page_in,
         "profile": "1" if profile else "0",
     }
     for key, value in entries.items():

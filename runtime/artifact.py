@@ -105,6 +105,11 @@ class Artifact:
         return cls(graph, manifest)
 
     @property
+    def weights(self) -> list[Path]:
+        """The files that hold the weights."""
+        return [self.path.parent / source.file for source in self.manifest.source.files]
+
+    @property
     def tokenizer(self) -> Path:
         return self.path.parent / self.manifest.tokenizer.file
 

@@ -107,6 +107,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                  OSError)  # fmt: skip
     try:
         with LLM(arguments.model, settings) as llm:
+            _tell_if_streaming(llm)
             run = Run(llm, params, arguments.trace_file or Path("trace.npz"), arguments.json)
             conversation = Conversation(llm, arguments.system, variables)
             if prompt is None:
@@ -123,6 +124,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("ferrum-run: stopped", file=sys.stderr)
         return 130
+
+
+def _tell_if_streaming(llm: Any) -> None:
+    """One line where the weights do not fit the memory: why it is slow, and how fast it can be."""
+    if llm.session.pages.fit:
+        return
+    from ferrum.runtime.bench.streaming import streaming_notice
+
+    print(f"ferrum-run: {streaming_notice(llm.artifact, llm.session.pages)}", file=sys.stderr)
 
 
 def _complain(error: Exception, status: int) -> int:

@@ -12,6 +12,7 @@ import onnxruntime as ort
 from ferrum.custom_ops.library import register
 from ferrum.runtime.artifact import Artifact, ArtifactError, Manifest
 from ferrum.runtime.settings import Settings, SettingsError
+from ferrum.runtime.weight_pages import WeightPages
 
 INPUTS = {
     "input_ids": "tensor(int64)",
@@ -44,9 +45,14 @@ class Graph:
     """A loaded graph. Weights are mapped from their files, not read."""
 
     def __init__(
-        self, session: ort.InferenceSession, manifest: Manifest, captured: tuple[str, ...] = ()
+        self,
+        session: ort.InferenceSession,
+        manifest: Manifest,
+        pages: WeightPages,
+        captured: tuple[str, ...] = (),
     ) -> None:
         self.session, self.manifest = session, manifest
+        self.pages = pages  # of the weights, as they were before the graph was loaded
         self.caches = cache_names(manifest.model.layers)
         self.captured = captured  # outputs beyond logits and caches
 
@@ -57,23 +63,25 @@ class Graph:
         ArtifactError where ONNX Runtime refuses it or it is not the manifest's, SettingsError
         where the library refuses a setting.
         """
-        return cls._load(artifact, settings, str(artifact.path), session_options(settings), ())
+        return cls._load(artifact, settings, str(artifact.path), {}, ())
 
     @classmethod
     def capturing(
         cls, artifact: Artifact, settings: Settings, model: bytes, captured: tuple[str, ...]
     ) -> Graph:
         """`model`, a variant of the export's graph that has `captured` as further outputs."""
-        options = session_options(settings)
-        options.add_session_config_entry(
-            "session.model_external_initializers_file_folder_path",
-            str(artifact.path.parent.absolute()),
-        )
-        return cls._load(artifact, settings, model, options, captured)
+        entry = "session.model_external_initializers_file_folder_path"
+        entries = {entry: str(artifact.path.parent.absolute())}
+        return cls._load(artifact, settings, model, entries, captured)
 
     @classmethod
     def _load(cls, artifact: Artifact, settings: Settings, model: str | bytes,
-              options: ort.SessionOptions, captured: tuple[str, ...]) -> Graph:  # fmt: skip
+              entries: dict[str, str], captured: tuple[str, ...]) -> Graph:  # fmt: skip
+        pages = WeightPages.of(artifact.weights)
+        settings = settings.but(page_in=pages.way(settings.page_in))
+        options = session_options(settings)
+        for key, value in entries.items():
+            options.add_session_config_entry(key, value)
         # Folding constants would decode every weight to float32 when the ops are ordinary ones.
         keep_packed = ["ConstantFolding"] if settings.kernels == "reference" else []
         try:
@@ -85,7 +93,7 @@ class Graph:
                 f"[{artifact.path}] ONNX Runtime refuses it: {one_line(error)}"
             ) from error
         _check(artifact.path, session, artifact.manifest)
-        return cls(session, artifact.manifest, captured)
+        return cls(session, artifact.manifest, pages, captured)
 
 
 def session_options(settings: Settings) -> ort.SessionOptions:
@@ -117,6 +125,7 @@ def _register(options: ort.SessionOptions, settings: Settings) -> None:
             moe_few_max=settings.moe_few_max,
             moe_gate_up=settings.moe_gate_up,
             route=settings.route,
+            page_in="experts" if settings.page_in == "experts" else "faults",
             profile=settings.profile,
         )
     except FileNotFoundError:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-
 import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
 from ferrum.runtime.artifact import ArtifactError, Model
+from ferrum.runtime.free_memory import free_memory
 from ferrum.runtime.settings import Settings
 
 _ALIGNMENT = 64  # a cache line, and the widest vector load
@@ -53,20 +52,8 @@ def bytes_per_token(model: Model, dtype: str) -> int:
 def default_capacity(model: Model, dtype: str, settings: Settings) -> int:
     """Tokens for max_sequences contexts, but no more than a quarter of the free memory holds."""
     wanted = settings.max_sequences * model.context_length
-    affordable = _available_memory() // 4 // bytes_per_token(model, dtype)
+    affordable = free_memory() // 4 // bytes_per_token(model, dtype)
     return max(settings.block_size, min(wanted, affordable))
-
-
-def _available_memory() -> int:
-    """Bytes that programs can still have, as Linux estimates; elsewhere the free pages."""
-    try:
-        with open("/proc/meminfo") as file:
-            for line in file:
-                if line.startswith("MemAvailable:"):
-                    return int(line.split()[1]) * 1024
-    except OSError:
-        pass  # not Linux
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def _aligned(shape: tuple[int, ...], dtype: type[np.generic]) -> npt.NDArray[np.generic]:

@@ -64,6 +64,7 @@ class Session:
         self._trace = trace
         self._sequences: dict[SequenceId, Sequence] = {}
         self.context_length = model.context_length
+        self.pages = graph.pages  # of the weights, as they were when the graph was loaded
         self.max_sequences, self.step_tokens = settings.max_sequences, settings.step_tokens
         self.clock = Clock(keep_spans=settings.trace_out is not None)
 

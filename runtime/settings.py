@@ -66,6 +66,12 @@ class Settings(BaseModel):
         description="host leaves the choice of experts to ONNX Runtime's standard ops "
         "[MOE_HOST_TOPK, MOE_HOST_ROUTE]",
     )
+    page_in: Literal["auto", "faults", "experts"] = Field(
+        "auto",
+        description="how weights that are not in memory get there from the disk: experts asks for "
+        "all experts that a layer has chosen at once, faults waits for each page as it is touched; "
+        "auto asks where there is no room for all weights",
+    )
     threads: int = Field(
         0, ge=0, le=4096, description="threads of a step; 0 is one per physical core"
     )

@@ -59,6 +59,7 @@ Settings read_settings(const Lookup& lookup) {
   settings.moe_few_max = count(lookup, "ferrum.moe_few_max", settings.moe_few_max);
   settings.fused_gate_up = choice(lookup, "ferrum.moe_gate_up", {"fused", "unfused"}) == 0;
   settings.host_route = choice(lookup, "ferrum.route", {"graph", "host"}) == 1;
+  settings.page_in_experts = choice(lookup, "ferrum.page_in", {"faults", "experts"}) == 1;
   settings.profile = choice(lookup, "ferrum.profile", {"0", "1"}) == 1;
   return settings;
 }

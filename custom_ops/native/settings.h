@@ -18,13 +18,15 @@ struct Settings {
   MoePath moe_path = MoePath::automatic;
   int64_t moe_few_max = 32;  // most tokens that the few-token path takes
   bool fused_gate_up = true;
-  bool host_route = false;  // RouteTopK is left to its body in standard ops
+  bool host_route = false;       // RouteTopK is left to its body in standard ops
+  bool page_in_experts = false;  // a step asks for its experts' pages before it needs them
   bool profile = false;
 
   bool operator==(const Settings& other) const {
     return kernels == other.kernels && exact == other.exact && moe_path == other.moe_path &&
            moe_few_max == other.moe_few_max && fused_gate_up == other.fused_gate_up &&
-           host_route == other.host_route && profile == other.profile;
+           host_route == other.host_route && page_in_experts == other.page_in_experts &&
+           profile == other.profile;
   }
 };
 

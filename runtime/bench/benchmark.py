@@ -26,8 +26,10 @@ from ferrum.runtime.bench.report import (
 )
 from ferrum.runtime.bench.roofline import Limit, Limits, memory_limits, product_limits
 from ferrum.runtime.bench.run import QUIET, Runner
+from ferrum.runtime.bench.streaming import streaming_notice
 from ferrum.runtime.bench.work import work_of
 from ferrum.runtime.kv_cache import bytes_per_token
+from ferrum.runtime.weight_pages import WeightPages
 
 LlamaMode = Literal["in-place", "repack"]
 IN_PLACE, REPACK = "llama.cpp in place", "llama.cpp repack"
@@ -79,6 +81,9 @@ def benchmark(model: Path, options: Options, command: str, say: Say) -> Report:
         notes.append(f"llama-cpp-python {require_llama()}, flash attention on, float16 caches")
         _check_same_weights(artifact, options.vs)
         sides |= {_SIDES[mode]: ["llama", str(options.vs), mode] for mode in options.vs_modes}
+    if notice := streaming_notice(artifact, WeightPages.of(artifact.weights)):
+        say(notice)
+        notes.append(notice)
     measuring = Limits()
     files = _weight_files(artifact, options.vs)
     read_all = partial(_read_all, files, say)
@@ -162,7 +167,7 @@ def _measure(
 
 def _weight_files(artifact: Artifact, vs: Path | None) -> list[Path]:
     """The files of weights that are mapped, each once: an export's file may be a link to --vs."""
-    found = [artifact.path.parent / source.file for source in artifact.manifest.source.files]
+    found = artifact.weights
     if vs is not None and not any(path.samefile(vs) for path in found):
         found.append(vs)
     return found

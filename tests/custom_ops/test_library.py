@@ -124,6 +124,7 @@ def test_dequantize_refuses_what_is_no_blocks(
         ("moe_path", "Few", "auto, one, few, grouped"),
         ("moe_gate_up", "", "fused, unfused"),
         ("route", "gpu", "graph, host"),
+        ("page_in", "ahead", "faults, experts"),
         ("moe_few_max", -1, "a count from 0 to 999999999"),
         ("moe_few_max", "1e3", "a count"),
         ("moe_few_max", 10**12, "a count"),

@@ -83,6 +83,7 @@ def test_an_instruction_set_that_the_library_lacks_is_a_setting_s_error(export: 
         ({"moe_few_max": 7}, "ferrum.moe_few_max", "7"),
         ({"moe_gate_up": "unfused"}, "ferrum.moe_gate_up", "unfused"),
         ({"route": "host"}, "ferrum.route", "host"),
+        ({"page_in": "experts"}, "ferrum.page_in", "experts"),
         ({"profile": True}, "ferrum.profile", "1"),
         ({"spin": False}, "session.intra_op.allow_spinning", "0"),
     ],

@@ -33,11 +33,11 @@ def test_by_default_every_sequence_has_a_context_if_memory_allows(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     settings = Settings(max_sequences=4)
-    monkeypatch.setattr(kv_cache, "_available_memory", lambda: 1 << 40)
+    monkeypatch.setattr(kv_cache, "free_memory", lambda: 1 << 40)
     assert default_capacity(MODEL, "float16", settings) == 4000
-    monkeypatch.setattr(kv_cache, "_available_memory", lambda: 4 * 192 * 777)
+    monkeypatch.setattr(kv_cache, "free_memory", lambda: 4 * 192 * 777)
     assert default_capacity(MODEL, "float16", settings) == 777
-    monkeypatch.setattr(kv_cache, "_available_memory", lambda: 0)
+    monkeypatch.setattr(kv_cache, "free_memory", lambda: 0)
     assert default_capacity(MODEL, "float16", settings) == settings.block_size
 
 

@@ -31,6 +31,7 @@ SWITCHES: list[dict[str, Any]] = [
     {"moe_path": "grouped"},
     {"moe_few_max": 0},
     {"moe_gate_up": "unfused"},
+    {"page_in": "experts"},
     {"threads": 1},
     {"spin": False},
     {"profile": True},

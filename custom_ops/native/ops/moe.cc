@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "ops/moe_plan.h"
+#include "page_in.h"
 #include "profile.h"
 
 namespace ferrum {
@@ -213,8 +214,20 @@ Activations hidden_rows(Arena& arena, int64_t pairs, const Matrix& down) {
   return hidden;
 }
 
+// Asks for the weights of all experts of a plan at once, while none is computed yet.
+void page_in_experts(const MoeProblem& problem, ThreadPool& pool, const MoePlan& plan) {
+  const Matrix* const matrices[] = {&problem.gate, &problem.up, &problem.down};
+  constexpr int64_t kMatrices = 3;
+  for_each(pool, kMatrices * plan.group_count, [&](int64_t item, size_t) {
+    const Matrix& matrix = *matrices[item / plan.group_count];
+    const Matrix expert = matrix.at(plan.groups[item % plan.group_count].expert);
+    page_in(expert.row(0), static_cast<size_t>(expert.rows) * expert.row_bytes);
+  });
+}
+
 void run_pass(const MoeProblem& problem, const Settings& settings, ThreadPool& pool, Arena& arena,
               const MoePlan& plan, const Inputs& x, int64_t first_token) {
+  if (settings.page_in_experts) page_in_experts(problem, pool, plan);
   const Activations gate = in_order(arena, plan, x.gate);
   const Pass pass{problem,
                   settings,
