@@ -20,6 +20,7 @@ import pytest
 from tiny_export import END, greedy, tokenizer
 
 from ferrum.custom_ops.library import describe
+from ferrum.runtime import cli, weight_pages
 
 RUN = [str(Path(sys.executable).with_name("ferrum-run"))]
 TINY = ["--kernels", "reference", "--threads", "1", "--ignore-eos"]
@@ -104,6 +105,20 @@ def test_a_profile_names_the_stages(exported: Path) -> None:
     assert {"attention", "route", "gate_up", "down", "lm_head", "python"} <= stages
     assert set(stages) & set(describe()["stages"]) == set(json.loads(
         run(*words, "--json").stdout)["profile"]) & set(describe()["stages"])  # fmt: skip
+
+
+def test_a_model_larger_than_the_memory_runs_and_says_what_that_means(
+    exported: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [str(exported), "-p", "the", "--max-tokens", "3", "--ignore-eos"]
+    assert cli.main(words) == 0
+    usual = capsys.readouterr()
+    monkeypatch.setattr(weight_pages, "free_memory", lambda: 1 << 16)
+    assert cli.main(words) == 0
+    streamed = capsys.readouterr()
+    assert streamed.out == usual.out
+    assert len(streamed.err.splitlines()) == len(usual.err.splitlines()) + 1
+    assert "GiB of weights, room for 0.0 GiB" in streamed.err
 
 
 def test_a_trace_is_saved(exported: Path, tmp_path: Path) -> None:
