@@ -174,7 +174,7 @@ def _report(arguments: argparse.Namespace, command: str) -> Report:
         weights = None
         if arguments.model is not None:
             artifact = Artifact.open(arguments.model)
-            weights = artifact.path.parent / artifact.manifest.source.files[0].file
+            weights = artifact.weights[0]
         return measure_machine(threads, weights, command, _say)
     options = Options(
         prefill=arguments.prefill,

@@ -14,7 +14,7 @@ from ferrum.runtime.bench.cases import Case, cases
 from ferrum.runtime.bench.errors import BenchError
 from ferrum.runtime.bench.first_token import FirstToken, first_tokens
 from ferrum.runtime.bench.llama import require_llama
-from ferrum.runtime.bench.machine import machine, memory_info
+from ferrum.runtime.bench.machine import machine
 from ferrum.runtime.bench.process import SideProcess
 from ferrum.runtime.bench.report import (
     FERRUM,
@@ -28,6 +28,7 @@ from ferrum.runtime.bench.roofline import Limit, Limits, memory_limits, product_
 from ferrum.runtime.bench.run import QUIET, Runner
 from ferrum.runtime.bench.streaming import streaming_notice
 from ferrum.runtime.bench.work import work_of
+from ferrum.runtime.free_memory import free_memory
 from ferrum.runtime.kv_cache import bytes_per_token
 from ferrum.runtime.weight_pages import WeightPages
 
@@ -176,7 +177,7 @@ def _weight_files(artifact: Artifact, vs: Path | None) -> list[Path]:
 def _copy_fits(files: Sequence[Path]) -> bool:
     """Whether the mapped files and a second copy of the weights fit into memory at once."""
     sizes = [path.stat().st_size for path in files]
-    return sum(sizes) + max(sizes) + _BESIDE_A_MODEL <= memory_info()["MemAvailable"]
+    return sum(sizes) + max(sizes) + _BESIDE_A_MODEL <= free_memory()
 
 
 def _check_lengths(artifact: Artifact, wanted: Sequence[Case]) -> None:

@@ -10,7 +10,8 @@ import numpy as np
 from ferrum.custom_ops.library import describe
 from ferrum.custom_ops.measure import best_isa, cache_line_bytes, product_rate, read_rate
 from ferrum.runtime.bench.cases import Case
-from ferrum.runtime.bench.machine import last_level_cache, memory_info
+from ferrum.runtime.bench.machine import last_level_cache
+from ferrum.runtime.free_memory import free_memory
 
 _SECONDS = 0.25
 _BESIDE_SECONDS = 0.08
@@ -36,7 +37,7 @@ class Limits:
     """
 
     def __init__(self) -> None:
-        size = min(max(256 << 20, 4 * last_level_cache()), memory_info()["MemAvailable"] // 8)
+        size = min(max(256 << 20, 4 * last_level_cache()), free_memory() // 8)
         self._data = cache_line_bytes(size)
 
     def now(self, case: Case) -> float:

@@ -72,7 +72,7 @@ def run(exported: Path) -> Callable[..., Any]:
 
 
 def free(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
-    monkeypatch.setattr(module, "memory_info", lambda: {"MemAvailable": size, "MemTotal": size})
+    monkeypatch.setattr(module, "free_memory", lambda: size)
 
 
 def test_alone_it_measures_ferrum(run: Any, plans: Any) -> None:

@@ -221,7 +221,7 @@ struct OneColumn<Format, std::void_t<decltype(RunOf<Format>::kOrder)>> {
     const auto runs = static_cast<int>(k / kSuperBlock);
     if (k % kSuperBlock != 0 || runs == 0 || runs > kRuns) return 0;
     const int together = kRuns / runs, used = together * runs;
-    if (4 * used < 3 * kRuns) return 0;
+    if (4 * used < 3 * kRuns || rows * runs < kRuns) return 0;
     LaneColumn column;
     arrange(x, runs, RunOf<Format>::kOrder, &column);
     const uint8_t* const end = weights + static_cast<size_t>(rows) * row_bytes;

@@ -25,12 +25,12 @@ constexpr int half_at(CodeOrder order, int vector, int quarter) {
 template <class Format>
 struct RunOf;
 
-// Once: the compiler would read them again for every use.
-FERRUM_INLINE Ints load_64(const uint8_t* p) {
-  Ints bytes = _mm512_loadu_si512(p);
+// What was loaded, of which the compiler forgets from where: it would load it again for every use.
+FERRUM_INLINE Ints loaded(Ints bytes) {
   asm("" : "+v"(bytes));
   return bytes;
 }
+FERRUM_INLINE Ints load_64(const uint8_t* p) { return loaded(_mm512_loadu_si512(p)); }
 
 template <int kOdd, bool kIntegers, class Sink>
 FERRUM_INLINE void put_scales(const ScalesK4& scales, Sink* sink) {
@@ -81,9 +81,8 @@ FERRUM_INLINE Ints or_masked(Ints a, Ints b, int mask) {
 }
 
 FERRUM_INLINE Ints twice_32(const uint8_t* p) {
-  Ints both = _mm512_broadcast_i64x4(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
-  asm("" : "+v"(both));
-  return both;
+  const __m256i bytes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+  return loaded(_mm512_broadcast_i64x4(bytes));
 }
 
 template <bool kIntegers>
@@ -199,9 +198,7 @@ FERRUM_INLINE Ints load_four(const uint8_t* p) {
   };
   const __m256i low = _mm256_inserti128_si256(_mm256_castsi128_si256(block(0)), block(1), 1);
   const __m256i high = _mm256_inserti128_si256(_mm256_castsi128_si256(block(2)), block(3), 1);
-  Ints all = _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
-  asm("" : "+v"(all));
-  return all;
+  return loaded(_mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1));
 }
 
 template <>
