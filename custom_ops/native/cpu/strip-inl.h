@@ -1,4 +1,7 @@
 // From tiles to matrices: strips of kRows rows against batches of columns. See tile-inl.h.
+//
+// multiply_in_order<Format>, with arguments as kernels.h's MatMulInt8, is the including file's:
+// where it has a faster way for few columns it does all of a product and says so.
 
 // The tile that begins at `first`, row by row: for the first strip of a call, which none before
 // it has fetched.
@@ -73,12 +76,12 @@ template <class Format, int kColumns>
 __attribute__((noinline)) void multiply_few(const Strip& strip, const Int8Row* x, Floats* sums) {
   Floats scale[2 * kTileGroups], min[2 * kTileGroups];
   TileIntegers whole;
-  FewColumns<Format, kColumns> sink;
+  FewColumns<Format, kColumns, RowColumn> sink;
   sink.scale = scale;
   sink.min = min;
   sink.whole = &whole;
 #pragma GCC unroll 8
-  for (int c = 0; c < kColumns; ++c) sink.x[c] = x[c];
+  for (int c = 0; c < kColumns; ++c) sink.x[c] = {x[c]};
   for_each_tile<Format, 1>(
       strip, [&](const Rows& rows, int, int64_t, int depth, const Ahead& ahead) FERRUM_INLINED {
         sink.ahead = ahead;
@@ -88,7 +91,7 @@ __attribute__((noinline)) void multiply_few(const Strip& strip, const Int8Row* x
 #pragma GCC unroll 8
         for (int c = 0; c < kColumns; ++c) {
           sums[c] = add(sums[c], sink.sums[c]);
-          sink.x[c] += kTileGroups;
+          sink.x[c].row += kTileGroups;
         }
       });
 }
@@ -134,28 +137,18 @@ void multiply_strip(const Strip& strip, const Int8Row* x, int64_t columns, Float
   if constexpr (kColumns > 1) multiply_strip<Format, kColumns - 1>(strip, x, columns, sums);
 }
 
-// One column by itself, where an instruction set has a faster way for a format: multiplies the
-// first rows of a matrix, with arguments as kernels.h's MatMulInt8, and says how many these were.
-template <class Format, class = void>
-struct OneColumn {
-  static int64_t multiply(const uint8_t*, size_t, int64_t, int64_t, Int8Row, float*,
-                          const uint8_t*) {
-    return 0;
-  }
-};
-
 // kernels.h's MatMulInt8 for one format.
 template <class Format>
 void matmul_tiles(const uint8_t* weights, size_t row_bytes, int64_t rows, int64_t k,
                   const Int8Row* x, int64_t columns, float* out, int64_t out_stride,
                   const uint8_t* next) {
-  const int64_t done =
-      columns == 1 ? OneColumn<Format>::multiply(weights, row_bytes, rows, k, x[0], out, next) : 0;
+  if (multiply_in_order<Format>(weights, row_bytes, rows, k, x, columns, out, out_stride, next))
+    return;
   Floats sums[kTileStrips * kBatch];
   for (int64_t first = 0; first < columns; first += kBatch) {
     const int64_t count = columns - first < kBatch ? columns - first : kBatch;
     const bool by_tiles = count > most_without_tiles<Format>();
-    for (int64_t r = done, height; r < rows; r += height) {
+    for (int64_t r = 0, height; r < rows; r += height) {
       const bool both = kTileStrips == 2 && by_tiles && rows - r >= 2 * kRows;
       height = both ? 2 * kRows : rows - r < kRows ? rows - r : kRows;
       for (int64_t c = 0; c < count; ++c)
@@ -165,7 +158,7 @@ void matmul_tiles(const uint8_t* weights, size_t row_bytes, int64_t rows, int64_
                                        ? from + static_cast<size_t>(height) * row_bytes
                                    : first + kBatch >= columns ? next
                                                                : nullptr;
-      const Strip strip = {from, row_bytes, height, k / kGroup, after, r == done};
+      const Strip strip = {from, row_bytes, height, k / kGroup, after, r == 0};
       if (both)
         multiply_many<Format, kTileStrips>(strip, x + first, count, sums);
       else if (by_tiles)

@@ -71,7 +71,7 @@ FERRUM_INLINE Ints first_sum(const Int8Group& x, int half) {
 }
 
 // What a product takes of a group of activations besides its codes, as lanes. (Lanes that are not
-// rows of weights have groups of their own: one_column_avx512-inl.h.)
+// rows of weights have groups of their own: isa/run_lanes_avx512-inl.h.)
 FERRUM_INLINE Floats scale_of(const Int8Group& x) { return broadcast(x.scale); }
 FERRUM_INLINE Floats sum_of(const Int8Group& x, int half) { return broadcast(x.sum[half]); }
 FERRUM_INLINE Ints pair_of(const Int8Group& x) {
@@ -236,19 +236,34 @@ void multiply_columns(const Tile* tile, int groups, const Int8Row* rows, int64_t
   }
 }
 
+// A column of activations as it meets a tile whose lanes are rows: quads of it are broadcast.
+struct RowColumn {
+  using Fetch = Ahead;
+  Int8Row row;  // from the tile's first group on
+
+  FERRUM_INLINE const Int8Group& group(int g) const { return row[g]; }
+  template <class Kind>
+  FERRUM_INLINE Ints dot(Ints quad, int i, Ints sum) const {
+    // A constant, unlike i; and i / 8 would be computed for each quad anew.
+    const int of_group = i & 7;
+    const int skip = (i - of_group) * static_cast<int>(sizeof(Int8Group) / 8);
+    return dot_quad<Kind>(quad, reinterpret_cast<const int8_t*>(row) + skip + 4 * of_group, sum);
+  }
+};
+
 // The sink of few columns: quads are multiplied as they are unpacked and never stored. Only the
 // open groups' sums are alive, so they stay in registers.
-template <class Format, int kColumns>
+template <class Format, int kColumns, class Column>
 struct FewColumns {
   using Kind = ShapeOf<Format>;
   static constexpr int kParts = Format::kHalves ? 2 : 1;  // sums per group
-  Int8Row x[kColumns];                                    // from the tile's first group on
-  Floats sums[kColumns];                                  // of the tile
+  Column x[kColumns];
+  Floats sums[kColumns];  // of the tile
   Ints dot[kColumns][Format::kOpen * kParts];
   Ints product[kColumns];  // of a block, where scales are integers
   Floats *scale, *min;     // elsewhere: arrays indexed at run time would keep all of this in memory
   TileIntegers* whole;
-  Ahead ahead;
+  typename Column::Fetch ahead;
 
   FERRUM_INLINE TileIntegers& integers() { return *whole; }
   FERRUM_INLINE void open(int group, int count) {
@@ -257,16 +272,12 @@ struct FewColumns {
     for (int c = 0; c < kColumns; ++c)
 #pragma GCC unroll 8
       for (int i = 0; i < count * kParts; ++i)
-        dot[c][i] = first_sum<Kind>(x[c][group + i / kParts], i % kParts);
+        dot[c][i] = first_sum<Kind>(x[c].group(group + i / kParts), i % kParts);
   }
   FERRUM_INLINE void put(int slot, int i, Ints quad) {
-    // A constant, unlike i; and i / 8 would be computed for each quad anew.
-    const int of_group = i & 7;
-    const int skip = (i - of_group) * static_cast<int>(sizeof(Int8Group) / 8);
 #pragma GCC unroll 8
     for (int c = 0; c < kColumns; ++c)
-      dot[c][slot] = dot_quad<Kind>(
-          quad, reinterpret_cast<const int8_t*>(x[c]) + skip + 4 * of_group, dot[c][slot]);
+      dot[c][slot] = x[c].template dot<Kind>(quad, i, dot[c][slot]);
   }
   FERRUM_INLINE void close(int group, int count) {
 #pragma GCC unroll 8
@@ -277,14 +288,14 @@ struct FewColumns {
           close_integers(c, group + g, dot[c][g]);
         else
           sums[c] = add_group<Kind>(dot[c][g * kParts], dot[c][g * kParts + kParts - 1], scale, min,
-                                    group + g, x[c][group + g], sums[c]);
+                                    group + g, x[c].group(group + g), sums[c]);
   }
   FERRUM_INLINE void close_integers(int c, int group, Ints sum) {
     const Ints scaled = mul_ints(sum, whole->factor[group]);
     product[c] = group % kBlockGroups == 0 ? scaled : add_ints(product[c], scaled);
     if (group % kBlockGroups + 1 == kBlockGroups) {
       const int block = group / kBlockGroups;
-      sums[c] = add_block(product[c], *whole, block, x[c] + kBlockGroups * block, sums[c]);
+      sums[c] = add_block(product[c], *whole, block, &x[c].group(kBlockGroups * block), sums[c]);
     }
   }
 };
@@ -292,7 +303,7 @@ struct FewColumns {
 // How many columns a format multiplies while unpacking: as many as have sums in registers.
 template <class Format>
 constexpr int few_columns() {
-  constexpr int kOwn = Format::kOpen * FewColumns<Format, 1>::kParts;
+  constexpr int kOwn = Format::kOpen * FewColumns<Format, 1, RowColumn>::kParts;
   constexpr int kFit = kSumRegisters / kOwn;
   return kFit < 1 ? 1 : kFit < kMostFewColumns ? kFit : kMostFewColumns;
 }

@@ -1,40 +1,16 @@
-// One column of activations, as decode has it, on AVX-512: weights are read in the order of their
-// addresses.
-//
-// Tiles of 16 rows (tile-inl.h) read 16 places at once, which the hardware's prefetchers do not
-// follow. Here a lane is no row but a run of 256 values, and 16 runs lie one behind the other: the
-// two rows of 2,048 values each, say, or one of 4,096. Each run's codes meet their activations
-// where they lie and are added up across lanes to a dot product per group; 16 runs' dot products
-// are transposed; then scales, minimums and sums go on as in tiles, run by run instead of row by
-// row, with the same roundings in the same order.
-
-// One group of activations of each lane's run, in the order of Int8Group's end.
-struct LaneGroup {
-  Ints scale, pair, sum[2];  // sum: as start or, of a form with minimums, as floats
-};
-FERRUM_INLINE Floats scale_of(const LaneGroup& x) { return _mm512_castsi512_ps(x.scale); }
-FERRUM_INLINE Floats sum_of(const LaneGroup& x, int half) {
-  return _mm512_castsi512_ps(x.sum[half]);
-}
-FERRUM_INLINE Ints pair_of(const LaneGroup& x) { return x.pair; }
-static_assert(offsetof(Int8Group, scale) == 32 && offsetof(Int8Group, pair) == 36 &&
-                  offsetof(Int8Group, start) == 40,
-              "LaneGroup has these four words");
+// One column of activations, as decode has it, on AVX-512, against 16 runs of weights
+// (run_lanes_avx512-inl.h): each run's codes meet their activations where they lie and are added up
+// across lanes to a dot product per group; 16 runs' dot products are transposed; then scales,
+// minimums and sums go on as in tiles, run by run instead of row by row, with the same roundings in
+// the same order.
 
 // A row of activations as 16 runs of weights meet it, of which each row has `runs`.
-struct LaneColumn {
+struct RunColumn {
   Ints q[kRuns][kCodeVectors];  // by run, in the order of the format's codes
   LaneGroup groups[kTileGroups];
 };
 
-// What rows are to transpose16: here, the places that lanes read.
-struct LanePlaces {
-  const uint8_t* place[kRuns];
-  FERRUM_INLINE const LanePlaces& hidden() const { return *this; }
-  FERRUM_INLINE const uint8_t* row(int r) const { return place[r]; }
-};
-
-void arrange(Int8Row x, int runs, CodeOrder order, LaneColumn* to) {
+void arrange(Int8Row x, int runs, CodeOrder order, RunColumn* to) {
   for (int run = 0; run < runs; ++run)
     for (int i = 0; i < kCodeVectors; ++i)
       for (int quarter = 0; quarter < 4; ++quarter) {
@@ -42,14 +18,8 @@ void arrange(Int8Row x, int runs, CodeOrder order, LaneColumn* to) {
         memcpy(reinterpret_cast<uint8_t*>(&to->q[run][i]) + 16 * quarter,
                x[run * kTileGroups + half / 2].q + half % 2 * 16, 16);
       }
-  LanePlaces places;
-  for (int lane = 0, run = 0; lane < kRuns; ++lane, run = run + 1 == runs ? 0 : run + 1)
-    places.place[lane] = reinterpret_cast<const uint8_t*>(x + run * kTileGroups);
-  for (int g = 0; g < kTileGroups; ++g) {
-    Ints words[4];
-    transpose16(places, g * static_cast<int>(sizeof(Int8Group)) + 32, words);
-    to->groups[g] = {words[0], words[1], {words[2], words[3]}};
-  }
+  const ColumnInLanes lanes(x, runs);
+  for (int g = 0; g < kTileGroups; ++g) to->groups[g] = lanes.group(g);
 }
 
 // Two neighbours of a's lanes and of b's added up: a's sums in lanes 4 l and 4 l + 2, b's beside.
@@ -177,27 +147,16 @@ FERRUM_INLINE Floats close_runs(const Ints* dots, const RunScales& scales, const
   return sum;
 }
 
-// How far ahead weights are fetched into L2, every line of them: where lines are left out, the
-// hardware does not fill them in. Codes of whole bytes take so little work that its prefetchers
-// keep up alone, and do better.
+// The sums of the first `used` of 16 runs from `first` on; what other lanes hold is nobody's.
 template <class Format>
-constexpr bool is_fetched() {
-  return Format::kTileBytes <= kSuperBlock;
-}
-constexpr size_t kBytesAhead = 8192;
-
-// The sums of the first `used` of kRuns runs from `first` on; what other lanes hold is nobody's.
-template <class Format>
-__attribute__((noinline)) Floats multiply_runs(const uint8_t* first, const LaneColumn& x, int runs,
+__attribute__((noinline)) Floats multiply_runs(const uint8_t* first, const RunColumn& x, int runs,
                                                int used, const uint8_t* ahead) {
   Ints halves[kRuns];
   const uint8_t* run = first;
   for (int lane = 0, of_row = 0; lane < used; ++lane) {
-    if constexpr (is_fetched<Format>()) {
-#pragma GCC unroll 4
-      for (int i = 0; i < Format::kTileBytes; i += 64) fetch(ahead + i);
-      ahead += Format::kTileBytes;
-    }
+#pragma GCC unroll 5
+    for (int i = 0; i < Format::kTileBytes; i += 64) fetch(ahead + i);
+    ahead += Format::kTileBytes;
     halves[lane] = dot_run<Format>(run, x.q[of_row]);
     run += Format::kTileBytes;
     if (++of_row == runs) of_row = 0;
@@ -213,36 +172,16 @@ __attribute__((noinline)) Floats multiply_runs(const uint8_t* first, const LaneC
   return close_runs<Format>(dots, scales, x.groups);
 }
 
-// Rows that are whole runs, as many as leave no more than a quarter of the lanes without one.
+// As kernels.h's MatMulInt8, of one column and rows that fit lanes.
 template <class Format>
-struct OneColumn<Format, std::void_t<decltype(RunOf<Format>::kOrder)>> {
-  static int64_t multiply(const uint8_t* weights, size_t row_bytes, int64_t rows, int64_t k,
-                          Int8Row x, float* out, const uint8_t* next) {
-    const auto runs = static_cast<int>(k / kSuperBlock);
-    if (k % kSuperBlock != 0 || runs == 0 || runs > kRuns) return 0;
-    const int together = kRuns / runs, used = together * runs;
-    if (4 * used < 3 * kRuns || rows * runs < kRuns) return 0;
-    LaneColumn column;
-    arrange(x, runs, RunOf<Format>::kOrder, &column);
-    const uint8_t* const end = weights + static_cast<size_t>(rows) * row_bytes;
-    int64_t r = 0;
-    for (; r * runs + kRuns <= rows * runs; r += together) {
-      const uint8_t* const from = weights + static_cast<size_t>(r) * row_bytes;
-      const auto left = static_cast<size_t>(end - from);
-      const uint8_t* const ahead = left > kBytesAhead ? from + kBytesAhead
-                                   : next != nullptr  ? next + (kBytesAhead - left)
-                                                      : from;
-      float sums[kRuns];
-      store(sums, multiply_runs<Format>(from, column, runs, used, ahead));
-      for (int i = 0; i < together; ++i) out[r + i] = add_runs(sums + i * runs, runs);
-    }
-    return r;
-  }
-
- private:
-  static float add_runs(const float* sums, int runs) {
-    float sum = 0.0f;
-    for (int i = 0; i < runs; ++i) sum += sums[i];
-    return sum;
-  }
-};
+void multiply_one_column(const uint8_t* weights, size_t row_bytes, int64_t rows, int64_t k,
+                         Int8Row x, float* out, const uint8_t* next) {
+  const RowsInLanes shape(k);
+  RunColumn column;
+  arrange(x, shape.runs, RunOf<Format>::kOrder, &column);
+  for_each_runs<Format, 1>(
+      weights, row_bytes, rows, shape, 1, out, rows, next,
+      [&](const uint8_t* runs, const uint8_t* ahead, Floats* sums) FERRUM_INLINED {
+        *sums = multiply_runs<Format>(runs, column, shape.runs, shape.together * shape.runs, ahead);
+      });
+}

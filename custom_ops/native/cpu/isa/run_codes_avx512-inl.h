@@ -2,7 +2,6 @@
 // codes in vectors of 64, and the scales of 16 runs at once. A format that is not here is
 // multiplied by tiles.
 
-constexpr int kRuns = kLanes;
 constexpr int kCodeVectors = kSuperBlock / 64;
 
 // Which values the quarters of a run's code vectors hold, as formats have them.
