@@ -18,16 +18,17 @@ void arrange_lanes(Int8Row x, int runs, LaneColumn* to) {
   }
 }
 
-// Ahead of 16 runs: into L1, which has room beside three columns, or else into L2.
+// Ahead of 16 runs: into L1, which has room for them beside three columns, or else into L2.
 template <class Format, bool kNear>
 struct AheadOfRuns {
   const uint8_t* from;
   FERRUM_INLINE void fetch(int group, int count) const {
     constexpr int kBytes = kRuns * Format::kTileBytes / kTileGroups;
-    const uint8_t* p = from + group * kBytes;
+    const uint8_t* const first = from + group * kBytes;
+    const size_t bytes = static_cast<size_t>(count) * kBytes;
+    if (!kNear) return fetch_bytes(first, bytes);
     // A loop: unrolled, it has the compiler regroup, and spill, all that is unpacked.
-    for (const uint8_t* const end = p + count * kBytes; p < end; p += 64)
-      __builtin_prefetch(p, 0, kNear ? 3 : 2);
+    for (const uint8_t* p = first; p < first + bytes; p += 64) fetch_once(p);
   }
 };
 

@@ -10,11 +10,14 @@ struct RunColumn {
   LaneGroup groups[kTileGroups];
 };
 
-void arrange(Int8Row x, int runs, CodeOrder order, RunColumn* to) {
+template <CodeOrder kOrder>
+void arrange(Int8Row x, int runs, RunColumn* to) {
   for (int run = 0; run < runs; ++run)
+#pragma GCC unroll 4
     for (int i = 0; i < kCodeVectors; ++i)
+#pragma GCC unroll 4
       for (int quarter = 0; quarter < 4; ++quarter) {
-        const int half = half_at(order, i, quarter);
+        const int half = half_at(kOrder, i, quarter);
         memcpy(reinterpret_cast<uint8_t*>(&to->q[run][i]) + 16 * quarter,
                x[run * kTileGroups + half / 2].q + half % 2 * 16, 16);
       }
@@ -155,7 +158,7 @@ __attribute__((noinline)) Floats multiply_runs(const uint8_t* first, const RunCo
   const uint8_t* run = first;
   for (int lane = 0, of_row = 0; lane < used; ++lane) {
 #pragma GCC unroll 5
-    for (int i = 0; i < Format::kTileBytes; i += 64) fetch(ahead + i);
+    for (int i = 0; i < Format::kTileBytes; i += 64) fetch_once(ahead + i);
     ahead += Format::kTileBytes;
     halves[lane] = dot_run<Format>(run, x.q[of_row]);
     run += Format::kTileBytes;
@@ -178,7 +181,7 @@ void multiply_one_column(const uint8_t* weights, size_t row_bytes, int64_t rows,
                          Int8Row x, float* out, const uint8_t* next) {
   const RowsInLanes shape(k);
   RunColumn column;
-  arrange(x, shape.runs, RunOf<Format>::kOrder, &column);
+  arrange<RunOf<Format>::kOrder>(x, shape.runs, &column);
   for_each_runs<Format, 1>(
       weights, row_bytes, rows, shape, 1, out, rows, next,
       [&](const uint8_t* runs, const uint8_t* ahead, Floats* sums) FERRUM_INLINED {
