@@ -52,8 +52,8 @@ constexpr int64_t groups_of(int64_t k) {
 
 // out[c * out_stride + r] = sum over k of weight[r, k] * x[c, k], for r < rows, c < columns.
 // `weights` are `rows` rows of ggml blocks, `row_bytes` apart, unaligned, read to their last byte
-// and not one further. `next` is where this thread will probably go on, with rows of the same size,
-// or null: it is brought closer, never read.
+// and not one further. `next` is where this thread will probably go on, or null: it is brought
+// closer, never read.
 using MatMulInt8 = void (*)(const uint8_t* weights, size_t row_bytes, int64_t rows, int64_t k,
                             const Int8Row* x, int64_t columns, float* out, int64_t out_stride,
                             const uint8_t* next);

@@ -94,27 +94,38 @@ void multiply(const Matrix& matrix, const Activations& x, int64_t first, int64_t
                        out, stride, next);
 }
 
-int64_t chunk_of(int64_t rows) {
+int64_t chunk_of(int64_t rows, int64_t columns) {
   const auto workers = static_cast<int64_t>(likely_workers());
-  const int64_t even = rows / (8 * workers) / kMinChunk * kMinChunk;
-  return std::clamp(even, kMinChunk, kMaxChunk);
+  const int64_t pieces = (columns <= kReadBound ? 4 : 8) * workers;
+  return std::clamp(rows / pieces / kMinChunk * kMinChunk, kMinChunk, kMaxChunk);
 }
 
 void multiply_all(ThreadPool& pool, const Product* products, int count, int64_t columns) {
   int64_t rows = 0;
   for (int i = 0; i < count; ++i) rows += products[i].matrix.rows;
-  const int64_t chunk = chunk_of(rows);
+  const int64_t chunk = chunk_of(rows, columns);
   int64_t chunks = 0;
   for (int i = 0; i < count; ++i) chunks += chunks_in(products[i].matrix.rows, chunk);
-  for_each(pool, columns == 0 ? 0 : chunks, [&](int64_t item, size_t) {
+  struct Place {
+    const Product* product;
+    int64_t row;
+  };
+  const auto place_of = [&](int64_t item) -> Place {
     const Product* product = products;
     for (int64_t own; item >= (own = chunks_in(product->matrix.rows, chunk)); ++product)
       item -= own;
+    return {product, item * chunk};
+  };
+  for_each(pool, columns == 0 ? 0 : chunks, [&](int64_t item, size_t) {
+    const auto [product, begin] = place_of(item);
     const Matrix& matrix = product->matrix;
-    const int64_t begin = item * chunk, end = std::min(begin + chunk, matrix.rows);
-    const int64_t later = likely_next(item) * chunk;
-    multiply(matrix, product->x, 0, columns, begin, end, product->out + begin, matrix.rows,
-             later < matrix.rows ? matrix.row(later) : nullptr);
+    const int64_t end = std::min(begin + chunk, matrix.rows), later = likely_next(item);
+    const uint8_t* next = nullptr;
+    if (later < chunks) {
+      const Place place = place_of(later);
+      next = place.product->matrix.row(place.row);
+    }
+    multiply(matrix, product->x, 0, columns, begin, end, product->out + begin, matrix.rows, next);
   });
 }
 

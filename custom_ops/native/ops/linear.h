@@ -81,8 +81,8 @@ Activations take_activations(Arena& arena, ThreadPool& pool, const Kernels& kern
                              int64_t terms = 1);
 
 // out[c * stride + r - begin] = matrix row r times activations c, for r in begin .. end - 1 and
-// c in first .. first + columns - 1. `next` is where the calling thread will probably go on, in a
-// matrix of the same type and depth, or null.
+// c in first .. first + columns - 1. `next` is where the calling thread will probably go on, or
+// null.
 void multiply(const Matrix& matrix, const Activations& x, int64_t first, int64_t columns,
               int64_t begin, int64_t end, float* out, int64_t stride, const uint8_t* next);
 
@@ -96,8 +96,13 @@ struct Product {
 // Several products of as many columns in one parallel loop.
 void multiply_all(ThreadPool& pool, const Product* products, int count, int64_t columns);
 
-// Rows that a thread claims at once: a multiple of 32 that leaves several chunks to each worker.
-int64_t chunk_of(int64_t rows);
+// Up to so many columns a product takes as long as reading its weights does.
+constexpr int64_t kReadBound = 4;
+
+// Rows that a thread claims at once for so many columns: a multiple of 32 that leaves several
+// chunks to each worker, but fewer and longer ones where the time goes into reading, for memory
+// gives most to whoever reads on.
+int64_t chunk_of(int64_t rows, int64_t columns);
 
 inline int64_t chunks_in(int64_t rows, int64_t chunk) { return (rows + chunk - 1) / chunk; }
 

@@ -72,7 +72,7 @@ struct Pass {
 
   // Rows of gate and up that a thread claims at once: whole blocks of one scale, as hidden rows.
   int64_t hidden_chunk() const {
-    const int64_t rows = std::min(chunk_of(plan.group_count * width()), width());
+    const int64_t rows = std::min(chunk_of(plan.group_count * width(), plan.largest), width());
     return chunks_in(rows, kScaleBlock) * kScaleBlock;
   }
 
@@ -98,7 +98,7 @@ struct Pass {
   }
 
   void product(const Matrix& matrix, const Activations& x, float* result) const {
-    for_each_chunk(chunk_of(plan.group_count * width()), [&](const Chunk& at) {
+    for_each_chunk(chunk_of(plan.group_count * width(), plan.largest), [&](const Chunk& at) {
       multiply(matrix.at(at.expert), x, at.first, at.count, at.begin, at.end,
                result + at.first * width() + at.begin, width(), nullptr);
     });
@@ -134,11 +134,15 @@ struct Pass {
     }
   }
 
-  // Rows of `down` that a thread claims at once.
+  // Rows of `down` that a thread claims at once, of all experts: where few columns meet them, so
+  // many that each expert's are worth reading on.
   int64_t down_chunk() const {
     const int64_t rows = problem.down.rows, columns = plan.pairs * terms();
     const int64_t held = std::max(kDownBuffer / columns / kGroup * kGroup, kGroup);
-    return std::min({chunk_of(rows), held, chunks_in(rows, kGroup) * kGroup});
+    const int64_t many = rows / (2 * static_cast<int64_t>(likely_workers())) / kGroup * kGroup;
+    const int64_t even = chunk_of(rows, columns);
+    return std::min({plan.largest <= kReadBound ? std::max(even, many) : even, held,
+                     chunks_in(rows, kGroup) * kGroup});
   }
 
   // Where the i-th thread that is done with gate and up goes on.
