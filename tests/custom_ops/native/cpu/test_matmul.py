@@ -122,16 +122,18 @@ def test_bits_depend_on_row_and_column_alone(
 
 
 @each_int8
-def test_one_column_has_the_bits_it_has_among_others(
-    kernels: Any, isa: str, random_blocks: Blocks, quant: Quant, kind: str
+@pytest.mark.parametrize("rows", [1, 37])
+def test_few_columns_have_the_bits_they_have_among_others(
+    kernels: Any, isa: str, random_blocks: Blocks, quant: Quant, kind: str, rows: int
 ) -> None:
-    """Alone it may be multiplied in runs of 256 values, of which some rows share a vector."""
+    """Alone they may be multiplied in runs of 256 values, of which some rows share a vector."""
     for runs in (*range(1, 9), 12, 13, 16, 17):
-        weights, x = make_weights(random_blocks, quant, 37, 256 * runs), make_x(2, 256 * runs)
+        weights, x = make_weights(random_blocks, quant, rows, 256 * runs), make_x(5, 256 * runs)
         expected = kernels.matmul("generic", quant.id, weights, x, kind)
-        for c in range(len(x)):
-            alone = kernels.matmul(isa, quant.id, weights, x[c : c + 1], kind)
-            np.testing.assert_array_equal(alone, expected[c : c + 1], err_msg=f"{runs} runs")
+        for columns in range(1, len(x)):
+            few = kernels.matmul(isa, quant.id, weights, x[-columns:], kind)
+            message = f"{runs} runs, {columns} columns"
+            np.testing.assert_array_equal(few, expected[-columns:], err_msg=message)
 
 
 @pytest.mark.parametrize(
@@ -168,7 +170,7 @@ def test_any_shape(
 
 
 @each_product
-@pytest.mark.parametrize("columns", [1, 3])
+@pytest.mark.parametrize("columns", [1, 3, 4])
 @pytest.mark.parametrize("runs", [0, 3], ids=["short rows", "runs of 256"])
 def test_reads_at_any_alignment_and_never_past_the_last_byte(
     kernels: Any, isa: str, random_blocks: Blocks, quant: Quant, kind: str, columns: int, runs: int
