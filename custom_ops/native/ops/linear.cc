@@ -8,6 +8,7 @@ namespace ferrum {
 namespace {
 
 constexpr int64_t kMinChunk = 32, kMaxChunk = 512;
+constexpr int64_t kTermTokens = 32;  // whose terms are added up while a cache holds them
 
 }  // namespace
 
@@ -126,6 +127,30 @@ void multiply_all(ThreadPool& pool, const Product* products, int count, int64_t 
       next = place.product->matrix.row(place.row);
     }
     multiply(matrix, product->x, 0, columns, begin, end, product->out + begin, matrix.rows, next);
+  });
+}
+
+void multiply_two_terms(ThreadPool& pool, Arena& arena, const Matrix& matrix, const Activations& x,
+                        int64_t tokens, float* out) {
+  const int64_t rows = matrix.rows, chunk = chunk_of(rows, kTwoTerms * tokens);
+  const int64_t buffer = kTwoTerms * std::min(tokens, kTermTokens) * chunk;
+  auto* const buffers = arena.take<float>(buffer * static_cast<int64_t>(worker_limit()));
+  for_each(pool, tokens == 0 ? 0 : chunks_in(rows, chunk), [&](int64_t item, size_t worker) {
+    float* const terms = buffers + buffer * static_cast<int64_t>(worker);
+    const int64_t begin = item * chunk, end = std::min(begin + chunk, rows);
+    const int64_t later = likely_next(item) * chunk;
+    for (int64_t first = 0; first < tokens; first += kTermTokens) {
+      const int64_t count = std::min(kTermTokens, tokens - first);
+      const bool last = first + count == tokens;
+      multiply(matrix, x, kTwoTerms * first, kTwoTerms * count, begin, end, terms, chunk,
+               last && later < rows ? matrix.row(later) : nullptr);
+      for (int64_t t = 0; t < count; ++t) {
+        const float* const whole = terms + kTwoTerms * t * chunk;
+        const float* const rest = whole + chunk;
+        float* const sums = out + (first + t) * rows + begin;
+        for (int64_t r = 0; r < end - begin; ++r) sums[r] = whole[r] + rest[r];
+      }
+    }
   });
 }
 

@@ -99,6 +99,10 @@ void multiply_all(ThreadPool& pool, const Product* products, int count, int64_t 
 // Up to so many columns a product takes as long as reading its weights does.
 constexpr int64_t kReadBound = 4;
 
+// The product of activations in kTwoTerms int8 terms: out [tokens, matrix.rows].
+void multiply_two_terms(ThreadPool& pool, Arena& arena, const Matrix& matrix, const Activations& x,
+                        int64_t tokens, float* out);
+
 // Rows that a thread claims at once for so many columns: a multiple of 32 that leaves several
 // chunks to each worker, but fewer and longer ones where the time goes into reading, for memory
 // gives most to whoever reads on.

@@ -24,19 +24,12 @@ class QuantMatMul : public Kernel {
     const Activations activations = take_activations(*arena, context, *settings.kernels, type_,
                                                      x.data<const float>(), tokens, k, terms);
     auto* const sums = out.data<float>();
-    if (terms == 1) {
-      const Product product{matrix, activations, sums};
-      multiply_all(context, &product, 1, tokens);
+    if (terms == kTwoTerms) {
+      multiply_two_terms(context, *arena, matrix, activations, tokens, sums);
       return;
     }
-    const Product product{matrix, activations,
-                          arena->take<float>(kTwoTerms * tokens * matrix.rows)};
-    multiply_all(context, &product, 1, kTwoTerms * tokens);
-    for_each(context, tokens, [&](int64_t t, size_t) {
-      const float* const first = product.out + kTwoTerms * t * matrix.rows;
-      const float* const second = first + matrix.rows;
-      for (int64_t r = 0; r < matrix.rows; ++r) sums[t * matrix.rows + r] = first[r] + second[r];
-    });
+    const Product product{matrix, activations, sums};
+    multiply_all(context, &product, 1, tokens);
   }
 
  private:

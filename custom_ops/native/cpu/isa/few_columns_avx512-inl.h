@@ -70,8 +70,7 @@ template <class Format, int kColumns>
 FERRUM_INLINE void multiply_lanes(int64_t columns, const uint8_t* runs, const uint8_t* ahead,
                                   const LaneColumn* x, Floats* sums) {
   if (columns == kColumns) return multiply_lanes_of<Format, kColumns>(runs, ahead, x, sums);
-  if constexpr (kColumns > 1)
-    multiply_lanes<Format, kColumns - 1>(columns, runs, ahead, x, sums);
+  if constexpr (kColumns > 1) multiply_lanes<Format, kColumns - 1>(columns, runs, ahead, x, sums);
 }
 
 // The most columns that are multiplied so. None where unpacking takes longer than memory does, for
@@ -94,7 +93,6 @@ void multiply_few_columns(const uint8_t* weights, size_t row_bytes, int64_t rows
   for (int64_t c = 0; c < columns; ++c) arrange_lanes(x[c], shape.runs, arranged + c);
   for_each_runs<Format, kMost>(
       weights, row_bytes, rows, shape, columns, out, out_stride, next,
-      [&](const uint8_t* runs, const uint8_t* ahead, Floats* sums) FERRUM_INLINED {
-        multiply_lanes<Format, kMost>(columns, runs, ahead, arranged, sums);
-      });
+      [&](const uint8_t* runs, const uint8_t* ahead, Floats* sums)
+          FERRUM_INLINED { multiply_lanes<Format, kMost>(columns, runs, ahead, arranged, sums); });
 }

@@ -1,4 +1,5 @@
-// Which products of few columns read weights in the order of their addresses (strip-inl.h), and how.
+// Which products of few columns read weights in the order of their addresses (strip-inl.h), and
+// how.
 
 template <class Format, class = void>
 constexpr bool kHasRunCodes = false;

@@ -84,8 +84,8 @@ struct RowsInLanes {
   explicit RowsInLanes(int64_t k)
       : runs(static_cast<int>(k / kSuperBlock)),
         together(kRuns / runs),
-        first(mul_ints(splat_int(runs), _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12,
-                                                          13, 14, 15))) {}
+        first(mul_ints(splat_int(runs),
+                       _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15))) {}
 
   // `height` rows of a column from the sums of their runs.
   FERRUM_INLINE void store_rows(Floats sums, int64_t height, float* out) const {
@@ -98,7 +98,7 @@ struct RowsInLanes {
 
 // How far ahead weights are fetched, every line of them: where lines are left out, the hardware
 // does not fill them in.
-constexpr size_t kBytesAhead = 6144;
+constexpr size_t kBytesAhead = 8192;
 
 // Asks for a cache line that is used once: in L1 alone, so that L2 keeps what will be used again.
 void fetch_once(const uint8_t* p) { __builtin_prefetch(p, 0, 0); }
