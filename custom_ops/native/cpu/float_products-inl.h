@@ -147,6 +147,13 @@ void multiply_rows(const uint8_t* weights, size_t row_bytes, int64_t k,
   }
 }
 
+// How far ahead weights that are read in the order of their addresses are fetched, every line of
+// them: where lines are left out, the hardware does not fill them in.
+constexpr size_t kBytesAhead = 8192;
+
+// Asks for a cache line that is used once: in L1 alone, so that L2 keeps what will be used again.
+void fetch_once(const uint8_t* p) { __builtin_prefetch(p, 0, 0); }
+
 // What is read in the order of its addresses, fetched ahead line by line: to the end of some rows,
 // then on from where the caller will probably go on.
 class InOrder {
@@ -156,13 +163,11 @@ class InOrder {
     skip(kBytesAhead);  // who went before has asked for that
   }
   inline __attribute__((always_inline)) void fetch_line() {
-    // In L1 alone: it is used once.
-    __builtin_prefetch(reinterpret_cast<const void*>(at_), 0, 0);
+    fetch_once(reinterpret_cast<const uint8_t*>(at_));
     skip(64);
   }
 
  private:
-  static constexpr size_t kBytesAhead = 8192;
   static uintptr_t address(const uint8_t* p) { return reinterpret_cast<uintptr_t>(p); }
   inline __attribute__((always_inline)) void skip(size_t bytes) {
     at_ += bytes;

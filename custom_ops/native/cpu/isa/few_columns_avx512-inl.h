@@ -47,8 +47,8 @@ struct InLanes {
 
 // sums[c] = the products of 16 runs with kColumns columns.
 template <class Format, int kColumns>
-__attribute__((noinline)) void multiply_lanes_of(const uint8_t* runs, const uint8_t* ahead,
-                                                 const LaneColumn* x, Floats* sums) {
+__attribute__((noinline)) void multiply_lanes(const uint8_t* runs, const uint8_t* ahead,
+                                              const LaneColumn* x, Floats* sums) {
   Floats scale[2 * kTileGroups], min[2 * kTileGroups];
   TileIntegers whole;
   FewColumns<Format, kColumns, InLanes<Format, kColumns <= 3>> sink;
@@ -64,13 +64,6 @@ __attribute__((noinline)) void multiply_lanes_of(const uint8_t* runs, const uint
   Format::unpack(Rows(runs, Format::kTileBytes), kTileGroups, &sink);
 #pragma GCC unroll 4
   for (int c = 0; c < kColumns; ++c) sums[c] = sink.sums[c];
-}
-
-template <class Format, int kColumns>
-FERRUM_INLINE void multiply_lanes(int64_t columns, const uint8_t* runs, const uint8_t* ahead,
-                                  const LaneColumn* x, Floats* sums) {
-  if (columns == kColumns) return multiply_lanes_of<Format, kColumns>(runs, ahead, x, sums);
-  if constexpr (kColumns > 1) multiply_lanes<Format, kColumns - 1>(columns, runs, ahead, x, sums);
 }
 
 // The most columns that are multiplied so. None where unpacking takes longer than memory does, for
@@ -93,6 +86,9 @@ void multiply_few_columns(const uint8_t* weights, size_t row_bytes, int64_t rows
   for (int64_t c = 0; c < columns; ++c) arrange_lanes(x[c], shape.runs, arranged + c);
   for_each_runs<Format, kMost>(
       weights, row_bytes, rows, shape, columns, out, out_stride, next,
-      [&](const uint8_t* runs, const uint8_t* ahead, Floats* sums)
-          FERRUM_INLINED { multiply_lanes<Format, kMost>(columns, runs, ahead, arranged, sums); });
+      [&](const uint8_t* runs, const uint8_t* ahead, Floats* sums) FERRUM_INLINED {
+        with_count<kMost>(columns, [&](auto count) FERRUM_INLINED {
+          multiply_lanes<Format, decltype(count)::value>(runs, ahead, arranged, sums);
+        });
+      });
 }

@@ -229,7 +229,7 @@ FERRUM_INLINE void dot_quads(const Ints* quads, const int8_t* const* x, int at, 
   }
 }
 
-// Strips are as fast: they read few places at once.
+// Strips read few places at once. (Nothing was timed on ARM.)
 template <class Format>
 bool multiply_in_order(const uint8_t*, size_t, int64_t, int64_t, const Int8Row*, int64_t, float*,
                        int64_t, const uint8_t*) {

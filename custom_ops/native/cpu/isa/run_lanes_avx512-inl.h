@@ -96,13 +96,6 @@ struct RowsInLanes {
   }
 };
 
-// How far ahead weights are fetched, every line of them: where lines are left out, the hardware
-// does not fill them in.
-constexpr size_t kBytesAhead = 8192;
-
-// Asks for a cache line that is used once: in L1 alone, so that L2 keeps what will be used again.
-void fetch_once(const uint8_t* p) { __builtin_prefetch(p, 0, 0); }
-
 // All rows of a matrix by body(16 runs of weights, what to fetch ahead, sums to fill of each
 // column). The last runs are copied out and filled up with zero blocks, so that nothing beyond the
 // last row is read.
