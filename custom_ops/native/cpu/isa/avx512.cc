@@ -318,7 +318,7 @@ FERRUM_INLINE void dot_quads(const Ints* quads, const int8_t* const* x, int at, 
 #include "../unpack_iq-inl.h"
 #include "run_lanes_avx512-inl.h"
 #include "run_codes_avx512-inl.h"
-#include "one_column_avx512-inl.h"
+#include "run_columns_avx512-inl.h"
 #include "few_columns_avx512-inl.h"
 #include "in_order_avx512-inl.h"
 #include "../strip-inl.h"

@@ -1,6 +1,7 @@
 // Two to four columns of activations on AVX-512, as small batches and activations in two terms have
 // them: 16 runs of weights (run_lanes_avx512-inl.h) are unpacked as 16 rows are (tile-inl.h), but
-// each lane meets activations of its own, which are put in that order beforehand.
+// each lane meets activations of its own, which are put in that order beforehand. (Two columns of
+// codes that take no unpacking: run_columns_avx512-inl.h.)
 
 // A column of activations, lane by lane.
 struct LaneColumn {

@@ -12,8 +12,8 @@ bool multiply_in_order(const uint8_t* weights, size_t row_bytes, int64_t rows, i
                        const uint8_t* next) {
   if (!RowsInLanes::fit(k)) return false;
   if constexpr (kHasRunCodes<Format>)
-    if (columns == 1) {
-      multiply_one_column<Format>(weights, row_bytes, rows, k, x[0], out, next);
+    if (columns <= kMostRunColumns<Format>) {
+      multiply_run_columns<Format>(weights, row_bytes, rows, k, x, columns, out, out_stride, next);
       return true;
     }
   if constexpr (kMostLaneColumns<Format> > 0)

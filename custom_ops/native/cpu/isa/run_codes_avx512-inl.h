@@ -1,5 +1,5 @@
-// Runs of 256 weights where they lie, for one column on AVX-512 (one_column_avx512-inl.h): their
-// codes in vectors of 64, and the scales of 16 runs at once. A format that is not here is
+// Runs of 256 weights where they lie, for one column or two on AVX-512 (run_columns_avx512-inl.h):
+// their codes in vectors of 64, and the scales of 16 runs at once. A format that is not here is
 // multiplied by tiles.
 
 constexpr int kCodeVectors = kSuperBlock / 64;

@@ -1,5 +1,5 @@
 // Products of few columns on AVX-512 with weights read in the order of their addresses: what one
-// column (one_column_avx512-inl.h) and a few (few_columns_avx512-inl.h) share.
+// column (run_columns_avx512-inl.h) and a few (few_columns_avx512-inl.h) share.
 //
 // Tiles of 16 rows (tile-inl.h) read 16 places at once, which the hardware's prefetchers do not
 // follow. Here a lane is no row but a run of 256 values, and 16 runs lie one behind the other: the

@@ -1,8 +1,8 @@
-// One column of activations, as decode has it, on AVX-512, against 16 runs of weights
-// (run_lanes_avx512-inl.h): each run's codes meet their activations where they lie and are added up
-// across lanes to a dot product per group; 16 runs' dot products are transposed; then scales,
-// minimums and sums go on as in tiles, run by run instead of row by row, with the same roundings in
-// the same order.
+// One column of activations, as decode has it, on AVX-512, and two where codes take no unpacking,
+// against 16 runs of weights (run_lanes_avx512-inl.h): each run's codes meet their activations where
+// they lie and are added up across lanes to a dot product per group; 16 runs' dot products are
+// transposed; then scales, minimums and sums go on as in tiles, run by run instead of row by row,
+// with the same roundings in the same order.
 
 // A row of activations as 16 runs of weights meet it, of which each row has `runs`.
 struct RunColumn {
@@ -57,9 +57,8 @@ FERRUM_INLINE void add_quarter_pairs(Ints a, Ints b, Ints c, Ints d, Ints* out) 
 // One run's dot products with its activations, partly added up. Lane 4 l + i: of quarter l of code
 // vector i; where groups are nibbles of 16 bytes, of half of group l (i is 0 or 2), or of 4 + l.
 template <class Format>
-FERRUM_INLINE Ints dot_run(const uint8_t* run, const Ints* q) {
-  Ints codes[kCodeVectors], dot[kCodeVectors];
-  RunOf<Format>::codes(run, codes);
+FERRUM_INLINE Ints dot_run(const Ints* codes, const Ints* q) {
+  Ints dot[kCodeVectors];
   constexpr bool kChained = RunOf<Format>::kOrder == CodeOrder::nibble_halves;
 #pragma GCC unroll 4
   for (int i = 0; i < kCodeVectors; ++i)
@@ -150,41 +149,58 @@ FERRUM_INLINE Floats close_runs(const Ints* dots, const RunScales& scales, const
   return sum;
 }
 
-// The sums of the first `used` of 16 runs from `first` on; what other lanes hold is nobody's.
-template <class Format>
-__attribute__((noinline)) Floats multiply_runs(const uint8_t* first, const RunColumn& x, int runs,
-                                               int used, const uint8_t* ahead) {
-  Ints halves[kRuns];
+// sums[c] = those of the first `used` of 16 runs from `first` on with column c; what other lanes
+// hold is nobody's.
+template <class Format, int kColumns>
+__attribute__((noinline)) void multiply_runs(const uint8_t* first, const RunColumn* x, int runs,
+                                             int used, const uint8_t* ahead, Floats* sums) {
+  Ints halves[kColumns][kRuns];
   const uint8_t* run = first;
   for (int lane = 0, of_row = 0; lane < used; ++lane) {
 #pragma GCC unroll 5
     for (int i = 0; i < Format::kTileBytes; i += 64) fetch_once(ahead + i);
     ahead += Format::kTileBytes;
-    halves[lane] = dot_run<Format>(run, x.q[of_row]);
+    Ints codes[kCodeVectors];
+    RunOf<Format>::codes(run, codes);
+#pragma GCC unroll 2
+    for (int c = 0; c < kColumns; ++c) halves[c][lane] = dot_run<Format>(codes, x[c].q[of_row]);
     run += Format::kTileBytes;
     if (++of_row == runs) of_row = 0;
   }
-  for (int lane = used; lane < kRuns; ++lane) halves[lane] = zero_ints();
   RunScales scales;
   RunOf<Format>::scales(Rows(first, Format::kTileBytes), &scales);
-  Ints dots[2 * kTileGroups];
-  if constexpr (RunOf<Format>::kOrder == CodeOrder::nibble_halves)
-    turn_nibble_dots(halves, dots);
-  else
-    turn_dots<Format>(halves, dots);
-  return close_runs<Format>(dots, scales, x.groups);
+#pragma GCC unroll 2
+  for (int c = 0; c < kColumns; ++c) {
+    for (int lane = used; lane < kRuns; ++lane) halves[c][lane] = zero_ints();
+    Ints dots[2 * kTileGroups];
+    if constexpr (RunOf<Format>::kOrder == CodeOrder::nibble_halves)
+      turn_nibble_dots(halves[c], dots);
+    else
+      turn_dots<Format>(halves[c], dots);
+    sums[c] = close_runs<Format>(dots, scales, x[c].groups);
+  }
 }
 
-// As kernels.h's MatMulInt8, of one column and rows that fit lanes.
+// The most columns that are multiplied so: two where unpacking them is next to nothing.
 template <class Format>
-void multiply_one_column(const uint8_t* weights, size_t row_bytes, int64_t rows, int64_t k,
-                         Int8Row x, float* out, const uint8_t* next) {
+constexpr int kMostRunColumns = Format::kTileBytes < 256 ? 1 : 2;
+
+// As kernels.h's MatMulInt8, of rows that fit lanes.
+template <class Format>
+void multiply_run_columns(const uint8_t* weights, size_t row_bytes, int64_t rows, int64_t k,
+                          const Int8Row* x, int64_t columns, float* out, int64_t out_stride,
+                          const uint8_t* next) {
+  constexpr int kMost = kMostRunColumns<Format>;
   const RowsInLanes shape(k);
-  RunColumn column;
-  arrange<RunOf<Format>::kOrder>(x, shape.runs, &column);
-  for_each_runs<Format, 1>(
-      weights, row_bytes, rows, shape, 1, out, rows, next,
+  RunColumn arranged[kMost];
+  for (int64_t c = 0; c < columns; ++c)
+    arrange<RunOf<Format>::kOrder>(x[c], shape.runs, arranged + c);
+  for_each_runs<Format, kMost>(
+      weights, row_bytes, rows, shape, columns, out, out_stride, next,
       [&](const uint8_t* runs, const uint8_t* ahead, Floats* sums) FERRUM_INLINED {
-        *sums = multiply_runs<Format>(runs, column, shape.runs, shape.together * shape.runs, ahead);
+        with_count<kMost>(columns, [&](auto count) FERRUM_INLINED {
+          multiply_runs<Format, decltype(count)::value>(
+              runs, arranged, shape.runs, shape.together * shape.runs, ahead, sums);
+        });
       });
 }
