@@ -6,9 +6,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SAMPLE := models/samples/tinycode-Q4_K_M.gguf
-NATIVE := $(shell find custom_ops/native custom_ops/CMakeLists.txt -type f 2>/dev/null)
+NATIVE := $(shell find custom_ops/native custom_ops/CMakeLists.txt custom_ops/cuda.cmake -type f 2>/dev/null)
 
-.PHONY: demo test test-native test-aarch64 test-onnxruntime test-bench test-node lint typecheck accuracy setup clean
+.PHONY: demo test test-native test-aarch64 test-cuda-stub test-gpu test-onnxruntime test-bench test-node lint typecheck accuracy setup clean
 
 setup: $(VENV)/.test-ready
 
@@ -33,7 +33,15 @@ demo: $(VENV)/.ready
 	@$(BIN)/ferrum-run out/demo/tinycode.onnx --max-tokens 80 --temperature 0.8 --top-p 0.95 \
 		--seed 1 -p "$$(printf 'class Node:\n    def __init__(self')"
 
-test: $(VENV)/.test-ready
+# A library whose CPU kernels are the CUDA ones, emulated: their tests need no GPU.
+CUDA_ON_CPU := build/cuda-on-cpu/libferrum_ops.so
+$(CUDA_ON_CPU): $(VENV)/.test-ready $(NATIVE)
+	PATH="$(abspath $(BIN)):$$PATH" cmake -S custom_ops -B $(@D) -DCMAKE_BUILD_TYPE=Release \
+		-DFERRUM_CUDA_ON_CPU=ON -DPython_EXECUTABLE=$(abspath $(BIN))/python >$(@D).log 2>&1 || \
+		{ cat $(@D).log; exit 1; }
+	PATH="$(abspath $(BIN)):$$PATH" cmake --build $(@D) --parallel 2
+
+test: $(VENV)/.test-ready $(CUDA_ON_CPU)
 	$(BIN)/python -m pytest tests -n 2 --dist loadfile
 	PYTHON=$(BIN)/python tests/tools/sanitize.sh
 
@@ -43,6 +51,15 @@ test-native: $(VENV)/.test-ready
 # The op tests on a library for 64-bit ARM, emulated: needs a cross compiler and qemu-user.
 test-aarch64: $(VENV)/.test-ready
 	PYTHON=$(BIN)/python tests/tools/aarch64.sh
+
+# The runtime on onnxruntime-gpu over stand-ins for the CUDA libraries: placement, captures, buffers.
+# Kernels compute nothing there; what they compute is tested emulated, by `make test`.
+test-cuda-stub: $(VENV)/.test-ready
+	$(BIN)/python tests/tools/with_cuda_stub.py
+
+# Everything that needs a GPU; see tests/gpu/run.sh for what ONNXRUNTIME_GPU is.
+test-gpu:
+	PYTHON=$(PYTHON) tests/gpu/run.sh $(ONNXRUNTIME_GPU)
 
 # Node.js is needed here alone, so this is no part of `make test`.
 # The oldest ONNX Runtime that the package claims to support, and the newest there is.

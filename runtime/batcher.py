@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence as Items
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -33,14 +33,24 @@ class StepArrays:
     cumulative_sequence_lengths: Int32  # [B + 1]
     past_sequence_lengths: Int32  # [B]
     block_table: Int32  # [B, C], -1 beyond a row's own
-    logits: npt.NDArray[np.float32]  # [B, vocabulary], for the graph to write
+    logits: npt.NDArray[np.float32]  # [B, vocabulary], for the graph to write or to be copied to
+    rows: int  # how many of the B were asked for; others, made up, come after them
+    padded: bool = False  # of a shape that comes again and again
+
+
+class Buckets(Protocol):
+    """What rounds decode steps up to few shapes."""
+
+    def pad(self, rows: Items[Row]) -> tuple[list[Row], int]:
+        """The rows and those to be computed beside them, and the block table's columns."""
 
 
 class Batcher:
     """Buffers for any step so far; a larger one grows them to the next power of two."""
 
-    def __init__(self, vocabulary: int) -> None:
-        self.vocabulary = vocabulary
+    def __init__(self, vocabulary: int, buckets: Buckets | None = None) -> None:
+        """`buckets`, where given, round up the steps that take one token for every row."""
+        self.vocabulary, self._buckets = vocabulary, buckets
         self._ids: npt.NDArray[np.int64] = np.empty(0, np.int64)
         self._bounds: Int32 = np.empty(0, np.int32)
         self._past: Int32 = np.empty(0, np.int32)
@@ -55,11 +65,18 @@ class Batcher:
         self._table = _at_least(self._table, rows * columns)
         self._logits = _at_least(self._logits, rows * self.vocabulary)
 
-    def arrays(self, rows: Items[Row]) -> StepArrays:
-        """The step of these rows, in this order; logits come in the same order."""
+    def arrays(self, rows: Items[Row], *, once: bool = False) -> StepArrays:
+        """The step of these rows, in this order; logits come in the same order.
+
+        `once`: the step is not one of many alike, and is left as it is.
+        """
+        asked, columns = len(rows), max(len(row.blocks) for row in rows)
+        padded = not once and self._buckets is not None and all(len(r.tokens) == 1 for r in rows)
+        if padded:
+            assert self._buckets is not None
+            rows, columns = self._buckets.pad(rows)
         lengths = [len(row.tokens) for row in rows]
         tokens, count = sum(lengths), len(rows)
-        columns = max(len(row.blocks) for row in rows)
         self.grow(tokens, count, columns)
         ids, past = self._ids[:tokens], self._past[:count]
         bounds = self._bounds[: count + 1]
@@ -74,7 +91,7 @@ class Batcher:
             table[i, : len(row.blocks)] = row.blocks
             table[i, len(row.blocks) :] = -1
         logits = self._logits[: count * self.vocabulary].reshape(count, self.vocabulary)
-        return StepArrays(ids, bounds, past, table, logits)
+        return StepArrays(ids, bounds, past, table, logits, asked, padded)
 
 
 def _at_least(buffer: npt.NDArray[T], size: int) -> npt.NDArray[T]:

@@ -94,6 +94,8 @@ def parser() -> argparse.ArgumentParser:
         help="tokens in the caches before a decode (default: 128)")  # fmt: skip
     add("--batch", metavar="N,N", type=some_counts, default=[1],
         help="sequences at once (default: 1)")  # fmt: skip
+    add("--device", choices=["cpu", "cuda"],
+        help="where ferrum runs (default: FERRUM_DEVICE, or cpu)")  # fmt: skip
     add("--threads", metavar="N,N", type=some_counts,
         help="threads (default: one per physical core)")  # fmt: skip
     add("--repeat", metavar="N", type=count, default=3,
@@ -168,8 +170,10 @@ def _report(arguments: argparse.Namespace, command: str) -> Report:
     from ferrum.runtime.bench.machine import physical_cores
     from ferrum.runtime.settings import Settings
 
-    Settings.read()  # a wrong variable is said before anything is measured
-    threads = arguments.threads or [Settings.read().threads or physical_cores()]
+    # A wrong variable is said before anything is measured.
+    asked = {} if arguments.device is None else {"device": arguments.device}
+    settings = Settings.read(**asked)
+    threads = arguments.threads or [settings.threads or physical_cores()]
     if arguments.roofline:
         weights = None
         if arguments.model is not None:
@@ -189,6 +193,7 @@ def _report(arguments: argparse.Namespace, command: str) -> Report:
         vs_modes=["in-place", "repack"] if arguments.vs_mode == "both" else [arguments.vs_mode],
         profile=arguments.profile,
         first_token=arguments.first_token,
+        device=settings.device,
     )
     return benchmark(arguments.model, options, command, _say)
 
@@ -197,7 +202,7 @@ def _check_alone(arguments: argparse.Namespace) -> None:
     """The machine alone has no cases: nothing that is asked of them is passed over in silence."""
     from ferrum.runtime.bench.errors import BenchError
 
-    for name in ("vs", "profile", "first_token", "chart"):
+    for name in ("vs", "profile", "first_token", "chart", "device"):
         if getattr(arguments, name):
             raise BenchError(f"--{name.replace('_', '-')} -> without --roofline")
 

@@ -11,6 +11,7 @@ import onnxruntime as ort
 from ferrum.runtime.batcher import StepArrays
 from ferrum.runtime.graph import INPUTS, LOGITS, Graph, one_line
 from ferrum.runtime.kv_cache import KvCaches
+from ferrum.runtime.logits import HostLogits
 
 
 class GraphError(RuntimeError):
@@ -32,8 +33,8 @@ class Binding:
             self._binding.bind_ortvalue_input(cache.past, value)
             self._binding.bind_ortvalue_output(cache.present, value)
 
-    def run(self, step: StepArrays) -> None:
-        """One step; step.logits holds its result. GraphError with the graph's own sentence."""
+    def run(self, step: StepArrays) -> HostLogits:
+        """One step; the result is step.logits. GraphError with the graph's own sentence."""
         for name in INPUTS:
             self._bind(name, getattr(step, name), self._binding.bind_ortvalue_input)
         self._bind(LOGITS, step.logits, self._binding.bind_ortvalue_output)
@@ -43,6 +44,7 @@ class Binding:
             self._session.run_with_iobinding(self._binding)
         except Exception as error:  # ONNX Runtime's errors have no base class of their own
             raise GraphError(f"[graph] {one_line(error)}") from error
+        return HostLogits(step.logits)
 
     def captured(self) -> dict[str, npt.NDArray[np.generic]]:
         """The captured outputs of the last step."""

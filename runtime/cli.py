@@ -128,7 +128,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _tell_if_streaming(llm: Any) -> None:
     """One line where the weights do not fit the memory: why it is slow, and how fast it can be."""
-    if llm.session.pages.fit:
+    if llm.settings.device == "cuda" or llm.session.pages.fit:
         return
     from ferrum.runtime.bench.streaming import streaming_notice
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence as Items
 
+from ferrum.runtime.logits import LogitsRow
 from ferrum.runtime.request import Request
-from ferrum.runtime.sampler import Floats, SamplingParams
+from ferrum.runtime.sampler import SamplingParams
 from ferrum.runtime.scheduler import Piece, Scheduler
 from ferrum.runtime.session import Session
 from ferrum.runtime.tokenizer import Tokenizer
@@ -67,7 +68,8 @@ class Engine:
             try:
                 logits = self.session.run([(p.request.sequence, _tokens(p)) for p in batch])
                 with self._clock.measure("sample"):
-                    for piece, row in zip(batch, logits, strict=True):
+                    rows = logits.rows([_scale(piece.request) for piece in batch])
+                    for piece, row in zip(batch, rows, strict=True):
                         self._commit(piece.request, row)
             except BaseException:
                 # Ctrl-C between the run and the sampling: those tokens' logits are lost, so the
@@ -76,8 +78,8 @@ class Engine:
                     _run_last_again(piece.request)
                 raise
 
-    def _commit(self, request: Request, logits: Floats) -> None:
-        if request.sequence.length < len(request.tokens):  # a chunk in the midst of its prompt
+    def _commit(self, request: Request, logits: LogitsRow) -> None:
+        if _unfinished(request):
             return
         try:
             request.advance(logits)
@@ -90,6 +92,16 @@ class Engine:
 def _tokens(piece: Piece[Request]) -> list[int]:
     start = piece.request.sequence.length
     return piece.request.tokens[start : start + piece.count]
+
+
+def _unfinished(request: Request) -> bool:
+    """Whether the step was a chunk in the midst of its prompt."""
+    return request.sequence.length < len(request.tokens)
+
+
+def _scale(request: Request) -> float | None:
+    """What the request's logits are to be scaled by to find its likeliest tokens, if they help."""
+    return None if _unfinished(request) else request.sampler.scale
 
 
 def _run_last_again(request: Request) -> None:

@@ -11,6 +11,7 @@ import onnxruntime as ort
 
 from ferrum.custom_ops.library import register
 from ferrum.runtime.artifact import Artifact, ArtifactError, Manifest
+from ferrum.runtime.cuda import cuda_session, require_cuda
 from ferrum.runtime.settings import Settings, SettingsError
 from ferrum.runtime.weight_pages import WeightPages
 
@@ -61,7 +62,7 @@ class Graph:
         """The graph of an export.
 
         ArtifactError where ONNX Runtime refuses it or it is not the manifest's, SettingsError
-        where the library refuses a setting.
+        where the library refuses a setting or there is no such device.
         """
         return cls._load(artifact, settings, str(artifact.path), {}, ())
 
@@ -78,22 +79,38 @@ class Graph:
     def _load(cls, artifact: Artifact, settings: Settings, model: str | bytes,
               entries: dict[str, str], captured: tuple[str, ...]) -> Graph:  # fmt: skip
         pages = WeightPages.of(artifact.weights)
-        settings = settings.but(page_in=pages.way(settings.page_in))
+        if settings.device == "cuda":
+            require_cuda()
+        else:
+            settings = settings.but(page_in=pages.way(settings.page_in))
         options = session_options(settings)
         for key, value in entries.items():
             options.add_session_config_entry(key, value)
-        # Folding constants would decode every weight to float32 when the ops are ordinary ones.
-        keep_packed = ["ConstantFolding"] if settings.kernels == "reference" else []
         try:
-            session = ort.InferenceSession(
-                model, options, providers=["CPUExecutionProvider"], disabled_optimizers=keep_packed
-            )
+            if settings.device == "cuda":
+                # What is captured for a trace has shapes of its own in every step.
+                graphs = settings.cuda_graphs and not captured
+                session = cuda_session(model, options, graphs=graphs)
+            else:
+                session = _cpu_session(model, options, settings)
+        except SettingsError:
+            raise
         except Exception as error:  # ONNX Runtime's errors have no base class of their own
             raise ArtifactError(
                 f"[{artifact.path}] ONNX Runtime refuses it: {one_line(error)}"
             ) from error
         _check(artifact.path, session, artifact.manifest)
         return cls(session, artifact.manifest, pages, captured)
+
+
+def _cpu_session(
+    model: str | bytes, options: ort.SessionOptions, settings: Settings
+) -> ort.InferenceSession:
+    # Folding constants would decode every weight to float32 when the ops are ordinary ones.
+    keep_packed = ["ConstantFolding"] if settings.kernels == "reference" else []
+    return ort.InferenceSession(
+        model, options, providers=["CPUExecutionProvider"], disabled_optimizers=keep_packed
+    )
 
 
 def session_options(settings: Settings) -> ort.SessionOptions:

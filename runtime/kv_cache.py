@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
 from ferrum.runtime.artifact import ArtifactError, Model
+from ferrum.runtime.cudart import CudaError, cuda_runtime
+from ferrum.runtime.device_memory import DeviceMemory
 from ferrum.runtime.free_memory import free_memory
 from ferrum.runtime.settings import Settings
 
 _ALIGNMENT = 64  # a cache line, and the widest vector load
 _BFLOAT16 = 16  # ONNX's number for a type that NumPy lacks
+_DEVICE_SHARE = 0.8  # of what a GPU has left beside weights and a step's own memory
+_DEVICE_STEP = 1 << 30  # bytes of a GPU for what a step computes, at least
 _STORED: dict[str, type[np.generic]] = {
     "float32": np.float32,
     "float16": np.float16,
@@ -44,6 +50,24 @@ class KvCaches:
         return sum(array.nbytes for array in self.arrays.values())
 
 
+class DeviceKvCaches:
+    """The same caches in a GPU's memory, which holds whatever was left there."""
+
+    def __init__(self, names: list[str], model: Model, dtype: str, blocks: int, block_size: int):
+        self.shape = (blocks, block_size, model.kv_heads, model.head_dim)
+        stored = np.dtype(_STORED[dtype])
+        # NumPy's type, or ONNX's number of it.
+        self.element_type: Any = _BFLOAT16 if dtype == "bfloat16" else stored.type
+        size = int(np.prod(self.shape)) * stored.itemsize
+        try:
+            self.memory = {name: DeviceMemory(size) for name in names}
+        except CudaError as error:
+            raise ArtifactError(
+                f"[kv caches] {len(names) * size / 1e9:.1f} GB on the GPU for "
+                f"{blocks * block_size:,} tokens cannot be had ({error}) -> a smaller kv_capacity"
+            ) from None
+
+
 def bytes_per_token(model: Model, dtype: str) -> int:
     """What one token takes in the caches of all layers."""
     return 2 * model.layers * model.kv_heads * model.head_dim * np.dtype(_STORED[dtype]).itemsize
@@ -54,6 +78,13 @@ def default_capacity(model: Model, dtype: str, settings: Settings) -> int:
     wanted = settings.max_sequences * model.context_length
     affordable = free_memory() // 4 // bytes_per_token(model, dtype)
     return max(settings.block_size, min(wanted, affordable))
+
+
+def default_device_capacity(model: Model, dtype: str, settings: Settings) -> int:
+    """Tokens for max_sequences contexts, or what the GPU has room for beside the loaded weights."""
+    wanted = settings.max_sequences * model.context_length
+    room = (cuda_runtime().free_memory() - _DEVICE_STEP) * _DEVICE_SHARE
+    return max(settings.block_size, min(wanted, int(room) // bytes_per_token(model, dtype)))
 
 
 def _aligned(shape: tuple[int, ...], dtype: type[np.generic]) -> npt.NDArray[np.generic]:

@@ -23,9 +23,10 @@ from ferrum.runtime.chat_template import ChatError, ChatTemplate, Message
 from ferrum.runtime.chrome_trace import write_chrome_trace
 from ferrum.runtime.engine import Engine
 from ferrum.runtime.graph import Graph
+from ferrum.runtime.logprobs import logprobs_of
 from ferrum.runtime.profile import Clock, Stage, stages
 from ferrum.runtime.request import Completion
-from ferrum.runtime.sampler import SamplingParams, logprobs_of
+from ferrum.runtime.sampler import SamplingParams
 from ferrum.runtime.session import Session
 from ferrum.runtime.settings import Settings, SettingsError
 from ferrum.runtime.stream import Stream

@@ -8,13 +8,9 @@ from collections.abc import Sequence as Items
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ferrum.runtime.sampler import (
-    Floats,
-    Sampler,
-    SamplingParams,
-    TokenLogprobs,
-    token_logprobs,
-)
+from ferrum.runtime.logits import LogitsRow
+from ferrum.runtime.logprobs import TokenLogprobs, token_logprobs
+from ferrum.runtime.sampler import Sampler, SamplingParams
 from ferrum.runtime.sequence import Sequence
 from ferrum.runtime.tokenizer import Detokenizer, StopStrings, Tokenizer
 
@@ -114,12 +110,12 @@ class Request:
         """The tokens after the prompt."""
         return self.tokens[self.prompt_tokens :]
 
-    def advance(self, logits: Floats) -> None:
-        """Sample the next token from float32[vocabulary] and pass its text on."""
-        token = self.sampler.pick(logits, self.generated if self.params.mask else ())
+    def advance(self, logits: LogitsRow) -> None:
+        """Sample the next token from a row of logits and pass its text on."""
+        token = self._sample(logits)
         logprobs = None
         if self.params.logprobs is not None:
-            logprobs = token_logprobs(logits, token, self.params.logprobs)
+            logprobs = _logprobs(logits, token, self.params.logprobs)
             self.logprobs.append(logprobs)
         if self.first_token is None:
             self.first_token = time.perf_counter()
@@ -166,6 +162,15 @@ class Request:
             timings=Timings(first - self.arrived, self.finished - self.arrived),
         )
 
+    def _sample(self, logits: LogitsRow) -> int:
+        token = None
+        if logits.likeliest is not None:
+            token = self.sampler.pick_among(logits.likeliest)
+        if token is None:
+            generated = self.generated if self.params.mask else ()
+            token = self.sampler.pick(logits.all(), generated)
+        return token
+
     def _limit(self) -> int:
         if self.params.max_tokens is None:
             return self.longest
@@ -178,3 +183,11 @@ class Request:
     def _rest(self) -> str:
         """The text still held back."""
         return self.stops.add(self.detokenizer.end()) + self.stops.end()
+
+
+def _logprobs(logits: LogitsRow, token: int, count: int) -> TokenLogprobs:
+    if logits.likeliest is not None:
+        known = logits.likeliest.logprobs(token, count)
+        if known is not None:
+            return known
+    return token_logprobs(logits.all(), token, count)

@@ -17,6 +17,9 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from ferrum.runtime.largest import largest
+from ferrum.runtime.likeliest import MOST, Likeliest
+
 Floats = npt.NDArray[np.float32]
 Mask = Callable[[Sequence[int]], "npt.NDArray[np.bool_] | None"]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -98,15 +101,6 @@ class SamplingParams(BaseModel):
         return tuple(value) if isinstance(value, list) else value
 
 
-class TokenLogprobs(BaseModel):
-    """Natural logs of the model's own probabilities, before penalties and temperature."""
-
-    model_config = ConfigDict(frozen=True)
-
-    logprob: float  # of the token that was taken
-    top: tuple[tuple[int, float], ...]  # (token, log-probability), the likeliest first
-
-
 class Sampler:
     """The state of one sequence's sampling: its generator and which tokens it has seen."""
 
@@ -121,6 +115,20 @@ class Sampler:
             self._seen = np.zeros(vocabulary, np.bool_)
             self._seen[np.asarray(prompt, np.int64)] = True
 
+    @property
+    def scale(self) -> float | None:
+        """What logits are multiplied by before a draw that their likeliest may decide.
+
+        None where that takes all of them: penalties, a mask, a draw from everything.
+        """
+        params = self.params
+        if params.mask is not None or self._seen is not None or self._counts is not None:
+            return None
+        if params.temperature == 0.0:
+            return 1.0
+        cut = 0 < params.top_k <= MOST if params.top_k else params.top_p < 1.0 or params.min_p > 0.0
+        return 1.0 / params.temperature if cut else None
+
     def pick(self, logits: Floats, generated: Sequence[int]) -> int:
         """The next token of a sequence whose last logits are float32[vocabulary]."""
         adjusted = self._masked(self._penalized(logits), generated)
@@ -129,12 +137,22 @@ class Sampler:
             if not math.isfinite(adjusted[token]):
                 raise SamplingError(f"[sampler] the best logit is {adjusted[token]} -> a number")
         else:
-            token = self._draw(adjusted)
+            token = self._draw(*candidates(adjusted, self.params))
         if self._counts is not None:
             self._counts[token] += 1
         if self._seen is not None:
             self._seen[token] = True
         return token
+
+    def pick_among(self, likeliest: Likeliest) -> int | None:
+        """The token that `pick` takes, from the likeliest that were found for `scale`.
+
+        None, and nothing was drawn, where all logits are needed after all.
+        """
+        if self.params.temperature == 0.0:
+            return int(likeliest.tokens[0]) if len(likeliest.tokens) else None
+        found = candidates_among(likeliest, self.params)
+        return None if found is None else self._draw(*found)
 
     def _penalized(self, logits: Floats) -> Floats:
         if self._seen is None and self._counts is None:
@@ -165,8 +183,7 @@ class Sampler:
             raise SamplingError("[mask] allows no token at all")
         return np.where(allowed, logits, np.float32(-np.inf))
 
-    def _draw(self, logits: Floats) -> int:
-        tokens, weights = candidates(logits, self.params)
+    def _draw(self, tokens: npt.NDArray[np.int64], weights: Floats) -> int:
         return int(tokens[position(weights, self._random.random())])
 
 
@@ -189,6 +206,35 @@ def candidates(logits: Floats, params: SamplingParams) -> tuple[npt.NDArray[np.i
         if params.top_p < 1.0:
             tokens = _head(weights, params.top_p * total)
             weights = weights[tokens]
+    return _cut(tokens, weights, total, params)
+
+
+def candidates_among(
+    likeliest: Likeliest, params: SamplingParams
+) -> tuple[npt.NDArray[np.int64], Floats] | None:
+    """The same tokens and weights, where the likeliest are enough to tell them."""
+    tokens, weights, total = likeliest.tokens, likeliest.weights(), likeliest.total
+    if params.top_k:
+        if params.top_k > len(tokens) and not likeliest.complete:
+            return None
+        tokens, weights = tokens[: params.top_k], weights[: params.top_k]
+        total = weights.sum(dtype=np.float64)
+    elif params.top_p < 1.0:
+        if weights.sum(dtype=np.float64) <= params.top_p * total and not likeliest.complete:
+            return None
+    else:
+        floor = np.exp((np.float32(likeliest.floor) - likeliest.best) * likeliest.scale)
+        if floor >= np.float32(params.min_p):
+            return None
+        by_id = np.argsort(tokens)
+        tokens, weights = tokens[by_id], weights[by_id]
+    return _cut(tokens, weights, total, params) if len(tokens) else None
+
+
+def _cut(
+    tokens: npt.NDArray[np.int64], weights: Floats, total: float, params: SamplingParams
+) -> tuple[npt.NDArray[np.int64], Floats]:
+    """What top-p and min-p leave of them; `total` is the weight that top-p is a share of."""
     if params.top_p < 1.0:
         # The token that reaches the share is kept, so at least one is.
         reached = np.searchsorted(np.cumsum(weights, dtype=np.float64), params.top_p * total)
@@ -197,23 +243,6 @@ def candidates(logits: Floats, params: SamplingParams) -> tuple[npt.NDArray[np.i
         likely = weights >= np.float32(params.min_p)
         tokens, weights = tokens[likely], weights[likely]
     return tokens, weights
-
-
-def largest(values: npt.NDArray[Any], count: int) -> npt.NDArray[np.int64]:
-    """Positions of the `count` largest values, in falling order, ties by position."""
-    groups = values.size // 64
-    if count >= values.size:
-        chosen = np.arange(values.size)
-    elif count > groups // 4:
-        border = np.partition(values, values.size - count)[values.size - count]
-        chosen = np.flatnonzero(values >= border)
-    else:
-        # The count-th largest of the groups' maxima is at most the count-th largest value. It
-        # is found in a twentieth of the time that partitioning a vocabulary takes.
-        maxima = values[: groups * 64].reshape(64, groups).max(0)
-        border = np.partition(maxima, groups - count)[groups - count]
-        chosen = np.flatnonzero(values >= border)
-    return chosen[np.argsort(-values[chosen], kind="stable")[:count]]
 
 
 def _head(weights: Floats, share: float) -> npt.NDArray[np.int64]:
@@ -246,24 +275,6 @@ def position(weights: Floats, u: float) -> int:
     # end must not be the answer.
     target = min(target, np.nextafter(within[-1], 0.0))
     return start + int(np.searchsorted(within, target, side="right"))
-
-
-def logprobs_of(logits: Floats, tokens: Sequence[int]) -> npt.NDArray[np.float64]:
-    """The log-probability of one token per row of float32[rows, vocabulary]: float64[rows]."""
-    rows = zip(logits, tokens, strict=True)
-    return np.array([token_logprobs(row, token, 0).logprob for row, token in rows])
-
-
-def token_logprobs(logits: Floats, token: int, count: int) -> TokenLogprobs:
-    """The log-probability of `token`, and the `count` likeliest, from float32[vocabulary]."""
-    wide = logits.astype(np.float64)
-    best = wide.max()
-    normal = best + np.log(np.exp(wide - best).sum())
-    top = largest(wide, count) if count else np.empty(0, np.int64)
-    return TokenLogprobs(
-        logprob=float(wide[token] - normal),
-        top=tuple((int(i), float(wide[i] - normal)) for i in top),
-    )
 
 
 def _sentence(error: ValidationError) -> str:

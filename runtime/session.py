@@ -20,11 +20,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ferrum.runtime.artifact import Artifact
-from ferrum.runtime.batcher import Batcher, Row
-from ferrum.runtime.binding import Binding
-from ferrum.runtime.block_pool import BlockPool
+from ferrum.runtime.batcher import Row
 from ferrum.runtime.graph import Graph
-from ferrum.runtime.kv_cache import KvCaches, default_capacity
+from ferrum.runtime.logits import StepLogits
+from ferrum.runtime.placement import on_device, on_host
 from ferrum.runtime.profile import Clock
 from ferrum.runtime.sequence import Sequence
 from ferrum.runtime.session_errors import (
@@ -52,15 +51,9 @@ class Session:
 
     def __init__(self, graph: Graph, settings: Settings, trace: Trace | None = None) -> None:
         """Makes caches and buffers for a loaded graph; `trace` keeps what the graph captures."""
-        model, dtype = graph.manifest.model, graph.manifest.graph.kv_dtype
-        capacity = settings.kv_capacity or default_capacity(model, dtype, settings)
-        self.pool = BlockPool(-(-capacity // settings.block_size), settings.block_size)
-        caches = KvCaches(
-            [cache.past for cache in graph.caches], model, dtype, self.pool.blocks,
-            settings.block_size,
-        )  # fmt: skip
-        self._binding = Binding(graph, caches)
-        self._batcher = Batcher(model.vocabulary)
+        model = graph.manifest.model
+        make = on_device if settings.device == "cuda" else on_host
+        self.pool, self._binding, self._batcher = make(graph, settings)
         self._trace = trace
         self._sequences: dict[SequenceId, Sequence] = {}
         self.context_length = model.context_length
@@ -165,14 +158,17 @@ class Session:
             seen.add(seq)
             self._check_tokens(seq, tokens)
         self._check_fit([(seq, self._known(seq), len(tokens)) for seq, tokens in pieces])
-        return self.run([(self._sequences[seq], tokens) for seq, tokens in pieces])
+        return self.run([(self._sequences[seq], tokens) for seq, tokens in pieces]).host()
 
     def sequence(self) -> Sequence:
         """An empty sequence for `run`, kept by the caller and known under no id."""
         return Sequence(self.pool, self.context_length)
 
-    def run(self, pieces: Items[tuple[Sequence, Items[int]]]) -> Logits:
-        """As `step`, over sequences that the caller keeps and tokens that `check` has passed."""
+    def run(self, pieces: Items[tuple[Sequence, Items[int]]]) -> StepLogits:
+        """As `step`, over sequences that the caller keeps and tokens that `check` has passed.
+
+        The logits stay where the graph has left them until they are asked for.
+        """
         try:
             for sequence, tokens in pieces:
                 sequence.reserve(len(tokens))
@@ -223,7 +219,8 @@ class Session:
             done = 0
             for size in _chunks(len(tokens), min(most, self.step_tokens)):
                 part = tokens[done : done + size]
-                yield self._every(sequence, part) if every else self.run([(sequence, part)])
+                logits = self._every(sequence, part) if every else self.run([(sequence, part)])
+                yield logits.host()
                 done += size
         except BaseException:
             sequence.length = before
@@ -232,21 +229,21 @@ class Session:
                 self.release(seq)
             raise
 
-    def _every(self, sequence: Sequence, tokens: Items[int]) -> Logits:
+    def _every(self, sequence: Sequence, tokens: Items[int]) -> StepLogits:
         sequence.reserve(len(tokens))
-        logits = self._run(
-            [Row([token], sequence.length + i, sequence.blocks) for i, token in enumerate(tokens)]
-        )
+        past, blocks = sequence.length, sequence.blocks
+        rows = [Row([token], past + i, blocks) for i, token in enumerate(tokens)]
+        logits = self._run(rows, once=True)
         sequence.length += len(tokens)
         return logits
 
-    def _run(self, rows: list[Row]) -> Logits:
-        arrays = self._batcher.arrays(rows)
+    def _run(self, rows: list[Row], *, once: bool = False) -> StepLogits:
+        arrays = self._batcher.arrays(rows, once=once)
         with self.clock.measure("graph"):
-            self._binding.run(arrays)
+            logits = self._binding.run(arrays)
         if self._trace is not None:
             self._trace.add(arrays, self._binding.captured())
-        return arrays.logits
+        return logits
 
     def _open(self, seq: SequenceId) -> Sequence:
         if len(self._sequences) >= self.max_sequences:

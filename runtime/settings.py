@@ -33,6 +33,16 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
+    device: Literal["cpu", "cuda"] = Field(
+        "cpu",
+        description="where the model runs; cuda needs a GPU and the package onnxruntime-gpu in "
+        "place of onnxruntime, and takes the first of CUDA_VISIBLE_DEVICES",
+    )
+    cuda_graphs: bool = Field(
+        True,
+        description="on a GPU, capture a decode step's launches once and replay them: faster "
+        "steps, but for the first of each shape",
+    )
     kernels: Literal["native", "reference"] = Field(
         "native",
         description="native runs ferrum's library; reference runs the ops' bodies in standard "
@@ -84,7 +94,7 @@ class Settings(BaseModel):
         None,
         ge=1,
         description="tokens that the KV caches hold, over all sequences [KV_CAPACITY]; by default "
-        "max_sequences contexts, as far as a quarter of the free memory goes",
+        "max_sequences contexts, as far as a quarter of the free memory goes, or most of a GPU's",
     )
     block_size: int = Field(32, ge=1, le=4096, description="tokens per block of the KV caches")
     max_sequences: int = Field(
@@ -138,6 +148,15 @@ class Settings(BaseModel):
                 f"step_tokens, got {self.step_tokens} -> at least max_sequences "
                 f"({self.max_sequences}), so that every sequence can advance in a step"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _gpus_have_none_of_these(self) -> Settings:
+        for name, wanted in {"kernels": "native", "isa": "auto", "page_in": "auto"}.items():
+            if self.device == "cuda" and getattr(self, name) != wanted:
+                raise ValueError(
+                    f"{name}, got {getattr(self, name)!r} -> {wanted!r} with device 'cuda'"
+                )
         return self
 
     @classmethod

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "cpu/kernels.h"
+#include "cuda/images.h"
 #include "error.h"
 #include "profile.h"
 #include "quants.h"
@@ -45,6 +46,16 @@ const Kernels* kernels_by_default() {
   } catch (const Error&) {
     return nullptr;  // registering the library says what is wrong
   }
+}
+
+// What CUDA kernels there are for: "90" is machine code, "ptx80" PTX.
+std::vector<std::string> cuda_targets() {
+  std::vector<std::string> targets;
+  const List<cuda::Image> images = cuda::images();
+  for (const cuda::Image& image : images)
+    if (strcmp(image.unit, images.items[0].unit) == 0)
+      targets.push_back((image.portable ? "ptx" : "") + std::to_string(image.architecture));
+  return targets;
 }
 
 // Writes `[a, b]`, each item as `write` does.
@@ -111,6 +122,8 @@ std::string describe() {
     array(out, op.attributes, word);
     out << '}';
   });
+  out << ", \"cuda\": ";
+  array(out, cuda_targets(), [&](const std::string& target) { word(target.c_str()); });
   out << ", \"stages\": ";
   array(out, kStageNames, word);
   out << '}';

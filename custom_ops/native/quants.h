@@ -63,6 +63,9 @@ constexpr int kQuantCount = sizeof(kQuantFormats) / sizeof(kQuantFormats[0]);
 // The row of that ggml id; null where ferrum does not know the type.
 const QuantFormat* find_quant(int id);
 
+// The same; throws Error, which names `attribute` and the ids there are, where there is no such row.
+const QuantFormat& known_format(int64_t id, const char* attribute);
+
 // dst[0 .. n) = the values of n / block blocks at `src`. `type` must be known and n whole blocks.
 void dequantize_row(int type, const uint8_t* src, float* dst, int64_t n);
 

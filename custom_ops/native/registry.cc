@@ -1,4 +1,4 @@
-// To add an op: its adapter in ort/, a line in adapters.h, and its row here.
+// To add an op: its adapters in ort/ and ort/cuda/, their lines in adapters.h, and its row here.
 #include "registry.h"
 
 #include "ort/adapters.h"
@@ -58,15 +58,22 @@ constexpr Port kOutput[] = {{"output", F}};
 
 using namespace ort;
 constexpr OpSpec kOps[] = {
-    {"QuantGather", list(kGatherIn), list(kOutput), list(kType), kNone, make_quant_gather},
-    {"QuantMatMul", list(kMatMulIn), list(kOutput), list(kType), kNone, make_quant_matmul},
-    {"QuantQKV", list(kQkvIn), list(kQkvOut), list(kQkvTypes), kNone, make_quant_qkv},
-    {"RMSNorm", list(kNormIn), list(kNormOut), list(kEpsilon), kNone, make_rms_norm},
-    {"AddRMSNorm", list(kAddNormIn), list(kAddNormOut), list(kEpsilon), kNone, make_add_rms_norm},
-    {"RouteTopK", list(kRouteIn), list(kRouteOut), list(kRouteAttributes), kNone, make_route_topk},
-    {"QuantMoE", list(kMoeIn), list(kOutput), list(kMoeTypes), kNone, make_quant_moe},
+    {"QuantGather", list(kGatherIn), list(kOutput), list(kType), kNone, make_quant_gather,
+     make_cuda_quant_gather},
+    {"QuantMatMul", list(kMatMulIn), list(kOutput), list(kType), kNone, make_quant_matmul,
+     make_cuda_quant_matmul},
+    {"QuantQKV", list(kQkvIn), list(kQkvOut), list(kQkvTypes), kNone, make_quant_qkv,
+     make_cuda_quant_qkv},
+    {"RMSNorm", list(kNormIn), list(kNormOut), list(kEpsilon), kNone, make_rms_norm,
+     make_cuda_rms_norm},
+    {"AddRMSNorm", list(kAddNormIn), list(kAddNormOut), list(kEpsilon), kNone, make_add_rms_norm,
+     make_cuda_add_rms_norm},
+    {"RouteTopK", list(kRouteIn), list(kRouteOut), list(kRouteAttributes), kNone, make_route_topk,
+     make_cuda_route_topk},
+    {"QuantMoE", list(kMoeIn), list(kOutput), list(kMoeTypes), kNone, make_quant_moe,
+     make_cuda_quant_moe},
     {"PagedAttention", list(kAttentionIn), list(kAttentionOut), list(kAttentionAttributes),
-     list(kCaches), make_paged_attention},
+     list(kCaches), make_paged_attention, make_cuda_paged_attention},
 };
 
 }  // namespace

@@ -37,8 +37,9 @@ struct OpSpec {
   List<Port> inputs, outputs;
   List<const char*> attributes;  // all required
   List<InPlace> in_place;
-  // Reads the node's attributes; throws Error where one is missing or out of range.
-  std::unique_ptr<ort::Kernel> (*make)(const ort::NodeInfo& info);
+  // These read the node's attributes, and throw Error where one is missing or out of range.
+  using Make = std::unique_ptr<ort::Kernel> (*)(const ort::NodeInfo& info);
+  Make make, make_cuda;
 };
 
 List<OpSpec> op_specs();

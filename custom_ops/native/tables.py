@@ -25,6 +25,14 @@ GRIDS = [
     ("kGridIQ1", quants.IQ1_S, 8),
 ]
 
+# Device code defines the macro first, so that the tables lie where kernels can read them.
+HEAD = """// Written by native/tables.py from the gguf package.
+
+#ifndef FERRUM_TABLE
+#define FERRUM_TABLE constexpr
+#endif
+"""
+
 
 def rows_of(values: np.ndarray) -> str:
     """C++ initializer of an int8 table [entries, width]."""
@@ -39,12 +47,12 @@ def grid(name: str, owner: type, factor: int) -> str:
     if values.min() < -128 or values.max() > 127:
         raise ValueError(f"{name}: grid value outside int8")
     entries, width = values.shape
-    return f"constexpr int8_t {name}[{entries}][{width}] = {{\n{rows_of(values)}\n}};\n"
+    return f"FERRUM_TABLE int8_t {name}[{entries}][{width}] = {{\n{rows_of(values)}\n}};\n"
 
 
 def vector(name: str, ctype: str, values: tuple[int, ...] | bytes | list[str]) -> str:
     """C++ definition of one flat table."""
-    return f"constexpr {ctype} {name}[{len(values)}] = {{{', '.join(map(str, values))}}};\n"
+    return f"FERRUM_TABLE {ctype} {name}[{len(values)}] = {{{', '.join(map(str, values))}}};\n"
 
 
 def scales_nvfp4() -> list[str]:
@@ -57,7 +65,7 @@ def main(argv: list[str]) -> None:
     """Writes the include to the path given as the only argument."""
     if len(argv) != 2:
         raise SystemExit("usage: python tables.py OUT")
-    parts = ["// Written by native/tables.py from the gguf package.\n"]
+    parts = [HEAD]
     parts += [grid(*row) for row in GRIDS]
     parts.append(vector("kSignsOf7Bits", "uint8_t", quants.IQ2_XXS.ksigns))
     parts.append(vector("kValuesIQ4", "int8_t", quants.IQ4_NL.kvalues))

@@ -28,6 +28,7 @@ from ferrum.runtime.bench.roofline import Limit, Limits, memory_limits, product_
 from ferrum.runtime.bench.run import QUIET, Runner
 from ferrum.runtime.bench.streaming import streaming_notice
 from ferrum.runtime.bench.work import work_of
+from ferrum.runtime.cuda import require_cuda
 from ferrum.runtime.free_memory import free_memory
 from ferrum.runtime.kv_cache import bytes_per_token
 from ferrum.runtime.weight_pages import WeightPages
@@ -37,6 +38,17 @@ IN_PLACE, REPACK = "llama.cpp in place", "llama.cpp repack"
 _SIDES: dict[LlamaMode, str] = {"in-place": IN_PLACE, "repack": REPACK}
 _BESIDE_A_MODEL = 1 << 30  # caches, buffers and the processes themselves
 _LLAMA_CACHES = "float16"
+_CPU_NOTES = (
+    "decode: rate is weights and caches that its steps must read, limit what memory gives just "
+    "before and after each repetition",
+    "prefill: rate is int8 products, limit what the best instruction set does of them just "
+    "before and after each repetition",
+)
+_GPU_NOTES = (
+    "decode: rate is weights and caches that its steps must read",
+    "prefill: rate is multiply-adds with quantized weights",
+    "memory is the host's: weights and caches in the GPU's are no part of it",
+)
 
 Say = Callable[[str], None]
 
@@ -57,6 +69,7 @@ class Options:
     vs_modes: Sequence[LlamaMode]
     profile: bool
     first_token: bool
+    device: Literal["cpu", "cuda"] = "cpu"
 
 
 def measure_machine(threads: Sequence[int], file: Path | None, command: str, say: Say) -> Report:
@@ -77,19 +90,24 @@ def benchmark(model: Path, options: Options, command: str, say: Say) -> Report:
     if not wanted and not options.first_token:
         raise BenchError("[--prefill, --decode] none of both -> one at least, or --first-token")
     _check_lengths(artifact, wanted)
-    sides, notes = {FERRUM: ["ferrum", str(model)]}, []
+    on_gpu = options.device == "cuda"
+    if on_gpu:
+        if options.vs is not None:
+            raise BenchError("[--vs] llama.cpp is measured on the CPU -> without --device cuda")
+        require_cuda()
+    sides, notes = {FERRUM: ["ferrum", str(model), options.device]}, []
     if options.vs is not None:
         notes.append(f"llama-cpp-python {require_llama()}, flash attention on, float16 caches")
         _check_same_weights(artifact, options.vs)
         sides |= {_SIDES[mode]: ["llama", str(options.vs), mode] for mode in options.vs_modes}
-    if notice := streaming_notice(artifact, WeightPages.of(artifact.weights)):
+    if not on_gpu and (notice := streaming_notice(artifact, WeightPages.of(artifact.weights))):
         say(notice)
         notes.append(notice)
-    measuring = Limits()
+    measuring = None if on_gpu else Limits()
     files = _weight_files(artifact, options.vs)
     read_all = partial(_read_all, files, say)
     read_all()
-    limits = _limits(measuring, options.threads, files[0], say)
+    limits = _limits(measuring, options.threads, files[0], say) if measuring else []
     runner = Runner(measuring, options.warm_ups, options.retries, say)
     notes += _measure(runner, sides, wanted, files, options, read_all)
     shape, own = artifact.manifest.model, artifact.manifest.graph.kv_dtype
@@ -102,7 +120,7 @@ def benchmark(model: Path, options: Options, command: str, say: Say) -> Report:
     if options.first_token:
         starts = first_tokens(sides, options.threads[0], options.repeat, read_all)
     return Report(
-        machine=machine(),
+        machine=machine(options.device),
         command=command,
         model={
             "path": str(artifact.path),
@@ -114,7 +132,7 @@ def benchmark(model: Path, options: Options, command: str, say: Say) -> Report:
         rows=tuple(found),
         ratios=(*ratios(found), *first_token_ratios(starts, options.threads[0])),
         first_token=tuple(starts),
-        notes=(*notes, *_reading_notes(wanted), *_disturbance(found)),
+        notes=(*notes, *_reading_notes(wanted, on_gpu), *_disturbance(found)),
     )
 
 
@@ -214,14 +232,11 @@ def _read_all(files: Sequence[Path], say: Say) -> None:
                 pass
 
 
-def _reading_notes(wanted: Sequence[Case]) -> list[str]:
+def _reading_notes(wanted: Sequence[Case], on_gpu: bool) -> list[str]:
     notes = [
         "tokens are random ids, the same on all sides; logits are computed, choosing a token from "
         "them is not timed",
-        "decode: rate is weights and caches that its steps must read, limit what memory gives just "
-        "before and after each repetition",
-        "prefill: rate is int8 products, limit what the best instruction set does of them just "
-        "before and after each repetition",
+        *(_GPU_NOTES if on_gpu else _CPU_NOTES),
     ]
     if any(case.kind == "decode" and case.batch > 1 for case in wanted):
         notes.append(

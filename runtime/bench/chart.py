@@ -29,7 +29,8 @@ def write_chart(report: Report, path: Path) -> None:
     figure = _figure_type()(figsize=(6.5 * len(kinds), 4.5), layout="constrained")
     machine = report.machine
     figure.suptitle(
-        f"{report.model['name']}, {report.model['layers']} layers, on {machine.cpu}, "
+        f"{report.model['name']}, {report.model['layers']} layers, on "
+        f"{machine.gpu or machine.cpu}, "
         f"{machine.date[:10]}"
     )
     for index, kind in enumerate(kinds):
@@ -59,6 +60,8 @@ def _panel(axes: Any, kind: str, rows: Sequence[Row]) -> None:
         )
     for number, case in enumerate(cases):
         first = next(row for row in rows if row.case == case)
+        if first.fraction is None:
+            continue
         # Where the side's own rate would reach the limit; the same for all, but for the memory's
         # moods, so the first side's is drawn.
         most = first.tokens_per_second.median / first.fraction.median

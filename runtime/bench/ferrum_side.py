@@ -18,13 +18,13 @@ from ferrum.runtime.settings import Settings
 class FerrumSide:
     """One export; a session of its own for every case, with caches as large as the case needs."""
 
-    def __init__(self, model: Path) -> None:
-        self._artifact = Artifact.open(model)
+    def __init__(self, model: Path, device: str) -> None:
+        self._artifact, self._device = Artifact.open(model), device
         self._session: Session | None = None
 
     def open(self, case: Case, profile: bool) -> dict[str, Any]:
         """Load the graph, and fill the caches to the context of a decode."""
-        asked = Settings.read()
+        asked = Settings.read(device=self._device)
         blocks = case.batch * -(-case.length // asked.block_size)
         settings = asked.but(
             # The default is not to set it: ONNX Runtime then also pins its threads.

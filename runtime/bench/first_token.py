@@ -1,6 +1,6 @@
 """From the start of a process to its first token, with everything that lies between.
 
-    python -m ferrum.runtime.bench.first_token ferrum OUT.onnx THREADS TOKENS
+    python -m ferrum.runtime.bench.first_token ferrum OUT.onnx THREADS TOKENS cpu|cuda
     python -m ferrum.runtime.bench.first_token llama MODEL.gguf THREADS TOKENS repack|in-place
 
 Prints the moments of the clock that all processes share: imported, loaded, token.
@@ -69,20 +69,21 @@ def main(arguments: Sequence[str]) -> int:
     kind, model, threads, tokens, *mode = arguments
     prompt = list(range(1, int(tokens) + 1))
     if kind == "ferrum":
-        moments = _ferrum(Path(model), int(threads), prompt)
+        moments = _ferrum(Path(model), int(threads), prompt, *mode)
     else:
         moments = _llama(Path(model), int(threads), prompt, mode == ["repack"])
     print(json.dumps(moments))
     return 0
 
 
-def _ferrum(model: Path, threads: int, prompt: list[int]) -> dict[str, float]:
+def _ferrum(model: Path, threads: int, prompt: list[int], device: str) -> dict[str, float]:
     from ferrum.runtime.bench.machine import physical_cores
     from ferrum.runtime.llm import LLM
     from ferrum.runtime.sampler import SamplingParams
 
     moments = {"imported": time.monotonic()}
-    with LLM(model, threads=0 if threads == physical_cores() else threads) as llm:
+    threads = 0 if threads == physical_cores() else threads
+    with LLM(model, threads=threads, device=device) as llm:
         moments["loaded"] = time.monotonic()
         stream: Any = llm.stream(prompt, SamplingParams(max_tokens=1, ignore_eos=True))
         next(iter(stream))

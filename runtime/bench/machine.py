@@ -13,6 +13,7 @@ from pathlib import Path
 import onnxruntime
 
 from ferrum.custom_ops.library import describe
+from ferrum.runtime.cudart import cuda_runtime
 
 _CPUS = Path("/sys/devices/system/cpu")
 
@@ -32,10 +33,11 @@ class Machine:
     onnxruntime: str
     ferrum: str
     commit: str | None
+    gpu: str | None  # where a model ran on one
 
 
-def machine() -> Machine:
-    """This machine, now."""
+def machine(device: str = "cpu") -> Machine:
+    """This machine, now; its GPU too where that is the device."""
     return Machine(
         date=datetime.now(timezone.utc).astimezone().isoformat(timespec="seconds"),
         cpu=_cpu_name(),
@@ -48,6 +50,7 @@ def machine() -> Machine:
         onnxruntime=onnxruntime.__version__,
         ferrum=version("ferrum"),
         commit=_commit(),
+        gpu=_gpu_name() if device == "cuda" else None,
     )
 
 
@@ -89,6 +92,14 @@ def _cpu_name() -> str:
         if name.strip() == "model name":
             return value.strip()
     return platform.machine()
+
+
+def _gpu_name() -> str:
+    gpu = cuda_runtime().gpu()
+    return (
+        f"{gpu.name}, {gpu.multiprocessors} multiprocessors of compute capability "
+        f"{gpu.capability}, {gpu.memory_bytes / 2**30:.0f} GiB"
+    )
 
 
 def _commit() -> str | None:

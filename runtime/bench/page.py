@@ -28,7 +28,10 @@ def print_report(report: Report, stream: TextIO | None = None) -> None:
     commit = f" at {machine.commit}" if machine.commit else ""
     console.print(f"ferrum {machine.ferrum}{commit}, onnxruntime {machine.onnxruntime}")
     console.print(f"  {report.command}")
-    _section(console, "the machine alone", _limits(report))
+    if machine.gpu:
+        console.print(f"on {machine.gpu}")
+    if report.limits:
+        _section(console, "the machine alone", _limits(report))
     if report.rows:
         _section(console, "speed: medians, lowest to highest in brackets", _speeds(report))
     if report.ratios:
@@ -73,8 +76,8 @@ def _speeds(report: Report) -> Table:
             row.side,
             *_cells(row.tokens_per_second),
             f"{_number(row.rate.median / 1e9)} {unit}",
-            f"{_number(row.limit.median / 1e9)} {unit}",
-            *_cells(row.fraction, show="{:.0%}".format),
+            f"{_number(row.limit.median / 1e9)} {unit}" if row.limit else "",
+            *(_cells(row.fraction, show="{:.0%}".format) if row.fraction else ("", "")),
         )
     return table
 

@@ -37,7 +37,8 @@ class Row:
 
     decode: `rate` is bytes per second of weights and caches, `limit` those that the memory gives.
     prefill: `rate` is int8 multiply-adds per second, `limit` those that the machine can do. Limits
-    are of the same moments; `fraction` is one by the other, repetition by repetition.
+    are of the same moments; `fraction` is one by the other, repetition by repetition. On a GPU
+    there are none, and multiply-adds are those with quantized weights.
     """
 
     case: Case
@@ -45,8 +46,8 @@ class Row:
     seconds: tuple[float, ...]
     tokens_per_second: Spread
     rate: Spread
-    limit: Spread
-    fraction: Spread
+    limit: Spread | None
+    fraction: Spread | None
     limits: tuple[float, ...]  # the limit beside each repetition
     foreign_cpu: tuple[float, ...]  # share of CPU time that other programs took meanwhile
     disturbed: int  # repetitions in which that was too much
@@ -128,7 +129,7 @@ def _times(ours: Sequence[float], theirs: Sequence[float]) -> Spread:
 
 def _row(case: Case, side: str, measured: Measured, work: Work, per_token: int) -> Row:
     seconds = [repetition.seconds for repetition in measured.repetitions]
-    most = [repetition.limit for repetition in measured.repetitions]
+    most = [r.limit for r in measured.repetitions if r.limit is not None]
     if case.kind == "decode":
         amount = work.decode_bytes(case) * case.tokens
     else:
@@ -141,8 +142,8 @@ def _row(case: Case, side: str, measured: Measured, work: Work, per_token: int) 
         seconds=tuple(seconds),
         tokens_per_second=Spread.of([case.all_tokens / taken for taken in seconds]),
         rate=Spread.of(rate),
-        limit=Spread.of(most),
-        fraction=Spread.of([one / limit for one, limit in zip(rate, most, strict=True)]),
+        limit=Spread.of(most) if most else None,
+        fraction=_fraction(rate, most) if most else None,
         limits=tuple(most),
         foreign_cpu=tuple(repetition.foreign_cpu for repetition in measured.repetitions),
         disturbed=sum(repetition.disturbed for repetition in measured.repetitions),
@@ -152,3 +153,7 @@ def _row(case: Case, side: str, measured: Measured, work: Work, per_token: int) 
         file=measured.memory.file,
         stages=tuple(measured.stages or ()),
     )
+
+
+def _fraction(rates: Sequence[float], limits: Sequence[float]) -> Spread:
+    return Spread.of([rate / limit for rate, limit in zip(rates, limits, strict=True)])

@@ -18,17 +18,22 @@ _TOLD = 0.1  # seconds from which on a share of CPU time can be told
 
 @dataclass(frozen=True)
 class Repetition:
-    """One timed run, and the limit of its kind of work in the moments before and after it."""
+    """One timed run, and the limit of its kind of work in the moments before and after it.
+
+    A GPU's limits are not measured.
+    """
 
     round: int
     seconds: float
-    before: float
-    after: float
+    before: float | None
+    after: float | None
     foreign_cpu: float  # the share of all CPU time that other programs took, readings included
 
     @property
-    def limit(self) -> float:
+    def limit(self) -> float | None:
         """The limit beside it, per second."""
+        if self.before is None or self.after is None:
+            return None
         return (self.before + self.after) / 2
 
     @property
@@ -56,7 +61,7 @@ class Runner:
     """Takes measurements; one process runs at a time, the others are stopped."""
 
     def __init__(
-        self, limits: Limits, warm_ups: int, retries: int, say: Callable[[str], None]
+        self, limits: Limits | None, warm_ups: int, retries: int, say: Callable[[str], None]
     ) -> None:
         """`retries`: how often at most a round is run again that other programs disturbed."""
         self._limits, self._warm_ups, self._retries = limits, warm_ups, retries
@@ -127,9 +132,9 @@ class Runner:
 
     def _once(self, side: SideProcess, case: Case, number: int) -> Repetition:
         load = CpuLoad(side.pid)
-        before = self._limits.now(case)
+        before = self._limits.now(case) if self._limits else None
         seconds = side.run()
-        after = self._limits.now(case)
+        after = self._limits.now(case) if self._limits else None
         return Repetition(number, seconds, before, after, load.foreign())
 
     def _note_memory(self, side: SideProcess, case: Case) -> None:

@@ -1,6 +1,6 @@
 """The process that a side is measured in: does what it is told, one line of JSON each way.
 
-    python -m ferrum.runtime.bench.worker ferrum OUT.onnx
+    python -m ferrum.runtime.bench.worker ferrum OUT.onnx cpu|cuda
     python -m ferrum.runtime.bench.worker llama MODEL.gguf repack|in-place
 
 Requests are {"do": "open", "case": {...}, "profile": false}, {"do": "run"}, {"do": "profile"} and
@@ -81,7 +81,7 @@ def _side(arguments: list[str]) -> Side:
     if name == "ferrum":
         from ferrum.runtime.bench.ferrum_side import FerrumSide
 
-        return FerrumSide(Path(model))
+        return FerrumSide(Path(model), *mode)
     from ferrum.runtime.bench.llama_side import LlamaSide
 
     return LlamaSide(Path(model), repack=mode == ["repack"])

@@ -15,9 +15,7 @@ from ferrum.runtime.sampler import (
     SamplingError,
     SamplingParams,
     candidates,
-    largest,
     position,
-    token_logprobs,
 )
 
 
@@ -179,17 +177,6 @@ def test_a_masked_token_is_never_drawn() -> None:
 
 
 @given(
-    values=st.lists(st.integers(-4, 4), min_size=1, max_size=400),
-    repeats=st.sampled_from([1, 20]),
-    count=st.integers(1, 60),
-)
-def test_largest_is_a_stable_sort_cut_short(values: list[int], repeats: int, count: int) -> None:
-    array = np.tile(np.array(values, np.float32), repeats)
-    wanted = np.argsort(-array, kind="stable")[:count]
-    assert largest(array, count).tolist() == wanted.tolist()
-
-
-@given(
     weights=st.lists(st.integers(0, 3), min_size=1, max_size=300).filter(any),
     repeats=st.sampled_from([1, 9]),
     u=st.floats(0, 1, exclude_max=True),
@@ -205,18 +192,6 @@ def test_a_draw_is_where_the_running_sum_passes_it(
     at = position(array, u)
     assert at == next(i for i, total in enumerate(sums) if total > target)
     assert array[at] > 0
-
-
-def test_logprobs_are_of_the_model_itself() -> None:
-    logits = random_logits(5000, 2)
-    wide = logits.astype(np.float64)
-    exact = wide - np.log(np.exp(wide).sum())
-    found = token_logprobs(logits, 17, 3)
-    best = np.argsort(-wide)[:3]
-    assert found.logprob == pytest.approx(exact[17], abs=1e-12)
-    assert [token for token, _ in found.top] == best.tolist()
-    np.testing.assert_allclose([p for _, p in found.top], exact[best], atol=1e-12)
-    assert token_logprobs(logits, 17, 0).top == ()
 
 
 @pytest.mark.parametrize(

@@ -221,12 +221,12 @@ def test_a_failing_graph_leaves_sequences_as_they_were(
     steps = 0
     run = session._binding.run
 
-    def fail_at_the_second(arrays: object) -> None:
+    def fail_at_the_second(arrays: object) -> object:
         nonlocal steps
         steps += 1
         if steps == 2:
             raise KeyboardInterrupt
-        run(arrays)  # type: ignore[arg-type]
+        return run(arrays)  # type: ignore[arg-type]
 
     monkeypatch.setattr(session._binding, "run", fail_at_the_second)
     with pytest.raises(KeyboardInterrupt):

@@ -65,6 +65,10 @@ def test_a_variable_without_sense_is_named(variable: str, text: str) -> None:
         ({"block_size": 0}, "block_size, got 0"),
         ({"kv_capacity": 0}, "kv_capacity, got 0"),
         ({"trace": 7}, "trace, got 7"),
+        ({"device": "gpu"}, "device, got 'gpu' -> 'cpu' or 'cuda'"),
+        ({"device": "cuda", "kernels": "reference"}, "kernels, got 'reference' -> 'native' with"),
+        ({"device": "cuda", "isa": "avx2"}, "isa, got 'avx2' -> 'auto' with device 'cuda'"),
+        ({"device": "cuda", "page_in": "faults"}, "page_in, got 'faults' -> 'auto' with"),
         ({"step_tokens": 8, "max_sequences": 9}, "step_tokens, got 8 -> at least max_sequences"),
     ],
 )

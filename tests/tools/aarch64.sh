@@ -98,7 +98,7 @@ END
 
 build_library() {
   cmake -S custom_ops -B "$folder/library" -DCMAKE_TOOLCHAIN_FILE="$PWD/custom_ops/aarch64.cmake" \
-    -DCMAKE_BUILD_TYPE=Release -DPython_EXECUTABLE="$host_python" >"$folder/library.log" 2>&1 ||
+    -DCMAKE_BUILD_TYPE=Release -DFERRUM_CUDA=OFF -DPython_EXECUTABLE="$host_python" >"$folder/library.log" 2>&1 ||
     { cat "$folder/library.log"; exit 1; }
   cmake --build "$folder/library" --parallel 2
 }

@@ -61,6 +61,7 @@ def session(
     threads: int = 2,
     name: str = "node",
     cache: int = onnx.TensorProto.FLOAT,
+    provider: str = "CPUExecutionProvider",
     **settings: Any,
 ) -> ort.InferenceSession:
     """A session of one node; `settings` are `ferrum.custom_ops.register`'s."""
@@ -72,9 +73,9 @@ def session(
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     register(options, **settings)
     model = bare_model(OPS[op_name], name, cache, attributes)
-    return ort.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    made = ort.InferenceSession(model.SerializeToString(), options, providers=[provider])
+    assert made.get_providers()[0] == provider  # ONNX Runtime falls back without a word
+    return made
 
 
 def run(

@@ -13,7 +13,7 @@ mkdir -p build
 compiler=${CXX:-c++}
 
 cmake -S custom_ops -B "$build" -DCMAKE_BUILD_TYPE=Debug -DCMAKE_CXX_FLAGS_DEBUG=-O1 \
-  -DFERRUM_SANITIZE=ON -DPython_EXECUTABLE="$python" >"$build.log" 2>&1 || { cat "$build.log"; exit 1; }
+  -DFERRUM_SANITIZE=ON -DFERRUM_CUDA=OFF -DPython_EXECUTABLE="$python" >"$build.log" 2>&1 || { cat "$build.log"; exit 1; }
 cmake --build "$build" --parallel 2
 
 # libstdc++ beside it: AddressSanitizer looks for __cxa_throw when it starts, before Python loads it.

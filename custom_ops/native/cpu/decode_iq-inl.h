@@ -4,14 +4,14 @@
 // Eight values at a time, as the bytes of one word (little-endian, as the file is).
 constexpr uint64_t kOnes = 0x0101010101010101u;
 
-uint64_t eight(const int8_t* values) {
+FERRUM_CODEC uint64_t eight(const int8_t* values) {
   uint64_t word;
   memcpy(&word, values, sizeof word);
   return word;
 }
 
 // Two entries of a grid of four.
-uint64_t eight(const int8_t* first, const int8_t* second) {
+FERRUM_CODEC uint64_t eight(const int8_t* first, const int8_t* second) {
   uint32_t low, high;
   memcpy(&low, first, sizeof low);
   memcpy(&high, second, sizeof high);
@@ -20,16 +20,16 @@ uint64_t eight(const int8_t* first, const int8_t* second) {
 
 // Value i is negated where bit i of `signs` is set. The values are positive, so that neither the
 // complement nor the one added to it reaches the next byte.
-void put_signed(uint64_t values, uint32_t signs, int8_t* q) {
+FERRUM_CODEC void put_signed(uint64_t values, uint32_t signs, int8_t* q) {
   const uint64_t bits = signs * kOnes & 0x8040201008040201u;
   const uint64_t negative = (bits + 0x7f * kOnes) >> 7 & kOnes;  // 1 where a bit is set
   const uint64_t result = (values ^ negative * 0xff) + negative;
   memcpy(q, &result, sizeof result);
 }
 
-float odd(uint32_t s) { return static_cast<float>(2 * s + 1); }
+FERRUM_CODEC float odd(uint32_t s) { return static_cast<float>(2 * s + 1); }
 
-void decode(const BlockIQ2_XXS& x, int8_t* q, float* scale, float*) {
+FERRUM_CODEC void decode(const BlockIQ2_XXS& x, int8_t* q, float* scale, float*) {
   const float d = to_float(x.d) * 0.125f;
   for (int group = 0; group < 8; ++group) {
     const uint8_t* indices = x.q + 8 * group;
@@ -41,11 +41,11 @@ void decode(const BlockIQ2_XXS& x, int8_t* q, float* scale, float*) {
   }
 }
 
-void half_group_scales(const uint8_t* nibbles, float d, float* scale) {
+FERRUM_CODEC void half_group_scales(const uint8_t* nibbles, float d, float* scale) {
   for (int i = 0; i < 16; ++i) scale[i] = d * odd(nibbles[i / 2] >> (i % 2 * 4) & 15);
 }
 
-void decode(const BlockIQ2_XS& x, int8_t* q, float* scale, float*) {
+FERRUM_CODEC void decode(const BlockIQ2_XS& x, int8_t* q, float* scale, float*) {
   for (int i = 0; i < 32; ++i) {
     const uint32_t word = read_u16(x.q + 2 * i);
     put_signed(eight(kGridIQ2_XS[word & 511]), kSignsOf7Bits[word >> 9], q + 8 * i);
@@ -53,7 +53,7 @@ void decode(const BlockIQ2_XS& x, int8_t* q, float* scale, float*) {
   half_group_scales(x.scales, to_float(x.d) * 0.125f, scale);
 }
 
-void decode(const BlockIQ2_S& x, int8_t* q, float* scale, float*) {
+FERRUM_CODEC void decode(const BlockIQ2_S& x, int8_t* q, float* scale, float*) {
   for (int i = 0; i < 32; ++i) {
     const int index = x.q[i] | (x.high[i / 4] >> (i % 4 * 2) & 3) << 8;
     put_signed(eight(kGridIQ2_S[index]), x.signs[i], q + 8 * i);
@@ -61,7 +61,7 @@ void decode(const BlockIQ2_S& x, int8_t* q, float* scale, float*) {
   half_group_scales(x.scales, to_float(x.d) * 0.125f, scale);
 }
 
-void decode(const BlockIQ3_XXS& x, int8_t* q, float* scale, float*) {
+FERRUM_CODEC void decode(const BlockIQ3_XXS& x, int8_t* q, float* scale, float*) {
   const float d = to_float(x.d) * 0.25f;
   for (int group = 0; group < 8; ++group) {
     const uint32_t word = read_u32(x.scales_and_signs + 4 * group);
@@ -73,7 +73,7 @@ void decode(const BlockIQ3_XXS& x, int8_t* q, float* scale, float*) {
   }
 }
 
-void decode(const BlockIQ3_S& x, int8_t* q, float* scale, float*) {
+FERRUM_CODEC void decode(const BlockIQ3_S& x, int8_t* q, float* scale, float*) {
   const auto entry = [&](int i) {
     return kGridIQ3_S[x.q[i] | (x.high[i / 8] >> (i % 8) & 1) << 8];
   };
@@ -86,13 +86,13 @@ void decode(const BlockIQ3_S& x, int8_t* q, float* scale, float*) {
 
 // -1, 0 or 1, shifted by an eighth up or down: in eighths, -9 to 9.
 // (The top bit is flipped meanwhile, which keeps every byte away from a carry.)
-void shifted_entry(int index, bool down, int8_t* q) {
+FERRUM_CODEC void shifted_entry(int index, bool down, int8_t* q) {
   const uint64_t flipped = eight(kGridIQ1[index]) ^ 0x80 * kOnes;
   const uint64_t result = (down ? flipped - kOnes : flipped + kOnes) ^ 0x80 * kOnes;
   memcpy(q, &result, sizeof result);
 }
 
-void decode(const BlockIQ1_S& x, int8_t* q, float* scale, float*) {
+FERRUM_CODEC void decode(const BlockIQ1_S& x, int8_t* q, float* scale, float*) {
   const float d = to_float(x.d) * 0.125f;
   for (int group = 0; group < 8; ++group) {
     const uint32_t word = read_u16(x.high + 2 * group);
@@ -105,7 +105,7 @@ void decode(const BlockIQ1_S& x, int8_t* q, float* scale, float*) {
 }
 
 // The float16 scale is spread over the top nibbles of the four words of small scales.
-void decode(const BlockIQ1_M& x, int8_t* q, float* scale, float*) {
+FERRUM_CODEC void decode(const BlockIQ1_M& x, int8_t* q, float* scale, float*) {
   uint32_t bits = 0;
   for (int i = 0; i < 4; ++i) bits |= (read_u16(x.scales + 2 * i) >> 12) << (4 * i);
   const float d = half_to_float(bits) * 0.125f;

@@ -1,12 +1,12 @@
 // Super-blocks of 256 values: the k-quants, IQ4_XS and the ternary types.
 
 // Two bits of each of 32 bytes, four times: value 32 s + i is bits 2 s of byte i.
-void split_crumbs(const uint8_t* bytes, int8_t* q) {
+FERRUM_CODEC void split_crumbs(const uint8_t* bytes, int8_t* q) {
   for (int s = 0; s < 4; ++s)
     for (int i = 0; i < 32; ++i) q[32 * s + i] = static_cast<int8_t>(bytes[i] >> (2 * s) & 3);
 }
 
-void decode(const BlockQ2_K& x, int8_t* q, float* scale, float* min) {
+FERRUM_CODEC void decode(const BlockQ2_K& x, int8_t* q, float* scale, float* min) {
   split_crumbs(x.q, q);
   split_crumbs(x.q + 32, q + 128);
   const float d = to_float(x.d), dmin = to_float(x.dmin);
@@ -16,7 +16,7 @@ void decode(const BlockQ2_K& x, int8_t* q, float* scale, float* min) {
   }
 }
 
-void decode(const BlockQ3_K& x, int8_t* q, float* scale, float*) {
+FERRUM_CODEC void decode(const BlockQ3_K& x, int8_t* q, float* scale, float*) {
   split_crumbs(x.q, q);
   split_crumbs(x.q + 32, q + 128);
   for (int i = 0; i < 256; ++i) {
@@ -35,7 +35,7 @@ void decode(const BlockQ3_K& x, int8_t* q, float* scale, float*) {
 // lie in the low bits of bytes 0..7, whose top two bits complete the nibbles of the last four in
 // bytes 8..11.
 template <class Block>
-void decode_integers(const Block& x, IntegerScales* scales) {
+FERRUM_CODEC void decode_integers(const Block& x, IntegerScales* scales) {
   const uint8_t* const s = x.scales;
   scales->d = to_float(x.d);
   scales->dmin = to_float(x.dmin);
@@ -48,7 +48,7 @@ void decode_integers(const Block& x, IntegerScales* scales) {
 }
 
 template <class Block>
-void decode_scales(const Block& x, float* scale, float* min) {
+FERRUM_CODEC void decode_scales(const Block& x, float* scale, float* min) {
   IntegerScales scales;
   decode_integers(x, &scales);
   for (int i = 0; i < 16; ++i) {
@@ -57,19 +57,19 @@ void decode_scales(const Block& x, float* scale, float* min) {
   }
 }
 
-void decode(const BlockQ4_K& x, int8_t* q, float* scale, float* min) {
+FERRUM_CODEC void decode(const BlockQ4_K& x, int8_t* q, float* scale, float* min) {
   for (int part = 0; part < 4; ++part) split_nibbles(x.q + 32 * part, 32, q + 64 * part);
   decode_scales(x, scale, min);
 }
 
-void decode(const BlockQ5_K& x, int8_t* q, float* scale, float* min) {
+FERRUM_CODEC void decode(const BlockQ5_K& x, int8_t* q, float* scale, float* min) {
   for (int part = 0; part < 4; ++part) split_nibbles(x.q + 32 * part, 32, q + 64 * part);
   for (int i = 0; i < 256; ++i)
     q[i] = static_cast<int8_t>(q[i] | (x.high[i % 32] >> (i / 32) & 1) << 4);
   decode_scales(x, scale, min);
 }
 
-void decode(const BlockQ6_K& x, int8_t* q, float* scale, float*) {
+FERRUM_CODEC void decode(const BlockQ6_K& x, int8_t* q, float* scale, float*) {
   for (int half = 0; half < 2; ++half) {
     int8_t high[128];
     split_crumbs(x.high + 32 * half, high);
@@ -81,7 +81,7 @@ void decode(const BlockQ6_K& x, int8_t* q, float* scale, float*) {
   for (int i = 0; i < 16; ++i) scale[i] = d * static_cast<float>(x.scales[i]);
 }
 
-void decode(const BlockIQ4_XS& x, int8_t* q, float* scale, float*) {
+FERRUM_CODEC void decode(const BlockIQ4_XS& x, int8_t* q, float* scale, float*) {
   for (int part = 0; part < 8; ++part) split_nibbles(x.q + 16 * part, 16, q + 32 * part);
   look_up(kValuesIQ4, 256, q);
   const float d = to_float(x.d);
@@ -92,12 +92,12 @@ void decode(const BlockIQ4_XS& x, int8_t* q, float* scale, float*) {
   }
 }
 
-void fill(float* scale, float d) {
+FERRUM_CODEC void fill(float* scale, float d) {
   for (int i = 0; i < 16; ++i) scale[i] = d;
 }
 
 // Base 3, five digits a byte: the byte is a fraction of 256, so times 3 the digit overflows out.
-void split_trits(const uint8_t* bytes, int n, int digits, int8_t* q) {
+FERRUM_CODEC void split_trits(const uint8_t* bytes, int n, int digits, int8_t* q) {
   static const uint8_t powers[5] = {1, 3, 9, 27, 81};
   for (int digit = 0; digit < digits; ++digit)
     for (int i = 0; i < n; ++i) {
@@ -106,14 +106,14 @@ void split_trits(const uint8_t* bytes, int n, int digits, int8_t* q) {
     }
 }
 
-void decode(const BlockTQ1_0& x, int8_t* q, float* scale, float*) {
+FERRUM_CODEC void decode(const BlockTQ1_0& x, int8_t* q, float* scale, float*) {
   split_trits(x.q, 32, 5, q);
   split_trits(x.q + 32, 16, 5, q + 160);
   split_trits(x.high, 4, 4, q + 240);
   fill(scale, to_float(x.d));
 }
 
-void decode(const BlockTQ2_0& x, int8_t* q, float* scale, float*) {
+FERRUM_CODEC void decode(const BlockTQ2_0& x, int8_t* q, float* scale, float*) {
   split_crumbs(x.q, q);
   split_crumbs(x.q + 32, q + 128);
   subtract(1, 256, q);

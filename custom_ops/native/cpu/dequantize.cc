@@ -1,6 +1,7 @@
 // Blocks to integers (find_codes) and to floats (dequantize_row), for every type, on any machine.
 #include <cstring>
 
+#include "../error.h"
 #include "codes.h"
 #include "half.h"
 #include "iq_tables.inc"
@@ -73,6 +74,16 @@ const QuantFormat* find_quant(int id) {
   for (const QuantFormat& format : kQuantFormats)
     if (format.id == id) return &format;
   return nullptr;
+}
+
+const QuantFormat& known_format(int64_t id, const char* attribute) {
+  const bool fits = id >= 0 && id <= INT32_MAX;
+  const QuantFormat* const format = fits ? find_quant(static_cast<int>(id)) : nullptr;
+  if (format != nullptr) return *format;
+  std::string known;
+  for (const QuantFormat& row : kQuantFormats)
+    known += text(known.empty() ? "" : ", ", row.id, " ", row.name);
+  fail("attribute ", attribute, ", got ", id, ", expected a ggml type: ", known);
 }
 
 void dequantize_row(int type, const uint8_t* src, float* dst, int64_t n) {

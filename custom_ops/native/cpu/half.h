@@ -9,21 +9,27 @@
 
 #include "../quants.h"
 
+// Before every function here and in decode_*-inl.h, for device code, which includes them too and
+// defines it first.
+#ifndef FERRUM_CODEC
+#define FERRUM_CODEC
+#endif
+
 namespace ferrum {
 
-static inline float float_from_bits(uint32_t bits) {
+FERRUM_CODEC static inline float float_from_bits(uint32_t bits) {
   float value;
   memcpy(&value, &bits, sizeof value);
   return value;
 }
 
-static inline uint32_t bits_of_float(float value) {
+FERRUM_CODEC static inline uint32_t bits_of_float(float value) {
   uint32_t bits;
   memcpy(&bits, &value, sizeof bits);
   return bits;
 }
 
-static inline float half_to_float(uint32_t bits) {
+FERRUM_CODEC static inline float half_to_float(uint32_t bits) {
   const uint32_t sign = (bits & 0x8000) << 16;
   const uint32_t exponent = (bits >> 10) & 31, mantissa = bits & 0x3ff;
   if (exponent == 31) return float_from_bits(sign | 0x7f800000 | mantissa << 13);
@@ -32,16 +38,20 @@ static inline float half_to_float(uint32_t bits) {
   return sign ? -magnitude : magnitude;
 }
 
-static inline float to_float(Half half) {
+FERRUM_CODEC static inline float to_float(Half half) {
   return half_to_float(static_cast<uint32_t>(half.low) | static_cast<uint32_t>(half.high) << 8);
 }
 
-static inline uint32_t read_u16(const uint8_t* p) {
+FERRUM_CODEC static inline uint32_t read_u16(const uint8_t* p) {
   return static_cast<uint32_t>(p[0]) | static_cast<uint32_t>(p[1]) << 8;
 }
 
-static inline uint32_t read_u32(const uint8_t* p) { return read_u16(p) | read_u16(p + 2) << 16; }
+FERRUM_CODEC static inline uint32_t read_u32(const uint8_t* p) {
+  return read_u16(p) | read_u16(p + 2) << 16;
+}
 
-static inline float bfloat16_to_float(uint32_t bits) { return float_from_bits(bits << 16); }
+FERRUM_CODEC static inline float bfloat16_to_float(uint32_t bits) {
+  return float_from_bits(bits << 16);
+}
 
 }  // namespace ferrum

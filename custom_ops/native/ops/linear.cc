@@ -12,28 +12,13 @@ constexpr int64_t kTermTokens = 32;  // whose terms are added up while a cache h
 
 }  // namespace
 
-int64_t WeightType::row_bytes(int64_t columns) const {
-  if (columns % format->block != 0)
-    fail("row of ", columns, " values, expected a multiple of ", format->name, "'s block of ",
-         format->block);
-  return columns / format->block * format->bytes;
-}
-
 WeightType weight_type(int64_t id, const char* attribute, const Settings& settings, Input input) {
-  const bool fits = id >= 0 && id <= INT32_MAX;
-  const QuantFormat* const format = fits ? find_quant(static_cast<int>(id)) : nullptr;
-  const QuantKernels* const kernels =
-      format == nullptr ? nullptr : settings.kernels->find(format->id);
-  if (kernels == nullptr) {
-    std::string known;
-    for (const QuantFormat& row : kQuantFormats)
-      known += text(known.empty() ? "" : ", ", row.id, " ", row.name);
-    fail("attribute ", attribute, ", got ", id, ", expected a ggml type: ", known);
-  }
+  const QuantFormat& format = known_format(id, attribute);
+  const QuantKernels* const kernels = settings.kernels->find(format.id);
   const Int8Product& product = input == Input::normed ? kernels->even : kernels->fine;
   const bool int8 = product.multiply != nullptr && !settings.exact;
   const bool rounds = kernels->bfloat16 != nullptr && !settings.exact;
-  return {format, kernels, int8 ? &product : nullptr, rounds ? kernels->bfloat16 : kernels->exact};
+  return {&format, kernels, int8 ? &product : nullptr, rounds ? kernels->bfloat16 : kernels->exact};
 }
 
 Int8Row* take_int8_rows(Arena& arena, int64_t tokens, int64_t k) {

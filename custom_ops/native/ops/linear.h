@@ -21,9 +21,6 @@ struct WeightType {
   const Int8Product* int8;  // null where activations are taken in float32
   MatMulFloat floats;       // and multiplied by this
 
-  // Bytes of a row of `columns` values; throws Error where they are not whole blocks.
-  int64_t row_bytes(int64_t columns) const;
-
   // Whether both multiply the same activations.
   bool shares_activations(const WeightType& other) const {
     if (int8 == nullptr || other.int8 == nullptr) return int8 == other.int8;

@@ -25,9 +25,25 @@ bool fits(Element wanted, int element) {
   return false;
 }
 
+size_t element_bytes(int element) {
+  switch (element) {
+    case kOrtUint8: return 1;
+    case kOrtFloat16:
+    case kOrtBFloat16: return 2;
+    case kOrtInt64: return 8;
+    default: return 4;
+  }
+}
+
 }  // namespace
 
 std::string Tensor::shape() const { return bracketed(dims, rank); }
+
+size_t Tensor::bytes() const {
+  size_t bytes = element_bytes(element);
+  for (size_t i = 0; i < rank; ++i) bytes *= static_cast<size_t>(dims[i]);
+  return bytes;
+}
 
 void Tensor::expect(size_t dimension, int64_t size, const char* meaning) const {
   if (dims[dimension] != size)
@@ -73,6 +89,12 @@ Tensor Context::output(size_t index, std::initializer_list<int64_t> dims) const 
   std::copy(dims.begin(), dims.end(), tensor.dims);
   check(api_.GetTensorMutableData(value, &tensor.memory));
   return tensor;
+}
+
+void* Context::gpu_stream() const {
+  void* stream = nullptr;
+  check(api_.KernelContext_GetGPUComputeStream(context_, &stream));
+  return stream;
 }
 
 void Context::run(size_t total, void (*body)(void*, size_t), void* user) {

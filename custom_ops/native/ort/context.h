@@ -26,6 +26,7 @@ struct Tensor {
     return static_cast<T*>(memory);
   }
   std::string shape() const;  // "[3, 256]"
+  size_t bytes() const;
 
   // Throws Error unless that dimension is `size`; `meaning` says what it must agree with.
   void expect(size_t dimension, int64_t size, const char* meaning) const;
@@ -39,6 +40,8 @@ class Context : public ThreadPool {
   // Throws Error unless it is there and has the contract's element type and that rank.
   Tensor input(size_t index, size_t rank) const;
   Tensor output(size_t index, std::initializer_list<int64_t> dims) const;
+
+  void* gpu_stream() const;  // of a node on CUDAExecutionProvider
 
   void run(size_t total, void (*body)(void*, size_t), void* user) override;
 

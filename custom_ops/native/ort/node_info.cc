@@ -28,6 +28,17 @@ NodeInfo::NodeInfo(const Api& api, const OrtKernelInfo* info, const OpSpec& spec
                    const Settings& settings)
     : api_(api), info_(info), spec_(spec), settings_(settings), name_(node_name(api, info)) {}
 
+OrtAllocator* NodeInfo::allocator() const {
+  constexpr int kDefaultMemory = 0;
+  OrtAllocator* allocator = nullptr;
+  if (OrtStatus* const status = api_.KernelInfoGetAllocator(info_, kDefaultMemory, &allocator)) {
+    const std::string message = api_.GetErrorMessage(status);
+    api_.ReleaseStatus(status);
+    fail("ONNX Runtime: ", message);
+  }
+  return allocator;
+}
+
 int64_t NodeInfo::integer(const char* attribute, int64_t least, int64_t most) const {
   int64_t value = 0;
   if (OrtStatus* const status = api_.KernelInfoGetAttribute_int64(info_, attribute, &value)) {

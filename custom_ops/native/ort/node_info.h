@@ -19,6 +19,9 @@ class NodeInfo {
   const Settings& settings() const { return settings_; }
   const std::string& name() const { return name_; }
 
+  // Of the memory where the node's execution provider keeps its tensors; to be released.
+  OrtAllocator* allocator() const;
+
   // These throw Error where the attribute is missing, of another kind or out of range.
   int64_t integer(const char* attribute, int64_t least, int64_t most) const;
   float finite(const char* attribute) const;

@@ -17,11 +17,7 @@ class QuantGather : public Kernel {
     const StageTimer timer(settings.profile, Stage::embed);
     const Tensor ids = context.input(0, 1), weight = context.input(1, 2);
     const int64_t tokens = ids.dims[0], row_bytes = weight.dims[1];
-    const int64_t block_bytes = type_.format->bytes;
-    if (row_bytes % block_bytes != 0)
-      fail("input weight, got rows of ", row_bytes, " bytes, expected a multiple of ",
-           type_.format->name, "'s block of ", block_bytes, " bytes");
-    const int64_t columns = row_bytes / block_bytes * type_.format->block;
+    const int64_t columns = columns_of(weight, *type_.format);
     const auto* const id = ids.data<const int64_t>();
     for (int64_t t = 0; t < tokens; ++t)
       if (id[t] < 0 || id[t] >= weight.dims[0])

@@ -2,6 +2,7 @@
 #include "ops/moe.h"
 #include "ort/adapters.h"
 #include "ort/kernel.h"
+#include "ort/moe_inputs.h"
 #include "ort/weights.h"
 
 namespace ferrum::ort {
@@ -18,34 +19,23 @@ class QuantMoE : public Kernel {
                           Input::any)) {}
 
   void compute(Context& context) const override {
-    const Tensor x = context.input(0, 2), weights = context.input(1, 2);
-    const Tensor experts = context.input(2, 2), gate = context.input(3, 3);
-    const Tensor up = context.input(4, 3), down = context.input(5, 3);
-    const int64_t tokens = x.dims[0], hidden = x.dims[1], k = weights.dims[1];
-    const int64_t expert_count = gate.dims[0], width = gate.dims[1];
-    weights.expect(0, tokens, "x's rows");
-    experts.expect(0, tokens, "x's rows");
-    experts.expect(1, k, "weights' columns");
-    up.expect(0, expert_count, "gate's experts");
-    up.expect(1, width, "gate's rows");
-    down.expect(0, expert_count, "gate's experts");
-    down.expect(1, hidden, "x's columns");
-    if (k == 0) fail("input weights, got shape ", weights.shape(), ", expected a column or more");
-    const auto* const ids = experts.data<const int32_t>();
-    for (int64_t p = 0; p < tokens * k; ++p)
+    const MoeInputs in = moe_inputs(context);
+    const int64_t k = in.slots(), expert_count = in.expert_count();
+    const auto* const ids = in.experts.data<const int32_t>();
+    for (int64_t p = 0; p < in.tokens() * k; ++p)
       if (ids[p] < 0 || ids[p] >= expert_count)
         fail("input experts, got ", ids[p], " at [", p / k, ", ", p % k, "], expected 0 to ",
              expert_count - 1);
-    const Tensor out = context.output(0, {tokens, hidden});
-    const MoeProblem problem{tokens,
+    const Tensor out = context.output(0, {in.tokens(), in.hidden()});
+    const MoeProblem problem{in.tokens(),
                              k,
                              expert_count,
-                             x.data<const float>(),
-                             weights.data<const float>(),
+                             in.x.data<const float>(),
+                             in.weights.data<const float>(),
                              ids,
-                             matrix_of(gate, gate_, hidden),
-                             matrix_of(up, up_, hidden),
-                             matrix_of(down, down_, width),
+                             matrix_of(in.gate, gate_, in.hidden()),
+                             matrix_of(in.up, up_, in.hidden()),
+                             matrix_of(in.down, down_, in.width()),
                              out.data<float>()};
     const ArenaLease arena;
     run_moe(problem, settings, context, *arena);

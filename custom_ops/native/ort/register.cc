@@ -8,6 +8,7 @@
 #include "error.h"
 #include "ort/api.h"
 #include "ort/kernel.h"
+#include "ort/providers.h"
 #include "registry.h"
 #include "settings.h"
 
@@ -24,6 +25,7 @@ struct Registration {
   struct Definition : OrtCustomOp {
     const Registration* home;
     const OpSpec* spec;
+    const Provider* provider;
     int cache;  // element type of ports marked Element::cache
   };
   std::deque<Definition> definitions;  // addresses stay as it grows
@@ -82,7 +84,7 @@ OrtStatus* create_kernel(const OrtCustomOp* op, const OrtApiTable*, const OrtKer
   return as_status(api, who, [&] {
     const NodeInfo node(api, info, *own.spec, own.home->settings);
     try {
-      *kernel = own.spec->make(node).release();
+      *kernel = (own.spec->*own.provider->make)(node).release();
     } catch (const Error& error) {
       fail(node.name(), ": ", error.what());
     }
@@ -121,17 +123,21 @@ const OpSpec& in_place_spec() {
   return *found;
 }
 
-Registration::Definition make_definition(const Registration& home, const OpSpec& spec, int cache) {
+Registration::Definition make_definition(const Registration& home, const OpSpec& spec,
+                                         const Provider& provider, int cache) {
   Registration::Definition op{};
   op.version = kOrtApiVersion;
   op.home = &home;
   op.spec = &spec;
+  op.provider = &provider;
   op.cache = cache;
   op.CreateKernelV2 = create_kernel;
   op.KernelComputeV2 = compute;
   op.KernelDestroy = [](void* kernel) { delete static_cast<Kernel*>(kernel); };
   op.GetName = [](const OrtCustomOp* own) { return definition(own).spec->name; };
-  op.GetExecutionProviderType = [](const OrtCustomOp*) -> const char* { return nullptr; };  // CPU
+  op.GetExecutionProviderType = [](const OrtCustomOp* own) {
+    return definition(own).provider->name;
+  };
   op.GetInputTypeCount = [](const OrtCustomOp* own) { return definition(own).spec->inputs.count; };
   op.GetOutputTypeCount = [](const OrtCustomOp* own) {
     return definition(own).spec->outputs.count;
@@ -181,11 +187,14 @@ void build(Registration& registration) {
   check(api, api.CreateCustomOpDomain("ferrum", &registration.domain));
   for (const OpSpec& spec : op_specs()) {
     if (registration.settings.host_route && std::string(spec.name) == "RouteTopK") continue;
-    // One definition per cache type: so ONNX Runtime infers and checks types by itself.
+    // One definition per cache type: so ONNX Runtime infers and checks types by itself. And one per
+    // provider: a session takes that of the first of its own.
     for (const int cache : {kOrtFloat, kOrtFloat16, kOrtBFloat16}) {
       if (cache != kOrtFloat && !takes_cache(spec)) break;
-      registration.definitions.push_back(make_definition(registration, spec, cache));
-      check(api, api.CustomOpDomain_Add(registration.domain, &registration.definitions.back()));
+      for (const Provider& provider : providers()) {
+        registration.definitions.push_back(make_definition(registration, spec, provider, cache));
+        check(api, api.CustomOpDomain_Add(registration.domain, &registration.definitions.back()));
+      }
     }
   }
 }

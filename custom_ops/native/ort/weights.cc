@@ -4,17 +4,29 @@
 
 namespace ferrum::ort {
 
-Matrix matrix_of(const Tensor& tensor, const WeightType& type, int64_t columns) {
+size_t checked_row_bytes(const Tensor& tensor, const QuantFormat& format, int64_t columns) {
   const int64_t bytes = tensor.dims[tensor.rank - 1];
-  if (columns % type.format->block != 0)
+  if (columns % format.block != 0)
     fail("input ", tensor.name, ", got rows of ", columns, " values, expected a multiple of ",
-         type.format->name, "'s block of ", type.format->block);
-  const int64_t wanted = type.row_bytes(columns);
+         format.name, "'s block of ", format.block);
+  const int64_t wanted = columns / format.block * format.bytes;
   if (bytes != wanted)
     fail("input ", tensor.name, ", got shape ", tensor.shape(), ", expected rows of ", wanted,
-         " bytes (", columns, " values of ", type.format->name, ")");
+         " bytes (", columns, " values of ", format.name, ")");
+  return static_cast<size_t>(bytes);
+}
+
+int64_t columns_of(const Tensor& tensor, const QuantFormat& format) {
+  const int64_t bytes = tensor.dims[tensor.rank - 1];
+  if (bytes % format.bytes != 0)
+    fail("input ", tensor.name, ", got rows of ", bytes, " bytes, expected a multiple of ",
+         format.name, "'s block of ", format.bytes, " bytes");
+  return bytes / format.bytes * format.block;
+}
+
+Matrix matrix_of(const Tensor& tensor, const WeightType& type, int64_t columns) {
   return {type, tensor.data<const uint8_t>(), tensor.dims[tensor.rank - 2], columns,
-          static_cast<size_t>(bytes)};
+          checked_row_bytes(tensor, *type.format, columns)};
 }
 
 }  // namespace ferrum::ort

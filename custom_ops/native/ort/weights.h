@@ -6,6 +6,12 @@
 
 namespace ferrum::ort {
 
+// Bytes of a row of that tensor, which must be `columns` values of the format. Throws Error.
+size_t checked_row_bytes(const Tensor& tensor, const QuantFormat& format, int64_t columns);
+
+// The values of that format in a row of the tensor. Throws Error where they are not whole blocks.
+int64_t columns_of(const Tensor& tensor, const QuantFormat& format);
+
 // The matrix [rows, bytes], or the first of the experts' [E, rows, bytes], that `tensor` holds; its
 // rows must be `columns` values of `type`. Throws Error.
 Matrix matrix_of(const Tensor& tensor, const WeightType& type, int64_t columns);

@@ -26,7 +26,7 @@ def state(pid: int) -> str:
 
 @pytest.fixture
 def side(exported: Path) -> Iterator[SideProcess]:
-    process = SideProcess("ferrum", ["ferrum", str(exported)])
+    process = SideProcess("ferrum", ["ferrum", str(exported), "cpu"])
     yield process
     process.end()
 
@@ -80,7 +80,7 @@ def test_what_the_runtime_refuses_is_one_line_and_the_side_lives_on(side: SidePr
 
 def test_a_model_that_is_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BenchError, match="no such file"):
-        SideProcess("ferrum", ["ferrum", str(tmp_path / "none.onnx")])
+        SideProcess("ferrum", ["ferrum", str(tmp_path / "none.onnx"), "cpu"])
 
 
 def test_a_process_that_ends_is_reported_with_its_last_words(side: SideProcess) -> None:
@@ -97,7 +97,7 @@ def test_a_process_that_is_killed_is_reported(side: SideProcess) -> None:
 def test_a_stopped_side_ends_with_a_benchmark_that_is_killed(exported: Path) -> None:
     code = (
         "from ferrum.runtime.bench.process import SideProcess\n"
-        f"side = SideProcess('ferrum', ['ferrum', {str(exported)!r}])\n"
+        f"side = SideProcess('ferrum', ['ferrum', {str(exported)!r}, 'cpu'])\n"
         "print(side.pid, flush=True)\ninput()"
     )
     with subprocess.Popen(

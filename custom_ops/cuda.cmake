@@ -1,0 +1,117 @@
+# The ops on GPUs: kernels compiled ahead of time by nvcc and put into the library as they are.
+# Without nvcc the library has none, and everything else works.
+#
+# FERRUM_CUDA=ON      fail where there is no nvcc; OFF: do without; AUTO: as the machine has it
+# FERRUM_CUDA_ON_CPU  a library for tests, whose CPU kernels are the CUDA ones, emulated
+
+set(FERRUM_CUDA AUTO CACHE STRING "Compile CUDA kernels: ON, OFF or AUTO")
+set(FERRUM_CUDA_ARCHITECTURES "80;86;89;90;100;120" CACHE STRING "Compute capabilities, times ten")
+option(FERRUM_CUDA_ON_CPU "Emulate the CUDA kernels in place of the CPU's, for tests" OFF)
+
+# A unit is a file of kernels. Units and ops are found, so that a new one is one file and no more.
+file(GLOB CUDA_KERNELS CONFIGURE_DEPENDS native/cuda/kernels/*.cu)
+file(GLOB CUDA_OPS CONFIGURE_DEPENDS native/cuda/ops/*.cc)
+target_sources(
+  ferrum_ops
+  PRIVATE ${CUDA_OPS}
+          native/cuda/queue.cc
+          native/ort/cuda/cuda_kernel.cc
+          native/ort/cuda/paged_attention.cc
+          native/ort/cuda/quant_matmul.cc
+          native/ort/cuda/quant_moe.cc
+          native/ort/cuda/rows.cc)
+
+if(FERRUM_CUDA_ON_CPU)
+  file(GLOB EMULATOR CONFIGURE_DEPENDS native/cuda/on_cpu/*.cc)
+  target_sources(ferrum_ops PRIVATE ${EMULATOR} ${CUDA_KERNELS} native/no_cuda/images.cc
+                                    native/ort/cuda/on_cpu.cc)
+  # nvcc knows no aliasing by types. Loops marked for it need no unrolling here.
+  set_source_files_properties(
+    ${CUDA_KERNELS} PROPERTIES LANGUAGE CXX COMPILE_OPTIONS
+                               "-x;c++;-O1;-Wno-unknown-pragmas;-fno-strict-aliasing")
+  set_source_files_properties(${EMULATOR} PROPERTIES COMPILE_OPTIONS
+                                                     "-Wno-unknown-pragmas;-fno-strict-aliasing")
+  return()
+endif()
+
+target_sources(
+  ferrum_ops PRIVATE native/cuda/device_kernels.cc native/cuda/driver.cc native/cuda/gpu_queue.cc
+                     native/cuda/images.cc native/ort/cuda/on_gpu.cc)
+
+find_program(FERRUM_NVCC nvcc PATHS /usr/local/cuda/bin)
+if(FERRUM_CUDA STREQUAL "ON" AND NOT FERRUM_NVCC)
+  message(FATAL_ERROR "FERRUM_CUDA=ON, but no nvcc -> install the CUDA toolkit, or put nvcc in PATH")
+endif()
+if(FERRUM_CUDA STREQUAL "OFF" OR NOT FERRUM_NVCC)
+  message(STATUS "ferrum: no CUDA kernels")
+  target_sources(ferrum_ops PRIVATE native/no_cuda/images.cc)
+  return()
+endif()
+message(STATUS "ferrum: CUDA kernels for ${FERRUM_CUDA_ARCHITECTURES} by ${FERRUM_NVCC}")
+
+# A unit becomes PTX of the oldest architecture once, and that machine code for each: so that all
+# run the same instructions, and the PTX serves GPUs that are newer than this list. No line numbers:
+# the images are the same bytes wherever they are built.
+list(GET FERRUM_CUDA_ARCHITECTURES 0 oldest)
+file(GLOB CUDA_HEADERS CONFIGURE_DEPENDS native/cuda/*.h native/cuda/kernels/*.h native/quants.h
+     native/cpu/decode_*-inl.h native/cpu/half.h native/cpu/codes.h)
+set(images_folder ${CMAKE_BINARY_DIR}/cuda)
+file(MAKE_DIRECTORY ${images_folder})
+set(image_files)
+set(assembly "")
+set(declarations "")
+set(rows "")
+
+# Appends an image to what the library embeds.
+macro(add_image unit architecture portable file)
+  set(symbol ferrum_image_${unit}_${architecture}_${portable})
+  string(APPEND assembly ".globl ${symbol}\n.hidden ${symbol}\n.balign 64\n${symbol}:\n"
+         ".incbin \"${file}\"\n.byte 0\n")
+  string(APPEND declarations
+         "extern \"C\" __attribute__((visibility(\"hidden\"))) const unsigned char ${symbol}[];\n")
+  string(APPEND rows "    {\"${unit}\", ${architecture}, ${portable}, ${symbol}},\n")
+  list(APPEND image_files ${file})
+endmacro()
+
+foreach(source ${CUDA_KERNELS})
+  get_filename_component(unit ${source} NAME_WE)
+  set(ptx ${images_folder}/${unit}.ptx)
+  add_custom_command(
+    OUTPUT ${ptx}
+    COMMAND ${FERRUM_NVCC} -std=c++17 -O3 -ptx -arch=compute_${oldest} -I native -I
+            ${CMAKE_BINARY_DIR} -o ${ptx} ${source}
+    WORKING_DIRECTORY ${CMAKE_CURRENT_SOURCE_DIR}
+    DEPENDS ${source} ${CUDA_HEADERS} ${IQ_TABLES}
+    COMMENT "CUDA ${unit}: PTX"
+    VERBATIM)
+  add_image(${unit} ${oldest} true ${ptx})
+  foreach(architecture ${FERRUM_CUDA_ARCHITECTURES})
+    set(cubin ${images_folder}/${unit}.sm_${architecture}.cubin)
+    add_custom_command(
+      OUTPUT ${cubin}
+      COMMAND ${FERRUM_NVCC} -cubin -arch=sm_${architecture} -Xptxas -v -o ${cubin} ${ptx} >
+              ${cubin}.log 2>&1 || (cat ${cubin}.log && false)
+      DEPENDS ${ptx}
+      COMMENT "CUDA ${unit}: sm_${architecture}")
+    add_image(${unit} ${architecture} false ${cubin})
+  endforeach()
+endforeach()
+
+file(GENERATE OUTPUT ${images_folder}/images.S
+     CONTENT ".section .rodata\n${assembly}.section .note.GNU-stack,\"\",%progbits\n")
+file(GENERATE OUTPUT ${images_folder}/images.cc CONTENT
+"#include \"cuda/images.h\"
+${declarations}
+namespace ferrum::cuda {
+List<Image> images() {
+  static const Image all[] = {
+${rows}  };
+  return {all, sizeof all / sizeof all[0]};
+}
+}  // namespace ferrum::cuda
+")
+enable_language(ASM)
+set_source_files_properties(${images_folder}/images.S PROPERTIES OBJECT_DEPENDS "${image_files}")
+add_custom_target(ferrum_cuda_images DEPENDS ${image_files})
+add_dependencies(ferrum_ops ferrum_cuda_images)
+target_sources(ferrum_ops PRIVATE ${images_folder}/images.S ${images_folder}/images.cc)

@@ -1,0 +1,153 @@
+// What kernels are written in: CUDA C++ with a few functions of ours, and no header of CUDA's, so
+// that one source compiles twice: by nvcc for the GPU, and by the host's compiler over
+// on_cpu/device.h, which runs a kernel's threads one after the other, so that tests need no GPU.
+//
+// Rules that keep both alive:
+//   - a kernel takes one argument, a plain struct of arguments.h: FERRUM_KERNEL(name, Arguments,
+//     threads) { ... a.x ... }
+//   - shared memory is declared with FERRUM_SHARED, or asked for at launch: dynamic_shared<T>()
+//   - every thread of a warp reaches every warp function, every thread of a block every barrier
+//   - PTX stands in this file and nowhere else
+#pragma once
+
+#include <cstdint>
+
+#ifndef __CUDACC__
+#include "cuda/on_cpu/device.h"
+#else
+
+#define FERRUM_DEVICE __device__ __forceinline__
+#define FERRUM_CONSTANT __device__ const  // a table in device memory
+#define FERRUM_SHARED __shared__
+#define FERRUM_KERNEL(name, Arguments, threads) \
+  extern "C" __global__ void __launch_bounds__(threads) name(const __grid_constant__ Arguments a)
+
+namespace ferrum::cuda {
+
+extern __shared__ __align__(128) unsigned char dynamic_shared_bytes[];
+template <class T>
+FERRUM_DEVICE T* dynamic_shared() {
+  return reinterpret_cast<T*>(dynamic_shared_bytes);
+}
+
+// float16, bfloat16 and float32 by their bits.
+FERRUM_DEVICE float half_to_float(uint32_t bits) {
+  float value;
+  asm("{ .reg .b16 h; cvt.u16.u32 h, %1; cvt.f32.f16 %0, h; }" : "=f"(value) : "r"(bits));
+  return value;
+}
+FERRUM_DEVICE float bits_to_float(uint32_t bits) { return __uint_as_float(bits); }
+FERRUM_DEVICE uint32_t float_to_bits(float value) { return __float_as_uint(value); }
+FERRUM_DEVICE float bfloat16_to_float(uint32_t bits) { return __uint_as_float(bits << 16); }
+
+// Two floats rounded (to nearest even), the first in the lower 16 bits. Beyond float16's range they
+// become infinite.
+FERRUM_DEVICE uint32_t to_halves(float first, float second) {
+  uint32_t pair;
+  asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(second), "f"(first));
+  return pair;
+}
+FERRUM_DEVICE uint32_t to_bfloat16s(float first, float second) {
+  uint32_t pair;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(second), "f"(first));
+  return pair;
+}
+
+// d += a b on tensor cores, a warp together: a is [16, 16] float16, b [16, 8], d float32 [16, 8].
+// With row = lane / 4 and column = lane % 4, a lane holds of
+//   a: (row, 2 column ..+1), (row + 8, same), (row, 8 + 2 column ..+1), (row + 8, same)
+//   b: (2 column ..+1, row), (8 + 2 column ..+1, row)
+//   d: (row, 2 column), (row, 2 column + 1), (row + 8, 2 column), (row + 8, 2 column + 1)
+// pairs in one register, the lower index in the lower half.
+FERRUM_DEVICE void mma_f16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 "
+      "{%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
+// Four 8x8 matrices of 16-bit values from shared memory; lane i gives the address of row i % 8 of
+// matrix i / 8, 16 bytes, aligned. r[m] holds of matrix m (row lane / 4, columns 2 (lane % 4) ..+1);
+// transposed, (rows 2 (lane % 4) ..+1, column lane / 4).
+FERRUM_DEVICE uint32_t shared_address(const void* p) {
+  return static_cast<uint32_t>(__cvta_generic_to_shared(p));
+}
+FERRUM_DEVICE void load_matrices(uint32_t (&r)[4], const void* row) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+               : "r"(shared_address(row))
+               : "memory");
+}
+FERRUM_DEVICE void load_matrices_transposed(uint32_t (&r)[4], const void* row) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+               : "r"(shared_address(row))
+               : "memory");
+}
+
+// 16 bytes from global to shared memory, both aligned, without waiting; `commit_copies` closes a
+// group, and `wait_for_copies<n>` waits until at most n groups are under way (then a barrier makes
+// them visible to the block).
+FERRUM_DEVICE void copy_16(void* shared, const void* global) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(shared_address(shared)),
+               "l"(global)
+               : "memory");
+}
+FERRUM_DEVICE void commit_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+template <int n>
+FERRUM_DEVICE void wait_for_copies() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(n) : "memory");
+}
+
+// Weights that one step reads once: past L1.
+FERRUM_DEVICE uint4 load_once_16(const void* p) {
+  uint4 v;
+  asm("ld.global.nc.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];"
+      : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+      : "l"(p));
+  return v;
+}
+
+FERRUM_DEVICE float fast_exp(float x) { return __expf(x); }
+
+}  // namespace ferrum::cuda
+#endif
+
+namespace ferrum::cuda {
+
+constexpr int kWarp = 32;
+constexpr uint32_t kWholeWarp = 0xffffffffu;
+
+FERRUM_DEVICE int lane_index() { return static_cast<int>(threadIdx.x) % kWarp; }
+FERRUM_DEVICE int warp_index() { return static_cast<int>(threadIdx.x) / kWarp; }
+
+// Over a warp, every lane gets the result; the order of additions is fixed.
+FERRUM_DEVICE float warp_sum(float x) {
+#pragma unroll
+  for (int step = kWarp / 2; step > 0; step /= 2) x += __shfl_xor_sync(kWholeWarp, x, step);
+  return x;
+}
+FERRUM_DEVICE float warp_max(float x) {
+#pragma unroll
+  for (int step = kWarp / 2; step > 0; step /= 2) {
+    const float other = __shfl_xor_sync(kWholeWarp, x, step);
+    x = other > x ? other : x;
+  }
+  return x;
+}
+
+// Little-endian, from any byte address.
+FERRUM_DEVICE uint32_t load_u16(const uint8_t* p) {
+  return static_cast<uint32_t>(p[0]) | static_cast<uint32_t>(p[1]) << 8;
+}
+// From an even address.
+FERRUM_DEVICE uint32_t load_u16_aligned(const uint8_t* p) {
+  return *reinterpret_cast<const uint16_t*>(p);
+}
+FERRUM_DEVICE uint32_t load_u32_aligned2(const uint8_t* p) {
+  return load_u16_aligned(p) | load_u16_aligned(p + 2) << 16;
+}
+
+FERRUM_DEVICE float silu(float x) { return x / (1.0f + fast_exp(-x)); }
+
+}  // namespace ferrum::cuda

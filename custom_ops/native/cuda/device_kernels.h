@@ -1,0 +1,30 @@
+// The kernels of one GPU, loaded from the images.
+#pragma once
+
+#include <vector>
+
+#include "cuda/driver.h"
+#include "cuda/queue.h"
+
+namespace ferrum::cuda {
+
+class DeviceKernels {
+ public:
+  // Those of the calling thread's current context; loaded at its first use, which must not be while
+  // a stream is captured. Throws Error where no image runs on the device or has one of the kernels.
+  static const DeviceKernels& current();
+
+  Function function(const Symbol& kernel) const {
+    return functions_[static_cast<size_t>(kernel.index())];
+  }
+  int multiprocessors() const { return multiprocessors_; }
+
+
+ private:
+  DeviceKernels();
+
+  std::vector<Function> functions_;  // by symbol
+  int multiprocessors_;
+};
+
+}  // namespace ferrum::cuda

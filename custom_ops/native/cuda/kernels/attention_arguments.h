@@ -1,0 +1,92 @@
+// What the kernels of PagedAttention are launched with.
+#pragma once
+
+#include <cstdint>
+
+namespace ferrum::cuda {
+
+// Of a token: its sequence, and its position there; -1 where the sequence cannot be served.
+struct Place {
+  int32_t sequence, position;
+};
+
+// The cache [blocks, block_size, kv_heads, head_dim], and the sequences that own its blocks. All
+// slots together can be counted in 31 bits.
+struct PagedCache {
+  uint8_t* keys;
+  uint8_t* values;
+  int type;  // ggml id of F32, F16 or BF16
+  int32_t blocks, block_size, kv_heads, head_dim;
+  int64_t tokens;  // of the step
+  int64_t sequences, columns;
+  const int32_t* cumulative;  // [sequences + 1]
+  const int32_t* past;        // [sequences]
+  const int32_t* table;       // [sequences, columns]
+};
+
+constexpr int kRotateWarps = 8;  // of a block, a head each
+constexpr int kRotateThreads = 32 * kRotateWarps;
+
+struct RotateArguments {
+  PagedCache cache;
+  int heads;
+  const float* q;         // [tokens, heads * head_dim]
+  const float* k;         // [tokens, kv_heads * head_dim]
+  const float* v;         // the same
+  const float* q_norm;    // [head_dim]
+  const float* k_norm;    // [head_dim]
+  const float* inv_freq;  // [head_dim / 2]
+  float scale, epsilon, rope_scale;
+  Place* places;     // [tokens]
+  float* queries;    // [tokens, heads * head_dim] normalized, rotated, scaled
+  int32_t* arrived;  // [tokens, units], set to 0
+  int units;
+  float* out;  // [tokens, heads * head_dim]; NaN where a token has no position
+};
+
+// Decoding: a token's positions are cut into chunks, a block each, so that one token over a long
+// context keeps the whole GPU busy.
+constexpr int kMostChunks = 64;  // of a token; a longer one has longer chunks
+constexpr int kUnitHeads = 8;    // most query heads of a block, all of one key head: a unit
+constexpr int kDecodeThreads = 256;
+constexpr int kDecodeAnyThreads = 128;
+
+struct DecodeArguments {
+  PagedCache cache;
+  int heads, group;  // group: query heads of a key head
+  int unit_heads;    // at most kUnitHeads
+  int units;         // of a token
+  int chunk;         // positions, or a multiple of it where kMostChunks would not do
+  int chunks;        // most of a token
+  bool single;       // block z has sequence first + z, if that has one token, else token
+                     // first + z
+  int64_t first;
+  const float* queries;  // [tokens, heads * head_dim]
+  const Place* places;   // [tokens]
+  int32_t* arrived;      // [tokens, units]: blocks that have written their partials
+  // [grid.z, units, chunks, partial_floats]: of a unit over one chunk, maximum and sum of
+  // exponentials [kUnitHeads] each, and the weighted values [kUnitHeads, head_dim].
+  float* partials;
+  int64_t partial_floats;
+  float* out;  // [tokens, heads * head_dim]
+};
+
+// Prefill: a block has the neighbouring tokens of a sequence that make `rows` query rows, all heads
+// of a key head each, and walks over its positions in tiles.
+constexpr int kTilePositions = 64;
+
+struct PrefillArguments {
+  PagedCache cache;
+  int heads, group;
+  int tile_tokens;       // rows / group
+  bool skip_single;      // leaves sequences of one token to the decoding kernel
+  const float* queries;  // [tokens, heads * head_dim]
+  const Place* places;   // [tokens]
+  float* out;            // [tokens, heads * head_dim]
+};
+
+// Of keys and values in shared memory, float16: rows lie apart by 16 bytes more than they have, so
+// that neighbouring rows lie in different banks.
+constexpr int kRowPadding = 8;
+
+}  // namespace ferrum::cuda

@@ -1,0 +1,249 @@
+// A chunk of positions for one unit of eight query heads on tensor cores, for float16 and bfloat16
+// caches with a head_dim of whole 64s.
+//
+// A warp takes 16 positions at a time and holds all of them at once, so that a short context costs
+// one way to memory. mma_f16 wants 16 rows, and there are 8 heads: rows 8 to 15 are what rounding
+// the upper ones to float16 has lost, so that queries and probabilities count with 22 bits.
+//
+//   scores [heads, positions] = queries [heads, dims] keys [positions, dims]^T
+//   values [heads, dims]     += probabilities [heads, positions] values [positions, dims]
+//
+// Sums over dims may take them in any order and columns of the result may stand in any, so each
+// lane loads 16 bytes of a row, as they lie in the cache, and uses them where they fall. With row =
+// lane / 4 and column = lane % 4, it loads
+//   keys    of position `row` of each eight: dims 32 j + 8 column ..+7, two mma's worth
+//   values  of positions 2 column, 2 column + 1, 8 + 2 column and 9 + 2 column: dims 64 j + 8 row
+//           ..+7, the t-th for column `row` of tile (j, t): so column n of a tile is dim
+//           64 j + 8 n + t
+#pragma once
+
+#include "cuda/kernels/decode_chunks-inl.h"
+
+namespace ferrum::cuda {
+namespace {
+
+constexpr int kDecodeWarps = kDecodeThreads / kWarp;
+constexpr int kWarpPositions = 16;
+
+// Two floats as float16, and what is left of them, as float16 too.
+struct Halves {
+  uint32_t upper, rest;
+};
+FERRUM_DEVICE Halves split(float first, float second) {
+  const uint32_t upper = to_halves(first, second);
+  return {upper,
+          to_halves(first - half_to_float(upper & 0xffff), second - half_to_float(upper >> 16))};
+}
+
+// The heads' queries as mma_f16's a: [kDim / 16] steps over dims.
+template <int kDim>
+struct Queries {
+  uint32_t a[kDim / 16][4];
+
+  FERRUM_DEVICE void load(const DecodeArguments& args, const DecodeUnit& unit) {
+    const int head = lane_index() / 4, column = lane_index() % 4;
+    const int64_t at = unit.token * args.heads + unit.first_head + head;
+    const float* const from = args.queries + at * kDim + 8 * column;
+#pragma unroll
+    for (int j = 0; j < kDim / 32; ++j) {
+      float4 x = make_float4(0.0f, 0.0f, 0.0f, 0.0f), y = x;
+      if (head < unit.heads) {
+        x = *reinterpret_cast<const float4*>(from + 32 * j);
+        y = *reinterpret_cast<const float4*>(from + 32 * j + 4);
+      }
+      const Halves pairs[4] = {split(x.x, x.y), split(x.z, x.w), split(y.x, y.y), split(y.z, y.w)};
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        a[2 * j + i / 2][i % 2 * 2] = pairs[i].upper;
+        a[2 * j + i / 2][i % 2 * 2 + 1] = pairs[i].rest;
+      }
+    }
+  }
+};
+
+// What a warp has gathered for head `row`; the upper and the lower rows are two parts of one sum.
+template <int kDim>
+struct Gathered {
+  float most, sum;            // sum: of this lane's positions
+  float values[kDim / 8][4];  // tiles (j, t) of eight dims
+};
+
+template <bool kBfloat16>
+FERRUM_DEVICE uint4 load_eight(const uint8_t* elements, size_t i, bool exists) {
+  if (!exists) return make_uint4(0, 0, 0, 0);
+  const uint4 v = *reinterpret_cast<const uint4*>(elements + 2 * i);
+  return kBfloat16 ? halves_of_bfloat16s(v) : v;
+}
+
+// Scores of positions begin + (2 column, 2 column + 1, 8 + 2 column, 9 + 2 column).
+template <int kDim>
+FERRUM_DEVICE void score(const Queries<kDim>& queries, const uint4 (&keys)[2][kDim / 32],
+                         float (&scores)[4]) {
+  float d[2][4] = {};
+#pragma unroll
+  for (int j = 0; j < kDim / 32; ++j) {
+#pragma unroll
+    for (int g = 0; g < 2; ++g) {
+      mma_f16(d[g], queries.a[2 * j], {keys[g][j].x, keys[g][j].y});
+      mma_f16(d[g], queries.a[2 * j + 1], {keys[g][j].z, keys[g][j].w});
+    }
+  }
+#pragma unroll
+  for (int g = 0; g < 2; ++g) {
+    scores[2 * g] = d[g][0] + d[g][2];
+    scores[2 * g + 1] = d[g][1] + d[g][3];
+  }
+}
+
+// The online softmax: scores become probabilities, as mma_f16's a, and what was gathered before
+// shrinks to the new maximum.
+template <int kDim>
+FERRUM_DEVICE void take_probabilities(float (&scores)[4], Gathered<kDim>& gathered,
+                                      uint32_t (&a)[4]) {
+  float most = gathered.most;
+#pragma unroll
+  for (int i = 0; i < 4; ++i) most = scores[i] > most ? scores[i] : most;
+  most = quad_max(most);
+  const float keep = share_of(gathered.most, most);
+  gathered.most = most;
+  gathered.sum *= keep;
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    scores[i] = fast_exp(scores[i] - most);
+    gathered.sum += scores[i];
+  }
+#pragma unroll
+  for (int t = 0; t < kDim / 8; ++t) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) gathered.values[t][i] *= keep;
+  }
+  const Halves lower = split(scores[0], scores[1]), upper = split(scores[2], scores[3]);
+  a[0] = lower.upper;
+  a[1] = lower.rest;
+  a[2] = upper.upper;
+  a[3] = upper.rest;
+}
+
+// The lower, or the upper, halves of two registers.
+FERRUM_DEVICE uint32_t lower_halves(uint32_t x, uint32_t y) { return __byte_perm(x, y, 0x5410); }
+FERRUM_DEVICE uint32_t upper_halves(uint32_t x, uint32_t y) { return __byte_perm(x, y, 0x7632); }
+
+// Tiles 2 i and 2 i + 1 of 64 dims, from the i-th registers of four positions.
+FERRUM_DEVICE void add_tiles(float (*tiles)[4], const uint32_t (&a)[4], uint32_t v0, uint32_t v1,
+                             uint32_t v2, uint32_t v3) {
+  mma_f16(tiles[0], a, {lower_halves(v0, v1), lower_halves(v2, v3)});
+  mma_f16(tiles[1], a, {upper_halves(v0, v1), upper_halves(v2, v3)});
+}
+
+// Positions begin .. begin + 15, as far as they lie below `end`.
+template <int kDim, bool kBfloat16>
+FERRUM_DEVICE void take_positions(const DecodeArguments& a, const DecodeUnit& unit, int begin,
+                                  int end, const Queries<kDim>& queries, Gathered<kDim>& gathered) {
+  const int row = lane_index() / 4, column = lane_index() % 4;
+  const int own = begin + lane_index() % kWarpPositions;
+  const int own_slot = own < end ? slot_of(a.cache, unit.sequence, own) : kNoSlot;
+  uint4 keys[2][kDim / 32], values[4][kDim / 64];
+#pragma unroll
+  for (int g = 0; g < 2; ++g) {
+    const int slot = __shfl_sync(kWholeWarp, own_slot, 8 * g + row);
+    const size_t key = element_of(a.cache, slot, unit.kv_head) + 8 * column;
+#pragma unroll
+    for (int j = 0; j < kDim / 32; ++j)
+      keys[g][j] = load_eight<kBfloat16>(a.cache.keys, key + 32 * j, slot != kNoSlot);
+  }
+  int slots[4];
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    slots[i] = __shfl_sync(kWholeWarp, own_slot, i / 2 * 8 + 2 * column + i % 2);
+    const size_t value = element_of(a.cache, slots[i], unit.kv_head) + 8 * row;
+#pragma unroll
+    for (int j = 0; j < kDim / 64; ++j)
+      values[i][j] = load_eight<kBfloat16>(a.cache.values, value + 64 * j, slots[i] != kNoSlot);
+  }
+  float scores[4];
+  score(queries, keys, scores);
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    if (slots[i] == kNoSlot)
+      scores[i] = begin + i / 2 * 8 + 2 * column + i % 2 < end ? not_a_number() : minus_infinity();
+  }
+  uint32_t p[4];
+  take_probabilities(scores, gathered, p);
+#pragma unroll
+  for (int j = 0; j < kDim / 64; ++j) {
+    const uint4 &v0 = values[0][j], &v1 = values[1][j], &v2 = values[2][j], &v3 = values[3][j];
+    add_tiles(gathered.values + 8 * j, p, v0.x, v1.x, v2.x, v3.x);
+    add_tiles(gathered.values + 8 * j + 2, p, v0.y, v1.y, v2.y, v3.y);
+    add_tiles(gathered.values + 8 * j + 4, p, v0.z, v1.z, v2.z, v3.z);
+    add_tiles(gathered.values + 8 * j + 6, p, v0.w, v1.w, v2.w, v3.w);
+  }
+}
+
+// What the warps of a block have gathered. Values stand in order of tiles, (j, t, n); rows lie
+// apart by 8 floats more, so that a warp's rows lie in different banks.
+template <int kDim>
+struct WarpPartials {
+  float most[kDecodeWarps][kUnitHeads], sum[kDecodeWarps][kUnitHeads];
+  float values[kDecodeWarps][kUnitHeads][kDim + 8];
+
+  FERRUM_DEVICE void put(const Gathered<kDim>& gathered) {
+    const int row = lane_index() / 4, column = lane_index() % 4, warp = warp_index();
+    const float total = quad_sum(gathered.sum);
+    if (column == 0) {
+      most[warp][row] = gathered.most;
+      sum[warp][row] = total;
+    }
+#pragma unroll
+    for (int t = 0; t < kDim / 8; ++t)
+      *reinterpret_cast<float2*>(&values[warp][row][8 * t + 2 * column]) =
+          make_float2(gathered.values[t][0] + gathered.values[t][2],
+                      gathered.values[t][1] + gathered.values[t][3]);
+  }
+
+  // Merges them in order of warps and writes the chunk.
+  FERRUM_DEVICE void merge(const DecodeArguments& a, const DecodeUnit& unit, int chunk) const {
+    constexpr int kShare = kDecodeThreads / kUnitHeads;  // threads of a head: a warp
+    const int head = static_cast<int>(threadIdx.x) / kShare;
+    if (head >= unit.heads) return;
+    float all = minus_infinity(), total = 0.0f;
+    for (int w = 0; w < kDecodeWarps; ++w) all = most[w][head] > all ? most[w][head] : all;
+    float shares[kDecodeWarps];
+#pragma unroll
+    for (int w = 0; w < kDecodeWarps; ++w) {
+      shares[w] = share_of(most[w][head], all);
+      total = fmaf(shares[w], sum[w][head], total);
+    }
+    for (int d = static_cast<int>(threadIdx.x) % kShare; d < kDim; d += kShare) {
+      const int at = d / 64 * 64 + d % 8 * 8 + d / 8 % 8;
+      float value = 0.0f;
+#pragma unroll
+      for (int w = 0; w < kDecodeWarps; ++w) value = fmaf(shares[w], values[w][head][at], value);
+      write_value(a, unit, chunk, head, d, all, total, value);
+    }
+  }
+};
+
+template <int kDim, bool kBfloat16>
+FERRUM_DEVICE void decode_tensor(const DecodeArguments& a) {
+  FERRUM_SHARED WarpPartials<kDim> partials;
+  const DecodeUnit unit = unit_of_block(a);
+  if (static_cast<int>(blockIdx.x) >= unit.chunks) return;
+  Queries<kDim> queries;
+  queries.load(a, unit);
+  for (int c = static_cast<int>(blockIdx.x); c < unit.chunks; c += static_cast<int>(gridDim.x)) {
+    Gathered<kDim> gathered{};
+    gathered.most = minus_infinity();
+    const int end = unit.end(c);
+    for (int begin = unit.begin(c) + kWarpPositions * warp_index(); begin < end;
+         begin += kWarpPositions * kDecodeWarps)
+      take_positions<kDim, kBfloat16>(a, unit, begin, end, queries, gathered);
+    partials.put(gathered);
+    __syncthreads();
+    partials.merge(a, unit, c);
+    __syncthreads();
+  }
+  finish_unit<kDecodeThreads>(a, unit);
+}
+
+}  // namespace
+}  // namespace ferrum::cuda

@@ -1,0 +1,265 @@
+// Quantized weights times float16 activations on tensor cores, many positions at once.
+//
+// A block of 4 warps multiplies kGemmRows rows with one tile of positions; a warp has 32 rows, two
+// operands of 16, and all positions. k is walked in stages of 64. A stage's activations are copied
+// to shared memory as they are, weights as the raw blocks they are in the file, both stages ahead.
+//
+// Weights are decoded straight into the tensor core's operand, for which 4 lanes ("a quad") share a
+// row: of each stage lane c of the quad decodes slice c, 16 values. So of the four products of 16
+// values that make a stage, product s takes values 4 s .. 4 s + 3 of the four slices, and
+// activations are laid out to match: in chunks of 8, first the first runs of the four slices, then
+// the second runs. What order k is summed in depends on the type alone.
+#pragma once
+
+#include "cuda/device.h"
+#include "cuda/kernels/formats.h"
+#include "cuda/kernels/gemm_arguments.h"
+#include "cuda/kernels/within_half.h"
+
+namespace ferrum::cuda {
+
+template <int kType, int kPositions, bool kGateUp>
+struct GemmBlock {
+  using Weights = Format<kType>;
+  static constexpr WeightChunk kChunk = weight_chunk(kType);
+  static constexpr int kDepth = gemm_depth(kPositions);
+  static constexpr int kActivations = activation_bytes(kPositions);
+  static constexpr int kChunkBuffers = chunk_buffers(kType, kPositions);
+  static constexpr int kMatrices = kGateUp ? 2 : 1;
+  static constexpr int kColumns = kPositions / 8;  // operands of 8 positions
+  static constexpr int kCopies = kPositions / 16;  // 16 bytes each, of a thread and stage
+
+  const GemmArguments& a;
+  const int quad = lane_index() / 4, c = lane_index() % 4;
+
+  uint8_t* activations;                  // [kDepth, kPositions, kStageBytes]
+  uint8_t* chunks;                       // [kChunkBuffers, kGemmRows, kChunk.stride]
+  const uint8_t* next_chunk[kMatrices];  // of the quad's first row, to be copied
+  uint32_t first_byte[kMatrices];        // of that row, the address's lower half
+  uint32_t x_row[kCopies];               // in units of 16 bytes
+  float sum[2][kColumns][4];
+
+  FERRUM_DEVICE explicit GemmBlock(const GemmArguments& arguments) : a(arguments) {
+    activations = dynamic_shared<uint8_t>();
+    chunks = activations + kActivations;
+#pragma unroll
+    for (int m = 0; m < 2; ++m)
+#pragma unroll
+      for (int n = 0; n < kColumns; ++n)
+#pragma unroll
+        for (int i = 0; i < 4; ++i) sum[m][n][i] = 0.0f;
+  }
+
+  FERRUM_DEVICE int first_position() const { return static_cast<int>(blockIdx.x) * a.tile; }
+
+  // The pair at a position of the block's tile; sorted.count where there is none.
+  FERRUM_DEVICE int pair_at(int i) const {
+    if (i >= a.tile) return a.sorted.count;
+    const int position = first_position() + i;
+    if (a.sorted.pairs != nullptr) return a.sorted.pairs[position];
+    return position < a.sorted.count ? position : a.sorted.count;
+  }
+
+  // The quad's rows are `quad`, + 8, + 16 and + 24 of the warp's. Row j of them: in which matrix,
+  // and where in it, which may be behind its last row.
+  static FERRUM_DEVICE int matrix_of(int j) { return kGateUp ? j / 2 : 0; }
+  FERRUM_DEVICE int row_of(int j) const {
+    const int block = static_cast<int>(blockIdx.y), warp = warp_index();
+    return kGateUp ? block * (kGemmRows / 2) + warp * 16 + quad + j % 2 * 8
+                   : block * kGemmRows + warp * 32 + quad + j * 8;
+  }
+  static FERRUM_DEVICE int rows_after_first(int j) { return kGateUp ? j % 2 * 8 : j * 8; }
+
+  FERRUM_DEVICE void find_rows() {
+    const int expert = a.sorted.pairs != nullptr ? a.sorted.tile_expert[blockIdx.x] : 0;
+#pragma unroll
+    for (int m = 0; m < kMatrices; ++m) {
+      next_chunk[m] = a.matrices[m].data + static_cast<size_t>(expert) * a.matrix_bytes +
+                      static_cast<size_t>(row_of(0)) * a.row_bytes;
+      first_byte[m] = static_cast<uint32_t>(reinterpret_cast<uintptr_t>(next_chunk[m]));
+    }
+#pragma unroll
+    for (int j = 0; j < kCopies; ++j) {
+      const int i = static_cast<int>(threadIdx.x) / 8 + 16 * j;
+      const int pair = pair_at(i);
+      int from = 0;
+      if (pair < a.sorted.count) from = a.slots == 0 ? first_position() + i : pair / a.slots;
+      x_row[j] = static_cast<uint32_t>(from) * static_cast<uint32_t>(a.stages * 8);
+    }
+  }
+
+  // Chunk `chunk` of position i: 8 positions side by side would meet in half the banks, so every
+  // other one has its halves exchanged.
+  static FERRUM_DEVICE int place(int i, int chunk) {
+    return i * kStageBytes + 16 * (chunk ^ (i % 2 * 4));
+  }
+
+  FERRUM_DEVICE void copy_activations(unsigned stage) {
+    const int i = static_cast<int>(threadIdx.x) / 8, chunk = static_cast<int>(threadIdx.x) % 8;
+    const unsigned slice = stage * kStageSlices + chunk % 4;
+    const int in_block = static_cast<int>(slice % Weights::kSlices);
+    const int run = chunk < 4 ? Weights::first(in_block) : Weights::second(in_block);
+    const unsigned at = slice / Weights::kSlices * (Weights::kBlock / 8) + run / 8;
+    uint8_t* const to = activations + stage % kDepth * (kPositions * kStageBytes) + place(i, chunk);
+#pragma unroll
+    for (int j = 0; j < kCopies; ++j)
+      copy_16(to + 16 * j * kStageBytes, a.x + 8 * static_cast<size_t>(x_row[j] + at));
+  }
+
+  // How far behind a multiple of 16 a row's chunk begins, in the file as in shared memory.
+  FERRUM_DEVICE int lead_of(int j, unsigned chunk) const {
+    if constexpr (kChunk.granule == 16) return 0;
+    const uint32_t row =
+        first_byte[matrix_of(j)] + rows_after_first(j) * static_cast<uint32_t>(a.row_bytes);
+    return static_cast<int>((row + chunk * kChunk.bytes) % 16);
+  }
+  FERRUM_DEVICE uint8_t* chunk_at(int j, unsigned chunk) const {
+    return chunks +
+           (chunk % kChunkBuffers * kGemmRows + warp_index() * 32 + quad + 8 * j) * kChunk.stride;
+  }
+
+  // Chunks in their order, from one call to the next.
+  FERRUM_DEVICE void copy_weights(unsigned chunk) {
+    const size_t left = a.row_bytes - static_cast<size_t>(chunk) * kChunk.bytes;
+    const int bytes = kChunk.whole || left > kChunk.bytes ? kChunk.bytes : static_cast<int>(left);
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+      const bool exists = row_of(j) < a.rows;  // else what is decoded is stored nowhere
+      const int lead = lead_of(j, chunk);
+      const uint8_t* const from =
+          next_chunk[matrix_of(j)] + rows_after_first(j) * a.row_bytes - lead;
+      uint8_t* const to = chunk_at(j, chunk);
+      // Pieces at either end may hold bytes of a neighbour, but none from behind the last matrix;
+      // and where a stage reads on behind its row, zeros, which decode to zeros.
+      const bool exact =
+          !kChunk.whole &&
+          (bytes < kChunk.bytes || from + 16 * kChunk.pieces > a.matrices[matrix_of(j)].end);
+      const int copied = exact ? (lead + bytes) / 16 * 16 : lead + bytes;
+#pragma unroll
+      for (int piece = 0; piece < kChunk.pieces; piece += 4)
+        if (exists && 16 * (piece + c) < copied)
+          copy_16(to + 16 * (piece + c), from + 16 * (piece + c));
+      if (exists && exact) fill(from, to, copied + c, lead + bytes, lead + kChunk.bytes);
+    }
+#pragma unroll
+    for (int m = 0; m < kMatrices; ++m) next_chunk[m] += kChunk.bytes;
+  }
+
+  // Bytes `i`, + 4 .. of a chunk's row: its own up to `end`, then zeros.
+  static FERRUM_DEVICE void fill(const uint8_t* from, uint8_t* to, int i, int end, int most) {
+#pragma unroll 1
+    for (; i < most; i += 4) to[i] = i < end ? from[i] : 0;
+  }
+
+  FERRUM_DEVICE void copy(unsigned stage) {
+    if (stage < static_cast<unsigned>(a.stages)) {
+      copy_activations(stage);
+      if (stage % kChunk.stages == 0) copy_weights(stage / kChunk.stages);
+    }
+    commit_copies();
+  }
+
+  // operand[m][s]: rows 16 m .. of the warp, product s of the stage.
+  FERRUM_DEVICE void decode(unsigned stage, uint32_t (&operand)[2][4][4]) const {
+    const unsigned chunk = stage / kChunk.stages;
+    const int slice = static_cast<int>(stage % kChunk.stages) * kStageSlices + c;
+    const int block = slice / Weights::kSlices;
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+      float w[16];
+      Weights::unpack(chunk_at(j, chunk) + lead_of(j, chunk) + block * Weights::kBytes,
+                      slice % Weights::kSlices, w);
+#pragma unroll
+      for (int s = 0; s < 4; ++s) {
+        operand[j / 2][s][j % 2] = to_halves(w[4 * s], w[4 * s + 1]);
+        operand[j / 2][s][j % 2 + 2] = to_halves(w[4 * s + 2], w[4 * s + 3]);
+      }
+    }
+  }
+
+  FERRUM_DEVICE void multiply(unsigned stage, const uint32_t (&operand)[2][4][4]) {
+    const uint8_t* const x = activations + stage % kDepth * (kPositions * kStageBytes);
+#pragma unroll
+    for (int n = 0; n < kColumns; ++n) {
+      const auto first = *reinterpret_cast<const uint4*>(x + place(8 * n + quad, c));
+      const auto second = *reinterpret_cast<const uint4*>(x + place(8 * n + quad, c + 4));
+      const uint32_t columns[4][2] = {
+          {first.x, first.y}, {first.z, first.w}, {second.x, second.y}, {second.z, second.w}};
+#pragma unroll
+      for (int s = 0; s < 4; ++s)
+#pragma unroll
+        for (int m = 0; m < 2; ++m) mma_f16(sum[m][n], operand[m][s], columns[s]);
+    }
+  }
+
+  FERRUM_DEVICE void accumulate() {
+#pragma unroll 1
+    for (unsigned stage = 0; stage < kDepth - 1; ++stage) copy(stage);
+#pragma unroll 1
+    for (unsigned stage = 0; stage < static_cast<unsigned>(a.stages); ++stage) {
+      wait_for_copies<kDepth - 2>();
+      __syncthreads();  // others' copies are there too, and nobody reads the stage before
+      copy(stage + kDepth - 1);
+      uint32_t operand[2][4][4];
+      decode(stage, operand);
+      multiply(stage, operand);
+    }
+  }
+
+  FERRUM_DEVICE void store() const {
+#pragma unroll
+    for (int n = 0; n < kColumns; ++n)
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        const int column = 8 * n + 2 * c + i, pair = pair_at(column);
+        if (pair >= a.sorted.count) continue;
+        const int to = a.out_by_position ? first_position() + column : pair;
+        float* const out = a.out + static_cast<size_t>(to) * a.rows;
+#pragma unroll
+        for (int j = 0; j < 4; ++j)
+          if (row_of(j) < a.rows) out[row_of(j)] = sum[j / 2][n][j % 2 * 2 + i];
+      }
+  }
+
+  FERRUM_DEVICE void store_hidden() const {
+#pragma unroll
+    for (int n = 0; n < kColumns; ++n)
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        const int column = 8 * n + 2 * c + i;
+        if (column >= a.tile) continue;
+        uint16_t* const out =
+            a.hidden + static_cast<size_t>(first_position() + column) * a.hidden_stride;
+#pragma unroll
+        for (int j = 0; j < 2; ++j) {
+          const float hidden = silu(sum[0][n][j * 2 + i]) * sum[1][n][j * 2 + i];
+          const uint32_t half = to_halves(within_half(hidden), 0.0f);
+          out[row_of(j)] = static_cast<uint16_t>(row_of(j) < a.rows ? half : 0);
+        }
+      }
+  }
+
+  FERRUM_DEVICE void run() {
+    if (a.sorted.pairs != nullptr && static_cast<int>(blockIdx.x) >= *a.sorted.tile_count) return;
+    find_rows();
+    accumulate();
+    if constexpr (kGateUp)
+      store_hidden();
+    else
+      store();
+  }
+};
+
+#define FERRUM_GEMM_KERNEL(type, positions)                               \
+  FERRUM_KERNEL(gemm_##type##_##positions, GemmArguments, kGemmThreads) { \
+    GemmBlock<k##type, positions, false>(a).run();                        \
+  }
+#define FERRUM_GATE_UP_KERNEL(type, positions)                               \
+  FERRUM_KERNEL(gate_up_##type##_##positions, GemmArguments, kGemmThreads) { \
+    GemmBlock<k##type, positions, true>(a).run();                            \
+  }
+#define FERRUM_GEMM_KERNELS(type)             \
+  FERRUM_GEMM_TILES(FERRUM_GEMM_KERNEL, type) \
+  FERRUM_GATE_UP_TILES(FERRUM_GATE_UP_KERNEL, type)
+
+}  // namespace ferrum::cuda

@@ -1,0 +1,7 @@
+// The products of Q4_K and Q5_K.
+#include "cuda/kernels/gemm-inl.h"
+
+namespace ferrum::cuda {
+FERRUM_GEMM_KERNELS(Q4_K)
+FERRUM_GEMM_KERNELS(Q5_K)
+}  // namespace ferrum::cuda

@@ -1,0 +1,8 @@
+// The products of the blocks of 32.
+#include "cuda/kernels/gemm-inl.h"
+
+namespace ferrum::cuda {
+FERRUM_GEMM_KERNELS(Q8_0)
+FERRUM_GEMM_KERNELS(Q4_0)
+FERRUM_GEMM_KERNELS(MXFP4)
+}  // namespace ferrum::cuda

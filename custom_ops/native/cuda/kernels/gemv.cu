@@ -1,0 +1,75 @@
+// A few rows of activations times quantized matrices, in float32.
+//
+// `lanes` threads share kGemvRows rows of a matrix, so that each value of x that a thread reads
+// from shared memory meets as many weights; the weights come straight from global memory, once for
+// all columns of a launch.
+#include "cuda/kernels/gemv_arguments.h"
+#include "cuda/kernels/row_products.h"
+
+namespace ferrum::cuda {
+namespace {
+
+FERRUM_DEVICE const GemvPart& part_of_block(const GemvArguments& a, unsigned block) {
+  int i = a.count - 1;
+  while (i > 0 && block < a.parts[i].first_block) --i;
+  return a.parts[i];
+}
+
+// The sums of more lanes than a warp, in the first lane of them, in the order of the warps.
+template <int kColumns>
+FERRUM_DEVICE void sum_over_warps(int lanes, float (&sum)[kGemvRows][kColumns]) {
+  FERRUM_SHARED float of_warp[kGemvThreads / kWarp][kGemvRows][kColumns];
+  if (lane_index() == 0)
+    for (int r = 0; r < kGemvRows; ++r)
+      for (int c = 0; c < kColumns; ++c) of_warp[warp_index()][r][c] = sum[r][c];
+  __syncthreads();
+  if (static_cast<int>(threadIdx.x) % lanes != 0) return;
+  for (int warp = 1; warp < lanes / kWarp; ++warp)
+    for (int r = 0; r < kGemvRows; ++r)
+      for (int c = 0; c < kColumns; ++c) sum[r][c] += of_warp[warp_index() + warp][r][c];
+}
+
+template <int kType, int kColumns>
+FERRUM_DEVICE void gemv(const GemvArguments& a) {
+  FERRUM_SHARED StagedX<kGemvTile> x[kColumns];
+  const unsigned block = blockIdx.x / a.column_groups;
+  const GemvPart& part = part_of_block(a, block);
+  const int thread = static_cast<int>(threadIdx.x), lane = thread & (a.lanes - 1);
+  const int64_t groups = static_cast<int64_t>(block - part.first_block) * (kGemvThreads / a.lanes);
+  const int64_t row = kGemvRows * (groups + thread / a.lanes);
+  const int64_t column = static_cast<int64_t>(kColumns) * (blockIdx.x % a.column_groups);
+  const uint8_t* rows[kGemvRows];
+#pragma unroll
+  for (int r = 0; r < kGemvRows; ++r)  // beyond the end the last one again, for nothing
+    rows[r] = part.data + static_cast<size_t>(min(row + r, part.rows - 1)) * part.row_bytes;
+
+  const auto stage_tile = [&](int begin) {
+    if (begin > 0) __syncthreads();
+#pragma unroll
+    for (int c = 0; c < kColumns; ++c)
+      stage<UnitOf<kType>::kSums, kGemvThreads>(a.x + min(column + c, a.tokens - 1) * a.k, a.k,
+                                                begin, thread, x[c]);
+    __syncthreads();
+  };
+  float sum[kGemvRows][kColumns] = {};
+  multiply_rows<kType, false, kGemvRows, kColumns>(rows, a.k, lane, a.lanes, x, stage_tile, sum);
+  sum_over_lanes(a.lanes, sum);
+  if (a.lanes > kWarp) sum_over_warps(a.lanes, sum);
+  if (lane != 0) return;
+#pragma unroll
+  for (int r = 0; r < kGemvRows; ++r)
+#pragma unroll
+    for (int c = 0; c < kColumns; ++c)
+      if (row + r < part.rows && column + c < a.tokens)
+        part.out[(column + c) * part.rows + row + r] = sum[r][c];
+}
+
+#define FERRUM_GEMV(name)                                                              \
+  FERRUM_KERNEL(gemv_##name##_1, GemvArguments, kGemvThreads) { gemv<k##name, 1>(a); } \
+  FERRUM_KERNEL(gemv_##name##_2, GemvArguments, kGemvThreads) { gemv<k##name, 2>(a); } \
+  FERRUM_KERNEL(gemv_##name##_4, GemvArguments, kGemvThreads) { gemv<k##name, 4>(a); }
+FERRUM_CUDA_FORMATS(FERRUM_GEMV)
+#undef FERRUM_GEMV
+
+}  // namespace
+}  // namespace ferrum::cuda

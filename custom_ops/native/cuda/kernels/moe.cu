@@ -1,0 +1,133 @@
+// Pairs of a step sorted by expert, on the device: a host would have to wait for the ids. And what
+// follows the experts' products: SiLU, and the weighted sum of a token's slots.
+#include "cuda/device.h"
+#include "cuda/kernels/moe_arguments.h"
+#include "cuda/kernels/within_half.h"
+
+namespace ferrum::cuda {
+namespace {
+
+constexpr int kAlignWarps = kAlignThreads / kWarp;
+
+FERRUM_DEVICE int tiles_of(int count, int tile) { return (count + tile - 1) / tile; }
+
+// Over the block; every thread gets the result.
+FERRUM_DEVICE int block_sum(int x) {
+  FERRUM_SHARED int of_warp[kAlignWarps];
+#pragma unroll
+  for (int step = kWarp / 2; step > 0; step /= 2) x += __shfl_xor_sync(kWholeWarp, x, step);
+  if (lane_index() == 0) of_warp[warp_index()] = x;
+  __syncthreads();
+  int sum = 0;
+  for (int warp = 0; warp < kAlignWarps; ++warp) sum += of_warp[warp];
+  return sum;
+}
+
+// The pairs of one warp: a range of them, so that warps in order go through pairs in order.
+struct WarpPairs {
+  int begin, end;
+};
+FERRUM_DEVICE WarpPairs pairs_of_warp(int pairs) {
+  const int each = (pairs + kAlignThreads - 1) / kAlignThreads * kWarp;
+  const int begin = warp_index() * each;
+  return {begin, begin + each < pairs ? begin + each : pairs};
+}
+
+// Which of the pairs first .. first + 31 are the block's expert's; a bit each.
+FERRUM_DEVICE uint32_t own_pairs(const AlignArguments& a, int first, int end) {
+  const int pair = first + lane_index();
+  const bool own = pair < end && a.ids[pair] == static_cast<int>(blockIdx.x);
+  return __ballot_sync(kWholeWarp, own);
+}
+
+}  // namespace
+
+// A block per expert counts its pairs.
+FERRUM_KERNEL(count_pairs, AlignArguments, kAlignThreads) {
+  const int expert = static_cast<int>(blockIdx.x);
+  int count = 0;
+  for (int pair = static_cast<int>(threadIdx.x); pair < a.pairs; pair += kAlignThreads)
+    count += a.ids[pair] == expert;
+  count = block_sum(count);
+  if (threadIdx.x == 0) a.counts[expert] = count;
+}
+
+// A block per expert writes its tiles: behind those of the experts before it, pairs in their order.
+FERRUM_KERNEL(place_pairs, AlignArguments, kAlignThreads) {
+  const int expert = static_cast<int>(blockIdx.x), thread = static_cast<int>(threadIdx.x);
+  int before = 0;
+  for (int other = thread; other < expert; other += kAlignThreads)
+    before += tiles_of(a.counts[other], a.tile);
+  before = block_sum(before);
+
+  const int count = a.counts[expert], tiles = tiles_of(count, a.tile);
+  if (thread == 0 && expert == a.experts - 1) *a.tile_count = before + tiles;
+  for (int i = thread; i < tiles; i += kAlignThreads) a.tile_expert[before + i] = expert;
+  int32_t* const sorted = a.sorted + static_cast<size_t>(before) * a.tile;
+  for (int i = count + thread; i < tiles * a.tile; i += kAlignThreads) sorted[i] = a.pairs;
+  if (count == 0) return;
+
+  FERRUM_SHARED int of_warp[kAlignWarps];
+  const WarpPairs range = pairs_of_warp(a.pairs);
+  int found = 0;
+  for (int first = range.begin; first < range.end; first += kWarp)
+    found += __popc(own_pairs(a, first, range.end));
+  if (lane_index() == 0) of_warp[warp_index()] = found;
+  __syncthreads();
+  int at = 0;
+  for (int warp = 0; warp < warp_index(); ++warp) at += of_warp[warp];
+  for (int first = range.begin; first < range.end; first += kWarp) {
+    const uint32_t own = own_pairs(a, first, range.end), bit = 1u << lane_index();
+    if (own & bit) sorted[at + __popc(own & (bit - 1))] = first + lane_index();
+    at += __popc(own);
+  }
+}
+
+// A block per position.
+FERRUM_KERNEL(silu_rows, SiluArguments, kSiluThreads) {
+  if (static_cast<int>(blockIdx.x) >= *a.tile_count * a.tile) return;
+  const size_t in = static_cast<size_t>(blockIdx.x) * a.width;
+  uint16_t* const out = a.hidden + static_cast<size_t>(blockIdx.x) * a.stride;
+  for (int i = static_cast<int>(threadIdx.x); i < a.stride; i += kSiluThreads) {
+    uint32_t half = 0;
+    if (i < a.width) half = to_halves(within_half(silu(a.gate[in + i]) * a.up[in + i]), 0.0f);
+    out[i] = static_cast<uint16_t>(half);
+  }
+}
+
+// A block per token and kCombineColumns columns, 4 a thread.
+FERRUM_KERNEL(combine_pairs, CombineArguments, kCombineThreads) {
+  const size_t first_pair = static_cast<size_t>(blockIdx.x) * a.slots;
+  const int column =
+      static_cast<int>(blockIdx.y) * kCombineColumns + 4 * static_cast<int>(threadIdx.x);
+  if (column >= a.width) return;
+  const int columns = a.width - column < 4 ? a.width - column : 4;
+  const bool aligned = a.width % 4 == 0;
+  float sum[4] = {0.0f, 0.0f, 0.0f, 0.0f};
+  for (int slot = 0; slot < a.slots; ++slot) {
+    const size_t pair = first_pair + slot;
+    const float weight = a.weights[pair];
+    const float* const row = a.rows + pair * a.width + column;
+    float values[4];
+    const bool exists = static_cast<uint32_t>(a.ids[pair]) < static_cast<uint32_t>(a.experts);
+    if (exists && aligned) {
+      const float4 four = *reinterpret_cast<const float4*>(row);
+      values[0] = four.x, values[1] = four.y, values[2] = four.z, values[3] = four.w;
+    } else {
+#pragma unroll
+      for (int i = 0; i < 4; ++i)
+        values[i] = !exists ? bits_to_float(0x7fc00000) : i < columns ? row[i] : 0.0f;
+    }
+#pragma unroll
+    for (int i = 0; i < 4; ++i) sum[i] = fmaf(weight, values[i], sum[i]);
+  }
+  float* const out = a.out + static_cast<size_t>(blockIdx.x) * a.width + column;
+  if (aligned)
+    *reinterpret_cast<float4*>(out) = make_float4(sum[0], sum[1], sum[2], sum[3]);
+  else
+#pragma unroll
+    for (int i = 0; i < 4; ++i)
+      if (i < columns) out[i] = sum[i];
+}
+
+}  // namespace ferrum::cuda

@@ -1,0 +1,42 @@
+// What the kernels take that sort a step's (token, slot) pairs by expert and add up their results.
+#pragma once
+
+#include <cstdint>
+
+namespace ferrum::cuda {
+
+constexpr int kAlignThreads = 512;
+constexpr int kSiluThreads = 128;
+constexpr int kCombineThreads = 128;
+constexpr int kCombineColumns = 4 * kCombineThreads;  // of a block
+
+// Pairs sorted by expert, each expert's padded with `pairs` to whole tiles.
+struct AlignArguments {
+  const int32_t* ids;  // [pairs]; a pair of an expert that does not exist comes nowhere
+  int pairs, experts, tile;
+  int32_t* counts;       // [experts]
+  int32_t* sorted;       // [tiles, tile]
+  int32_t* tile_expert;  // [tiles]
+  int32_t* tile_count;   // [1]
+};
+
+// hidden [positions, stride] float16 = silu(gate) * up, both [positions, width]; zeros beyond
+// width.
+struct SiluArguments {
+  const float *gate, *up;
+  uint16_t* hidden;
+  int width, stride, tile;
+  const int32_t* tile_count;
+};
+
+// out [tokens, width] = the sum over a token's slots, in their order, of weight * row; NaN where
+// one of them names an expert that does not exist.
+struct CombineArguments {
+  const float* rows;     // [tokens, slots, width]
+  const float* weights;  // [tokens, slots]
+  const int32_t* ids;    // [tokens, slots]
+  float* out;
+  int slots, experts, width;
+};
+
+}  // namespace ferrum::cuda

@@ -1,0 +1,131 @@
+// The experts' products of a few tokens, in float32, pairs read straight from the routed ids. The
+// rows' lanes are as in gemv.cu.
+#include "cuda/kernels/moe_gemv_arguments.h"
+#include "cuda/kernels/row_products.h"
+
+namespace ferrum::cuda {
+namespace {
+
+// The matrix that a pair multiplies; null where it chose an expert that does not exist.
+FERRUM_DEVICE const uint8_t* matrix_of(const ExpertMatrices& experts, const PairExperts& chosen,
+                                       int64_t pair) {
+  int64_t expert = pair;
+  if (chosen.ids != nullptr) {
+    expert = chosen.ids[pair];
+    if (expert < 0 || expert >= chosen.experts) return nullptr;
+  }
+  return experts.data + static_cast<size_t>(expert * experts.rows) * experts.row_bytes;
+}
+
+FERRUM_DEVICE const uint8_t* row_of(const uint8_t* matrix, const ExpertMatrices& experts,
+                                    int64_t row) {
+  return matrix + static_cast<size_t>(min(row, experts.rows - 1)) * experts.row_bytes;
+}
+
+FERRUM_DEVICE float not_a_number() { return bits_to_float(0x7fc00000u); }
+
+// Rows r[0], r[1] of the two matrices times the token's x, summed over their lanes.
+template <int kType>
+FERRUM_DEVICE void multiply_token(const uint8_t* const (&rows)[2], const float* x, int k, int lane,
+                                  int lanes, float (&sum)[2][1]) {
+  FERRUM_SHARED StagedX<kHiddenTile> staged;
+  const int thread = static_cast<int>(threadIdx.x);
+  const auto stage_tile = [&](int begin) {
+    if (begin > 0) __syncthreads();
+    stage<UnitOf<kType>::kSums, kMoeGemvThreads>(x, k, begin, thread, staged);
+    __syncthreads();
+  };
+  multiply_rows<kType, false, 2, 1>(rows, k, lane, lanes, &staged, stage_tile, sum);
+  sum_over_lanes(lanes, sum);
+}
+
+template <int kType>
+FERRUM_DEVICE void gate_up(const MoeGateUpArguments& a) {
+  const int64_t pair = blockIdx.x / a.blocks;
+  const int thread = static_cast<int>(threadIdx.x), lane = thread & (a.lanes - 1);
+  const int64_t row =
+      static_cast<int64_t>(blockIdx.x % a.blocks) * (kMoeGemvThreads / a.lanes) + thread / a.lanes;
+  const uint8_t* const gate = matrix_of(a.gate, a.chosen, pair);
+  const uint8_t* const up = matrix_of(a.up, a.chosen, pair);
+  const bool stores = lane == 0 && row < a.gate.rows;
+  float* const hidden = a.hidden + pair * a.gate.rows + row;
+  if (gate == nullptr) {
+    if (stores) *hidden = not_a_number();
+    return;
+  }
+  const uint8_t* const rows[2] = {row_of(gate, a.gate, row), row_of(up, a.up, row)};
+  float sum[2][1] = {};
+  multiply_token<kType>(rows, a.x + pair / a.slots * a.k, a.k, lane, a.lanes, sum);
+  if (stores) *hidden = silu(sum[0][0]) * sum[1][0];
+}
+
+template <int kType>
+FERRUM_DEVICE void product(const MoeProductArguments& a) {
+  const int64_t pair = blockIdx.x / a.blocks;
+  const int thread = static_cast<int>(threadIdx.x), lane = thread & (a.lanes - 1);
+  const int64_t row = (static_cast<int64_t>(blockIdx.x % a.blocks) * (kMoeGemvThreads / a.lanes) +
+                       thread / a.lanes) *
+                      2;
+  const uint8_t* const matrix = matrix_of(a.matrix, a.chosen, pair);
+  float sum[2][1] = {{not_a_number()}, {not_a_number()}};
+  if (matrix != nullptr) {
+    sum[0][0] = sum[1][0] = 0.0f;
+    const uint8_t* const rows[2] = {row_of(matrix, a.matrix, row),
+                                    row_of(matrix, a.matrix, row + 1)};
+    multiply_token<kType>(rows, a.x + pair / a.slots * a.k, a.k, lane, a.lanes, sum);
+  }
+  if (lane != 0) return;
+  for (int r = 0; r < 2 && row + r < a.matrix.rows; ++r) {
+    const int64_t at = pair * a.matrix.rows + row + r;
+    a.out[at] = a.gates != nullptr ? silu(a.gates[at]) * sum[r][0] : sum[r][0];
+  }
+}
+
+template <int kType>
+FERRUM_DEVICE void down(const MoeDownArguments& a) {
+  FERRUM_SHARED StagedX<kWidthTile> hidden[kMoeGemvSlots];
+  FERRUM_SHARED float products[kMoeGemvSlots][2 * kWarp];
+  const int64_t token = blockIdx.x / a.blocks;
+  const int thread = static_cast<int>(threadIdx.x), warp = warp_index();
+  const int lane = thread & (a.lanes - 1), group = lane_index() / a.lanes;
+  const int rows_of_block = 2 * kWarp / a.lanes;
+  const int64_t first_row = static_cast<int64_t>(blockIdx.x % a.blocks) * rows_of_block;
+  float total = 0.0f;  // of row first_row + thread
+  for (int first = 0; first < a.slots; first += kMoeGemvSlots) {
+    // A warp without a slot computes the last one again, for nothing.
+    const int64_t pair = token * a.slots + min(first + warp, a.slots - 1);
+    const uint8_t* const matrix = matrix_of(a.down, a.chosen, pair);
+    const uint8_t* const known = matrix != nullptr ? matrix : a.down.data;
+    const uint8_t* const rows[2] = {row_of(known, a.down, first_row + 2 * group),
+                                    row_of(known, a.down, first_row + 2 * group + 1)};
+    const auto stage_tile = [&](int begin) {
+      if (begin > 0) __syncthreads();
+      stage<UnitOf<kType>::kSums, kWarp>(a.hidden + pair * a.k, a.k, begin, lane_index(),
+                                         hidden[warp]);
+      __syncthreads();
+    };
+    float sum[2][1] = {};
+    multiply_rows<kType, true, 2, 1>(rows, a.k, lane, a.lanes, hidden + warp, stage_tile, sum);
+    sum_over_lanes(a.lanes, sum);
+    if (lane == 0)
+      for (int r = 0; r < 2; ++r)
+        products[warp][2 * group + r] = matrix != nullptr ? sum[r][0] : not_a_number();
+    __syncthreads();
+    if (thread < rows_of_block)
+      for (int slot = first; slot < min(first + kMoeGemvSlots, a.slots); ++slot)
+        total = fmaf(a.weights[token * a.slots + slot], products[slot - first][thread], total);
+    __syncthreads();
+  }
+  if (thread < rows_of_block && first_row + thread < a.down.rows)
+    a.out[token * a.down.rows + first_row + thread] = total;
+}
+
+#define FERRUM_MOE_GEMV(name)                                                                      \
+  FERRUM_KERNEL(moe_gate_up_##name, MoeGateUpArguments, kMoeGemvThreads) { gate_up<k##name>(a); }  \
+  FERRUM_KERNEL(moe_product_##name, MoeProductArguments, kMoeGemvThreads) { product<k##name>(a); } \
+  FERRUM_KERNEL(moe_down_##name, MoeDownArguments, kMoeGemvThreads) { down<k##name>(a); }
+FERRUM_CUDA_FORMATS(FERRUM_MOE_GEMV)
+#undef FERRUM_MOE_GEMV
+
+}  // namespace
+}  // namespace ferrum::cuda

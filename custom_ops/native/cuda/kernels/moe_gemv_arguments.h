@@ -1,0 +1,62 @@
+// Arguments of moe_gemv.cu. A pair is a token with one of its k slots; pairs are ordered by token.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace ferrum::cuda {
+
+constexpr int kMoeGemvThreads = 256;
+constexpr int kMoeGemvSlots = kMoeGemvThreads / 32;  // of `down` at once: a warp each
+constexpr int kHiddenTile = 2048;                    // values of x in shared memory at a time
+constexpr int kWidthTile = 1024;                     // values of each slot's hidden row
+
+// Matrices of experts, one after the other.
+struct ExpertMatrices {
+  const uint8_t* data;
+  int64_t rows;  // of one
+  size_t row_bytes;
+};
+
+struct PairExperts {
+  const int32_t* ids;  // [pairs]; null where there is a matrix per pair instead of per expert
+  int64_t experts;
+};
+
+// hidden [pairs, rows] = silu(gate x) * (up x). Grid: `blocks` of threads / lanes rows, per pair.
+struct MoeGateUpArguments {
+  const float* x;  // [pairs / slots, k]
+  float* hidden;
+  PairExperts chosen;
+  ExpertMatrices gate, up;
+  int slots;  // of a token
+  int k;
+  int lanes;  // that share a row: a power of two, at most a warp
+  unsigned blocks;
+};
+
+// out [pairs, rows] = matrix x, or, where `gates`, silu(gates) * that: gate and up of two types.
+// Grid: `blocks` of 2 * threads / lanes rows, per pair.
+struct MoeProductArguments {
+  const float* x;
+  const float* gates;  // [pairs, rows], may be `out`
+  float* out;
+  PairExperts chosen;
+  ExpertMatrices matrix;
+  int slots, k, lanes;
+  unsigned blocks;
+};
+
+// out [tokens, rows] = the sum over a token's slots, in order, of weight * down hidden. Grid:
+// `blocks` of 2 * 32 / lanes rows, per token.
+struct MoeDownArguments {
+  const float* hidden;   // [pairs, k]
+  const float* weights;  // [pairs]
+  float* out;
+  PairExperts chosen;
+  ExpertMatrices down;
+  int slots, k, lanes;
+  unsigned blocks;
+};
+
+}  // namespace ferrum::cuda

@@ -1,0 +1,227 @@
+// Norms, a block per row, and the choice of experts, a warp or a block per token.
+#include "cuda/device.h"
+#include "cuda/kernels/rows_arguments.h"
+
+namespace ferrum::cuda {
+namespace {
+
+// Four neighbours of a row from `i` on, zero beyond its end. Threads own the same values whether
+// or not memory is aligned, so that the sum's order is one.
+FERRUM_DEVICE float4 load_four(const float* row, int64_t i, const NormArguments& a) {
+  if (a.aligned) return *reinterpret_cast<const float4*>(row + i);
+  const int64_t left = a.columns - i;
+  return make_float4(row[i], left > 1 ? row[i + 1] : 0.0f, left > 2 ? row[i + 2] : 0.0f,
+                     left > 3 ? row[i + 3] : 0.0f);
+}
+
+FERRUM_DEVICE void store_four(float* row, int64_t i, const NormArguments& a, float4 v) {
+  if (a.aligned) {
+    *reinterpret_cast<float4*>(row + i) = v;
+    return;
+  }
+  const int64_t left = a.columns - i;
+  row[i] = v.x;
+  if (left > 1) row[i + 1] = v.y;
+  if (left > 2) row[i + 2] = v.z;
+  if (left > 3) row[i + 3] = v.w;
+}
+
+FERRUM_DEVICE float block_sum(float x) {
+  constexpr int kWarps = kNormThreads / kWarp;
+  FERRUM_SHARED float sums[kWarps];
+  x = warp_sum(x);
+  if (lane_index() == 0) sums[warp_index()] = x;
+  __syncthreads();
+  return warp_sum(lane_index() < kWarps ? sums[lane_index()] : 0.0f);
+}
+
+template <bool kAdd>
+FERRUM_DEVICE float4 values_at(const NormArguments& a, int64_t row, int64_t i) {
+  float4 v = load_four(a.x + row, i, a);
+  if (kAdd) {
+    const float4 other = load_four(a.residual + row, i, a);
+    v = make_float4(v.x + other.x, v.y + other.y, v.z + other.z, v.w + other.w);
+  }
+  return v;
+}
+
+// The values are read twice, the second time from the cache, so a row may have any length.
+template <bool kAdd>
+FERRUM_DEVICE void normalize_row(const NormArguments& a) {
+  const int64_t row = static_cast<int64_t>(blockIdx.x) * a.columns;
+  const int64_t first = 4 * static_cast<int64_t>(threadIdx.x);
+  float squares = 0.0f;
+  for (int64_t i = first; i < a.columns; i += 4 * kNormThreads) {
+    const float4 v = values_at<kAdd>(a, row, i);
+    squares = fmaf(v.x, v.x, fmaf(v.y, v.y, fmaf(v.z, v.z, fmaf(v.w, v.w, squares))));
+  }
+  const float mean = block_sum(squares) / static_cast<float>(a.columns);
+  const float factor = 1.0f / sqrtf(mean + a.epsilon);
+  for (int64_t i = first; i < a.columns; i += 4 * kNormThreads) {
+    const float4 v = values_at<kAdd>(a, row, i);
+    const float4 w = load_four(a.weight, i, a);
+    if (kAdd) store_four(a.sum + row, i, a, v);
+    store_four(a.normed + row, i, a,
+               make_float4(v.x * factor * w.x, v.y * factor * w.y, v.z * factor * w.z,
+                           v.w * factor * w.w));
+  }
+}
+
+// Experts are compared by rank: a probability's bits, which as integers have its order, with one
+// that is not a number below all others, and those that were taken below that.
+constexpr uint32_t kTaken = 0, kNotANumber = 1;
+FERRUM_DEVICE uint32_t rank_of(float probability) {
+  return probability >= 0.0f ? float_to_bits(probability) + 2 : kNotANumber;
+}
+FERRUM_DEVICE float probability_of(uint32_t rank) {
+  return bits_to_float(rank == kNotANumber ? 0x7fc00000u : rank - 2);
+}
+
+// Rank and expert in one number, whose largest is the best expert: of one rank, the lowest id.
+FERRUM_DEVICE unsigned long long candidate(uint32_t rank, int64_t expert) {
+  return static_cast<unsigned long long>(rank) << 32 |
+         (0xffffffffu - static_cast<uint32_t>(expert));
+}
+FERRUM_DEVICE int32_t expert_of(unsigned long long best) {
+  return static_cast<int32_t>(0xffffffffu - static_cast<uint32_t>(best));
+}
+FERRUM_DEVICE unsigned long long larger(unsigned long long a, unsigned long long b) {
+  return a > b ? a : b;
+}
+FERRUM_DEVICE unsigned long long warp_best(unsigned long long x) {
+#pragma unroll
+  for (int step = kWarp / 2; step > 0; step /= 2)
+    x = larger(x, __shfl_xor_sync(kWholeWarp, x, step));
+  return x;
+}
+
+// One of `threads` threads that know the slots of a token, each of which writes its share.
+struct Slots {
+  float* weights;
+  int32_t* chosen;
+  int index, threads;
+
+  FERRUM_DEVICE void take(int64_t slot, unsigned long long best, float probability) const {
+    if (slot % threads != index) return;
+    chosen[slot] = expert_of(best);
+    weights[slot] = probability;
+  }
+  FERRUM_DEVICE void scale(const RouteArguments& a, float sum) const {
+    const bool usable = sum > 0.0f && sum < bits_to_float(0x7f800000u);
+    const float equal = 1.0f / static_cast<float>(a.k);
+    for (int64_t s = index; s < a.k; s += threads) {
+      const float share = usable ? weights[s] / sum : equal;
+      weights[s] = (a.normalize ? share : weights[s]) * a.scale;
+    }
+  }
+};
+
+// A token by one warp; lane l holds experts l, l + 32, ...
+template <int kHeld>
+FERRUM_DEVICE void route_by_warp(const RouteArguments& a) {
+  const int64_t token = static_cast<int64_t>(blockIdx.x) * kRouteWarps + warp_index();
+  if (token >= a.tokens) return;
+  const float* const logits = a.logits + token * a.experts;
+  float p[kHeld];
+  float most = bits_to_float(0xff800000u);
+#pragma unroll
+  for (int i = 0; i < kHeld; ++i) {
+    const int e = i * kWarp + lane_index();
+    p[i] = e < a.experts ? logits[e] : bits_to_float(0xff800000u);
+    most = p[i] > most ? p[i] : most;
+  }
+  most = warp_max(most);
+  float sum = 0.0f;
+#pragma unroll
+  for (int i = 0; i < kHeld; ++i) {
+    p[i] = expf(p[i] - most);
+    sum += p[i];
+  }
+  sum = warp_sum(sum);
+  uint32_t rank[kHeld];
+#pragma unroll
+  for (int i = 0; i < kHeld; ++i)
+    rank[i] = i * kWarp + lane_index() < a.experts ? rank_of(p[i] / sum) : kTaken;
+
+  const Slots slots{a.weights + token * a.k, a.chosen + token * a.k, lane_index(), kWarp};
+  float taken = 0.0f;
+  for (int64_t slot = 0; slot < a.k; ++slot) {
+    unsigned long long best = 0;
+#pragma unroll
+    for (int i = 0; i < kHeld; ++i)
+      best = larger(best, candidate(rank[i], i * kWarp + lane_index()));
+    best = warp_best(best);
+    const float probability = probability_of(static_cast<uint32_t>(best >> 32));
+    taken += probability;
+    slots.take(slot, best, probability);
+#pragma unroll
+    for (int i = 0; i < kHeld; ++i)
+      if (i * kWarp + lane_index() == expert_of(best)) rank[i] = kTaken;
+  }
+  slots.scale(a, taken);
+}
+
+// The largest that any thread of a block has; `shared` has room for one of each warp.
+FERRUM_DEVICE unsigned long long block_best(unsigned long long x, unsigned long long* shared) {
+  x = warp_best(x);
+  __syncthreads();  // what was read of `shared` before has been read
+  if (lane_index() == 0) shared[warp_index()] = x;
+  __syncthreads();
+  for (int w = 0; w < kRouteAnyThreads / kWarp; ++w) x = larger(x, shared[w]);
+  return x;
+}
+
+// The same of floats: the sum of all threads in order of warps, or the largest.
+template <bool kSum>
+FERRUM_DEVICE float block_float(float x, float* shared) {
+  x = kSum ? warp_sum(x) : warp_max(x);
+  __syncthreads();
+  if (lane_index() == 0) shared[warp_index()] = x;
+  __syncthreads();
+  float all = shared[0];
+  for (int w = 1; w < kRouteAnyThreads / kWarp; ++w)
+    all = kSum ? all + shared[w] : (shared[w] > all ? shared[w] : all);
+  return all;
+}
+
+}  // namespace
+
+FERRUM_KERNEL(rms_norm, NormArguments, kNormThreads) { normalize_row<false>(a); }
+FERRUM_KERNEL(add_rms_norm, NormArguments, kNormThreads) { normalize_row<true>(a); }
+
+FERRUM_KERNEL(route_128, RouteArguments, kRouteThreads) { route_by_warp<4>(a); }
+FERRUM_KERNEL(route_1024, RouteArguments, kRouteThreads) { route_by_warp<32>(a); }
+
+// A token by one block, for any count of experts: their ranks lie in memory.
+FERRUM_KERNEL(route_any, RouteArguments, kRouteAnyThreads) {
+  FERRUM_SHARED float floats[kRouteAnyThreads / kWarp];
+  FERRUM_SHARED unsigned long long bests[kRouteAnyThreads / kWarp];
+  const int64_t token = blockIdx.x;
+  const float* const logits = a.logits + token * a.experts;
+  uint32_t* const ranks = a.ranks + token * a.experts;
+  float most = bits_to_float(0xff800000u), sum = 0.0f, taken = 0.0f;
+  for (int64_t e = threadIdx.x; e < a.experts; e += kRouteAnyThreads)
+    most = logits[e] > most ? logits[e] : most;
+  most = block_float<false>(most, floats);
+  for (int64_t e = threadIdx.x; e < a.experts; e += kRouteAnyThreads) sum += expf(logits[e] - most);
+  sum = block_float<true>(sum, floats);
+  for (int64_t e = threadIdx.x; e < a.experts; e += kRouteAnyThreads)
+    ranks[e] = rank_of(expf(logits[e] - most) / sum);
+
+  const Slots slots{a.weights + token * a.k, a.chosen + token * a.k, static_cast<int>(threadIdx.x),
+                    kRouteAnyThreads};
+  for (int64_t slot = 0; slot < a.k; ++slot) {
+    unsigned long long best = 0;
+    for (int64_t e = threadIdx.x; e < a.experts; e += kRouteAnyThreads)
+      best = larger(best, candidate(ranks[e], e));
+    best = block_best(best, bests);
+    const float probability = probability_of(static_cast<uint32_t>(best >> 32));
+    taken += probability;
+    slots.take(slot, best, probability);
+    const int32_t expert = expert_of(best);
+    if (expert % kRouteAnyThreads == static_cast<int>(threadIdx.x)) ranks[expert] = kTaken;
+  }
+  slots.scale(a, taken);
+}
+
+}  // namespace ferrum::cuda

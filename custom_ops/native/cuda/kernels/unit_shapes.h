@@ -1,0 +1,26 @@
+// How the types' blocks are cut into units of units.h, for the host too.
+#pragma once
+
+#include "quants.h"
+
+namespace ferrum::cuda {
+
+struct UnitShape {
+  int values;     // of a unit
+  int per_block;  // units of a block, a power of two
+};
+
+constexpr UnitShape unit_shape(int type) {
+  switch (type) {
+    case kQ4_K:
+    case kQ5_K:
+    case kQ6_K: return {64, 4};
+    case kQ8_0: return {32, 1};
+    case kIQ4_XS: return {16, 16};
+    case kQ4_0:
+    case kMXFP4: return {16, 2};
+    default: return {16, 1};  // float types
+  }
+}
+
+}  // namespace ferrum::cuda

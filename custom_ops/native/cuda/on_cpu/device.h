@@ -1,0 +1,67 @@
+// device.h for the host's compiler: kernels as plain C++, run by a CpuQueue (queue.h), so that they
+// can be tested, under the sanitizers too, on a machine without a GPU.
+//
+// A thread of a block is a fiber; the blocks of a launch run one after the other. What differs from
+// a GPU: a float32 sum is fused where fmaf stands and nowhere else, fast_exp is exact, and shared
+// memory may be as large as the largest of any GPU.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+
+#include "cuda/on_cpu/arithmetic.h"
+#include "cuda/on_cpu/kernel.h"
+#include "cuda/on_cpu/vectors.h"
+#include "cuda/on_cpu/warp.h"
+
+// Inlined always: two kernel files may give two functions one name, of which the linker would keep
+// either.
+#define FERRUM_DEVICE inline __attribute__((always_inline))
+#define FERRUM_CONSTANT const
+#define FERRUM_SHARED static
+#define __align__(bytes) __attribute__((aligned(bytes)))
+
+#define FERRUM_KERNEL(name, Arguments, threads) FERRUM_KERNEL_NAMED(name, Arguments, threads)
+#define FERRUM_KERNEL_NAMED(name, Arguments, threads)                                  \
+  static void name##_body(const Arguments& a);                                         \
+  static const ::ferrum::cuda::on_cpu::Kernel name##_kernel(                           \
+      #name, sizeof(Arguments), threads,                                               \
+      [](const void* a) { name##_body(*static_cast<const Arguments*>(a)); });          \
+  static_assert(std::is_trivially_copyable_v<Arguments> && sizeof(Arguments) <= 4096); \
+  static void name##_body([[maybe_unused]] const Arguments& a)
+
+namespace ferrum::cuda {
+
+template <class T>
+inline T* dynamic_shared() {
+  return static_cast<T*>(on_cpu::dynamic_shared_bytes());
+}
+
+inline void mma_f16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+  on_cpu::MatrixProduct operands{d, a, b};
+  on_cpu::meet(on_cpu::kMatrixProduct, 0xffffffffu, &operands);
+}
+
+inline void load_matrices(uint32_t (&r)[4], const void* row) {
+  on_cpu::MatrixLoad operands{r, row};
+  on_cpu::meet(on_cpu::kMatrixLoad, 0xffffffffu, &operands);
+}
+inline void load_matrices_transposed(uint32_t (&r)[4], const void* row) {
+  on_cpu::MatrixLoad operands{r, row};
+  on_cpu::meet(on_cpu::kMatrixLoadTransposed, 0xffffffffu, &operands);
+}
+
+inline void copy_16(void* shared, const void* global) { on_cpu::begin_copy(shared, global); }
+inline void commit_copies() { on_cpu::close_group(); }
+template <int n>
+inline void wait_for_copies() {
+  on_cpu::await_groups(n);
+}
+
+inline uint4 load_once_16(const void* p) {
+  on_cpu::expect_aligned_16("load_once_16", p);
+  return *static_cast<const uint4*>(p);
+}
+
+}  // namespace ferrum::cuda

@@ -1,0 +1,229 @@
+#include "cuda/ops/attention.h"
+
+#include <algorithm>
+
+#include "cuda/kernels/attention_arguments.h"
+#include "error.h"
+#include "quants.h"
+
+namespace ferrum::cuda {
+namespace {
+
+const Symbol kRotateAndStore("rotate_and_store");
+const Symbol kDecodeAny("attention_decode_any");
+const Symbol kDecode64F16("attention_decode_64_f16"), kDecode64BF16("attention_decode_64_bf16");
+const Symbol kDecode128F16("attention_decode_128_f16"), kDecode128BF16("attention_decode_128_bf16");
+
+// On tensor cores, by head_dim and by the query rows of a block.
+struct PrefillKernels {
+  int64_t head_dim;
+  Symbol rows64, rows128;
+};
+const PrefillKernels kPrefill[] = {
+    {64, Symbol("attention_prefill_64_rows64"), Symbol("attention_prefill_64_rows128")},
+    {80, Symbol("attention_prefill_80_rows64"), Symbol("attention_prefill_80_rows128")},
+    {96, Symbol("attention_prefill_96_rows64"), Symbol("attention_prefill_96_rows128")},
+    {128, Symbol("attention_prefill_128_rows64"), Symbol("attention_prefill_128_rows128")},
+};
+
+// Up to this many tokens are decoded each by itself, even if they belong to one sequence: a tile of
+// theirs would leave most of the GPU idle.
+constexpr int64_t kFewTokens = 32;
+// Positions of a chunk. Short ones spread few tokens over the GPU; of many tokens, each block then
+// has more to load for what it costs to begin and to merge. A token's result depends on its own
+// length and on this choice alone.
+constexpr int64_t kFewDecoding = 8;  // tokens
+constexpr int64_t kShortChunk = 128, kLongChunk = 512;
+constexpr int64_t kSlice = 64;         // tokens that decode at a time, which bounds the partials
+constexpr int64_t kMostBlocks = 4096;  // of a launch; most would find no chunk to do
+constexpr size_t kMostShared = 40 * 1024;
+
+int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+bool is_aligned(const void* p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; }
+
+PagedCache paged_cache(const AttentionProblem& problem) {
+  const KvCache& cache = problem.cache;
+  const Sequences& sequences = problem.sequences;
+  if (cache.blocks > INT32_MAX || cache.block_size > INT32_MAX / std::max<int64_t>(1, cache.blocks))
+    fail("key_cache, got ", cache.blocks, " blocks of ", cache.block_size,
+         " slots, expected fewer than 2^31 slots in all");
+  return {cache.keys,
+          cache.values,
+          cache.type,
+          static_cast<int32_t>(cache.blocks),
+          static_cast<int32_t>(cache.block_size),
+          static_cast<int32_t>(cache.kv_heads),
+          static_cast<int32_t>(cache.head_dim),
+          problem.tokens,
+          sequences.count,
+          sequences.columns,
+          sequences.cumulative,
+          sequences.past,
+          sequences.table};
+}
+
+// How tokens are decoded: by which kernel, in which units and chunks.
+struct Decoding {
+  const Symbol* kernel;
+  unsigned threads;
+  int unit_heads;
+  int units;      // of a token
+  int64_t bound;  // positions of the longest sequence that fits the table
+  size_t shared;  // bytes
+};
+
+// The kernel on tensor cores for a cache, null where there is none.
+const Symbol* tensor_decoding(const KvCache& cache) {
+  if (!is_aligned(cache.keys) || !is_aligned(cache.values) || cache.type == kF32) return nullptr;
+  const bool half = cache.type == kF16;
+  if (cache.head_dim == 64) return half ? &kDecode64F16 : &kDecode64BF16;
+  if (cache.head_dim == 128) return half ? &kDecode128F16 : &kDecode128BF16;
+  return nullptr;
+}
+
+Decoding plan_decoding(const AttentionProblem& problem) {
+  const KvCache& cache = problem.cache;
+  const int64_t group = problem.heads / cache.kv_heads;
+  const size_t of_head = 2 * static_cast<size_t>(cache.head_dim) * sizeof(float);
+  const Symbol* const tensor = tensor_decoding(cache);
+  const int64_t fitting =
+      tensor != nullptr ? kUnitHeads : static_cast<int64_t>(kMostShared / of_head);
+  if (fitting == 0)
+    fail("q, got a head_dim of ", cache.head_dim, ", expected at most ",
+         kMostShared / (2 * sizeof(float)), ", for which a GPU has shared memory");
+  const int64_t heads = std::min<int64_t>({kUnitHeads, group, fitting});
+  Decoding decoding{};
+  decoding.kernel = tensor != nullptr ? tensor : &kDecodeAny;
+  decoding.threads = tensor != nullptr ? kDecodeThreads : kDecodeAnyThreads;
+  decoding.shared = tensor != nullptr ? 0 : static_cast<size_t>(heads) * of_head;
+  decoding.unit_heads = static_cast<int>(heads);
+  decoding.units = static_cast<int>(cache.kv_heads * divide_up(group, heads));
+  decoding.bound = problem.sequences.columns * cache.block_size;
+  return decoding;
+}
+
+// Where there are none, all tokens are decoded.
+const PrefillKernels* prefill_kernels(const AttentionProblem& problem) {
+  const KvCache& cache = problem.cache;
+  if (!is_aligned(cache.keys) || !is_aligned(cache.values)) return nullptr;
+  if (problem.heads / cache.kv_heads > 64) return nullptr;
+  for (const PrefillKernels& kernels : kPrefill)
+    if (kernels.head_dim == cache.head_dim) return &kernels;
+  return nullptr;
+}
+
+// Two tiles of keys and of values in float16, and their slots: Tiles of prefill_tiles-inl.h.
+size_t prefill_shared(int64_t head_dim) {
+  return static_cast<size_t>(2 * kTilePositions * (4 * (head_dim + kRowPadding) + 4));
+}
+
+// What the launches of one problem have in common.
+struct Launcher {
+  Queue& queue;
+  const AttentionProblem& problem;
+  const PagedCache cache;
+  const Decoding decoding;
+  Place* const places;
+  float* const queries;
+  int32_t* const arrived;
+
+  void rotate_and_store() const {
+    const int64_t items = problem.tokens * (problem.heads + 2 * problem.cache.kv_heads);
+    const RotateArguments arguments{cache,
+                                    static_cast<int>(problem.heads),
+                                    problem.q,
+                                    problem.k,
+                                    problem.v,
+                                    problem.q_norm,
+                                    problem.k_norm,
+                                    problem.inv_freq,
+                                    problem.scale,
+                                    problem.epsilon,
+                                    problem.rope_scale,
+                                    places,
+                                    queries,
+                                    arrived,
+                                    decoding.units,
+                                    problem.out};
+    queue.launch(kRotateAndStore, {static_cast<unsigned>(divide_up(items, kRotateWarps))},
+                 kRotateThreads, arguments);
+  }
+
+  // All tokens, or those that are the only ones of their sequences.
+  void decode(bool single) const {
+    const int64_t count = single ? problem.sequences.count : problem.tokens;
+    const int64_t slice = std::min(count, kSlice);
+    const int64_t floats = kUnitHeads * (2 + problem.cache.head_dim);
+    const int64_t chunk = count <= kFewDecoding ? kShortChunk : kLongChunk;
+    const auto chunks = std::clamp<int64_t>(divide_up(decoding.bound, chunk), 1, kMostChunks);
+    DecodeArguments arguments{cache,
+                              static_cast<int>(problem.heads),
+                              static_cast<int>(problem.heads / problem.cache.kv_heads),
+                              decoding.unit_heads,
+                              decoding.units,
+                              static_cast<int>(chunk),
+                              static_cast<int>(chunks),
+                              single,
+                              0,
+                              queries,
+                              places,
+                              arrived,
+                              nullptr,
+                              floats,
+                              problem.out};
+    if (chunks > 1)
+      arguments.partials = queue.take<float>(slice * decoding.units * chunks * floats);
+    const auto parts = std::clamp<int64_t>(kMostBlocks / (slice * decoding.units), 1, chunks);
+    for (; arguments.first < count; arguments.first += slice) {
+      const Grid grid{static_cast<unsigned>(parts), static_cast<unsigned>(decoding.units),
+                      static_cast<unsigned>(std::min(slice, count - arguments.first))};
+      queue.launch(*decoding.kernel, grid, decoding.threads, arguments, decoding.shared);
+    }
+  }
+
+  // All tokens; with `skip_single`, but those that are the only ones of their sequences.
+  void prefill(const PrefillKernels& kernels, bool skip_single) const {
+    const int64_t group = problem.heads / problem.cache.kv_heads;
+    // Blocks of 128 rows read the keys half as often, if they are enough for the whole GPU.
+    const bool large = problem.tokens * problem.heads >= 128 * queue.multiprocessors();
+    const int64_t tokens = (large ? 128 : 64) / group;
+    const int64_t tiles = problem.tokens / tokens + problem.sequences.count;
+    const PrefillArguments arguments{cache,
+                                     static_cast<int>(problem.heads),
+                                     static_cast<int>(group),
+                                     static_cast<int>(tokens),
+                                     skip_single,
+                                     queries,
+                                     places,
+                                     problem.out};
+    queue.launch(large ? kernels.rows128 : kernels.rows64,
+                 {static_cast<unsigned>(tiles * problem.cache.kv_heads)}, large ? 256 : 128,
+                 arguments, prefill_shared(problem.cache.head_dim));
+  }
+};
+
+}  // namespace
+
+void run_attention(Queue& queue, const AttentionProblem& problem) {
+  if (problem.tokens == 0) return;
+  const Decoding decoding = plan_decoding(problem);
+  const Launcher launcher{
+      queue,
+      problem,
+      paged_cache(problem),
+      decoding,
+      queue.take<Place>(problem.tokens),
+      queue.take<float>(problem.tokens * problem.heads * problem.cache.head_dim),
+      queue.take<int32_t>(problem.tokens * decoding.units)};
+  launcher.rotate_and_store();
+  const int64_t sequences = problem.sequences.count;
+  const PrefillKernels* const kernels = prefill_kernels(problem);
+  if (kernels == nullptr || problem.tokens <= kFewTokens || problem.tokens == sequences) {
+    launcher.decode(false);
+    return;
+  }
+  launcher.prefill(*kernels, sequences > 1);
+  if (sequences > 1) launcher.decode(true);
+}
+
+}  // namespace ferrum::cuda

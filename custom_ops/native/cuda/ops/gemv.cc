@@ -1,0 +1,154 @@
+#include "cuda/ops/gemv.h"
+
+#include <algorithm>
+
+#include "cuda/kernels/gemv_arguments.h"
+#include "cuda/kernels/moe_gemv_arguments.h"
+#include "cuda/ops/row_lanes.h"
+#include "quants.h"
+
+namespace ferrum::cuda {
+namespace {
+
+// The types of FERRUM_CUDA_FORMATS, with their kernels.
+struct TypeKernels {
+  int type;
+  Symbol one, two, four;  // columns
+  Symbol gate_up, product, down;
+};
+
+#define FERRUM_KERNELS(name)     \
+  {k##name,                      \
+   Symbol("gemv_" #name "_1"),   \
+   Symbol("gemv_" #name "_2"),   \
+   Symbol("gemv_" #name "_4"),   \
+   Symbol("moe_gate_up_" #name), \
+   Symbol("moe_product_" #name), \
+   Symbol("moe_down_" #name)}
+const TypeKernels kKernels[] = {
+    FERRUM_KERNELS(Q4_K), FERRUM_KERNELS(Q5_K),   FERRUM_KERNELS(Q6_K),  FERRUM_KERNELS(Q8_0),
+    FERRUM_KERNELS(Q4_0), FERRUM_KERNELS(IQ4_XS), FERRUM_KERNELS(MXFP4), FERRUM_KERNELS(F16),
+    FERRUM_KERNELS(BF16), FERRUM_KERNELS(F32),
+};
+#undef FERRUM_KERNELS
+
+const TypeKernels* find_kernels(int type) {
+  for (const TypeKernels& kernels : kKernels)
+    if (kernels.type == type) return &kernels;
+  return nullptr;
+}
+
+unsigned blocks_of(int64_t rows, int64_t rows_per_block) {
+  return static_cast<unsigned>((rows + rows_per_block - 1) / rows_per_block);
+}
+
+// Products of one type and so of one launch.
+void launch_gemv(Queue& queue, const float* x, int64_t tokens, const Product* const* products,
+                 int count) {
+  if (tokens == 0) return;
+  const Matrix& first = products[0]->matrix;
+  int64_t rows = 0;
+  for (int i = 0; i < count; ++i) rows += products[i]->matrix.rows;
+  const int lanes = row_lanes(first.type, first.k, rows, kGemvThreads);
+  const int columns = tokens <= 2 ? static_cast<int>(tokens) : 4;
+  const unsigned column_groups = blocks_of(tokens, columns);
+  GemvArguments a = {x, tokens, static_cast<int>(first.k), lanes, count, column_groups, {}};
+  unsigned blocks = 0;
+  for (int i = 0; i < count; ++i) {
+    const Matrix& matrix = products[i]->matrix;
+    a.parts[i] = {matrix.data, products[i]->out, matrix.rows, matrix.row_bytes, blocks};
+    blocks += blocks_of(matrix.rows, kGemvRows * kGemvThreads / lanes);
+  }
+  const TypeKernels& kernels = *find_kernels(first.type);
+  const Symbol& kernel = columns == 1 ? kernels.one : columns == 2 ? kernels.two : kernels.four;
+  queue.launch(kernel, {blocks * column_groups}, kGemvThreads, a);
+}
+
+int moe_lanes(const Matrix& matrix, int64_t rows) {
+  return row_lanes(matrix.type, matrix.k, rows, 32);
+}
+
+ExpertMatrices rows_of(const Matrix& matrix) {
+  return {matrix.data, matrix.rows, matrix.row_bytes};
+}
+
+// One of the two products of a gate and an up of different types.
+void launch_product(Queue& queue, const MoeProblem& p, const PairExperts& chosen,
+                    const Matrix& matrix, const float* gates, float* out) {
+  const int lanes = moe_lanes(matrix, p.k * matrix.rows);
+  const unsigned blocks = blocks_of(matrix.rows, kGemvRows * kMoeGemvThreads / lanes);
+  const MoeProductArguments a = {
+      p.x,   gates, out, chosen, rows_of(matrix), static_cast<int>(p.k), static_cast<int>(matrix.k),
+      lanes, blocks};
+  const auto pairs = static_cast<unsigned>(p.tokens * p.k);
+  queue.launch(find_kernels(matrix.type)->product, {pairs * blocks}, kMoeGemvThreads, a);
+}
+
+void launch_gate_up(Queue& queue, const MoeProblem& p, const PairExperts& chosen, float* hidden) {
+  if (p.gate.type != p.up.type) {
+    launch_product(queue, p, chosen, p.gate, nullptr, hidden);
+    launch_product(queue, p, chosen, p.up, hidden, hidden);
+    return;
+  }
+  const int lanes = moe_lanes(p.gate, 2 * p.k * p.gate.rows);
+  const unsigned blocks = blocks_of(p.gate.rows, kMoeGemvThreads / lanes);
+  const MoeGateUpArguments a = {p.x,
+                                hidden,
+                                chosen,
+                                rows_of(p.gate),
+                                rows_of(p.up),
+                                static_cast<int>(p.k),
+                                static_cast<int>(p.gate.k),
+                                lanes,
+                                blocks};
+  const auto pairs = static_cast<unsigned>(p.tokens * p.k);
+  queue.launch(find_kernels(p.gate.type)->gate_up, {pairs * blocks}, kMoeGemvThreads, a);
+}
+
+void launch_down(Queue& queue, const MoeProblem& p, const PairExperts& chosen,
+                 const float* hidden) {
+  const int lanes = moe_lanes(p.down, p.k * p.down.rows);
+  const unsigned blocks = blocks_of(p.down.rows, kGemvRows * 32 / lanes);
+  const MoeDownArguments a = {hidden,
+                              p.weights,
+                              p.out,
+                              chosen,
+                              rows_of(p.down),
+                              static_cast<int>(p.k),
+                              static_cast<int>(p.down.k),
+                              lanes,
+                              blocks};
+  const auto tokens = static_cast<unsigned>(p.tokens);
+  queue.launch(find_kernels(p.down.type)->down, {tokens * blocks}, kMoeGemvThreads, a);
+}
+
+}  // namespace
+
+bool has_format(int type) { return find_kernels(type) != nullptr; }
+
+void gemv(Queue& queue, const float* x, int64_t tokens, const Product* products, int count) {
+  for (int begin = 0; begin < count; begin += kMostGemvParts) {
+    const int end = std::min(begin + kMostGemvParts, count);
+    bool done[kMostGemvParts] = {};
+    for (int i = begin; i < end; ++i) {
+      if (done[i - begin]) continue;
+      const Product* alike[kMostGemvParts] = {};
+      int found = 0;
+      for (int j = i; j < end; ++j)
+        if (products[j].matrix.type == products[i].matrix.type) {
+          alike[found++] = products + j;
+          done[j - begin] = true;
+        }
+      launch_gemv(queue, x, tokens, alike, found);
+    }
+  }
+}
+
+void moe_gemv(Queue& queue, const MoeProblem& problem, bool per_pair) {
+  const PairExperts chosen = {per_pair ? nullptr : problem.ids, problem.experts};
+  auto* const hidden = queue.take<float>(problem.tokens * problem.k * problem.gate.rows);
+  launch_gate_up(queue, problem, chosen, hidden);
+  launch_down(queue, problem, chosen, hidden);
+}
+
+}  // namespace ferrum::cuda

@@ -1,0 +1,24 @@
+// Activations times quantized matrices on the GPU.
+#pragma once
+
+#include <cstdint>
+
+#include "cuda/matrix.h"
+#include "cuda/queue.h"
+
+namespace ferrum::cuda {
+
+// out [tokens, matrix.rows] = x [tokens, matrix.k] times the matrix.
+struct Product {
+  Matrix matrix;
+  float* out;
+};
+
+// Several products of the same x, which QuantQKV has, in as few launches as their types allow.
+void multiply_all(Queue& queue, const float* x, int64_t tokens, const Product* products, int count);
+
+// out [tokens, matrix.k] = rows `ids` of the matrix; rows that do not exist become NaN, for nothing
+// can be reported from a GPU without waiting for it.
+void gather_rows(Queue& queue, const int64_t* ids, int64_t tokens, const Matrix& matrix, float* out);
+
+}  // namespace ferrum::cuda

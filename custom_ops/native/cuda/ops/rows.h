@@ -1,0 +1,27 @@
+// Ops on one row of activations at a time: norms and the choice of experts.
+#pragma once
+
+#include <cstdint>
+
+#include "cuda/queue.h"
+
+namespace ferrum::cuda {
+
+// normed = x / sqrt(mean(x^2) + epsilon) * weight, rows of `columns`.
+void rms_norm(Queue& queue, const float* x, const float* weight, int64_t rows, int64_t columns,
+              float epsilon, float* normed);
+
+// sum = x + residual; normed as above, of the sum.
+void add_rms_norm(Queue& queue, const float* x, const float* residual, const float* weight,
+                  int64_t rows, int64_t columns, float epsilon, float* normed, float* sum);
+
+// RouteTopK of logits [tokens, experts]: weights [tokens, k] and chosen [tokens, k].
+struct Routing {
+  int64_t experts, k;
+  bool normalize;
+  float scale;
+};
+void route(Queue& queue, const Routing& routing, const float* logits, int64_t tokens,
+           float* weights, int32_t* chosen);
+
+}  // namespace ferrum::cuda

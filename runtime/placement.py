@@ -1,0 +1,60 @@
+"""Where a session's caches lie and its steps run: the host's memory, or a GPU's."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from ferrum.runtime.batcher import Batcher, StepArrays
+from ferrum.runtime.binding import Binding
+from ferrum.runtime.block_pool import BlockPool
+from ferrum.runtime.decode_buckets import DecodeBuckets
+from ferrum.runtime.device_binding import DeviceBinding
+from ferrum.runtime.graph import Graph
+from ferrum.runtime.kv_cache import (
+    DeviceKvCaches,
+    KvCaches,
+    default_capacity,
+    default_device_capacity,
+)
+from ferrum.runtime.logits import StepLogits
+from ferrum.runtime.settings import Settings
+
+
+class StepRunner(Protocol):
+    """What runs the graph over its caches."""
+
+    def run(self, step: StepArrays) -> StepLogits:
+        """One step; its logits are good until the next."""
+
+    def captured(self) -> dict[str, npt.NDArray[np.generic]]:
+        """The captured outputs of the last step."""
+
+
+Parts = tuple[BlockPool, StepRunner, Batcher]
+
+
+def on_host(graph: Graph, settings: Settings) -> Parts:
+    """Caches in the host's memory."""
+    model, dtype, size = graph.manifest.model, graph.manifest.graph.kv_dtype, settings.block_size
+    capacity = settings.kv_capacity or default_capacity(model, dtype, settings)
+    pool = BlockPool(-(-capacity // size), size)
+    names = [cache.past for cache in graph.caches]
+    caches = KvCaches(names, model, dtype, pool.blocks, size)
+    return pool, Binding(graph, caches), Batcher(model.vocabulary)
+
+
+def on_device(graph: Graph, settings: Settings) -> Parts:
+    """Caches in a GPU's memory, with a block more than the pool knows: rows made up write there."""
+    model, dtype, size = graph.manifest.model, graph.manifest.graph.kv_dtype, settings.block_size
+    capacity = settings.kv_capacity or default_device_capacity(model, dtype, settings)
+    pool = BlockPool(-(-capacity // size), size)
+    names = [cache.past for cache in graph.caches]
+    caches = DeviceKvCaches(names, model, dtype, pool.blocks + 1, size)
+    graphs = settings.cuda_graphs and not graph.captured
+    most = min(pool.blocks, pool.blocks_for(model.context_length))
+    buckets = DecodeBuckets(spare_block=pool.blocks, most_columns=most) if graphs else None
+    binding = DeviceBinding(graph, caches, graphs=graphs)
+    return pool, binding, Batcher(model.vocabulary, buckets)

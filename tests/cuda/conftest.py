@@ -1,0 +1,62 @@
+"""The sample on a GPU that is not there: see tests/tools/with_cuda_stub.py."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import onnxruntime as ort
+import pytest
+from cuda_stub_log import Log
+
+from ferrum.builder.cli import main as build
+from ferrum.runtime.llm import LLM
+from ferrum.runtime.session import Session
+
+SMALL: dict[str, Any] = {"device": "cuda", "threads": 1, "kv_capacity": 2048}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def stub_libraries() -> Path:
+    """The folder of the stand-in libraries."""
+    if "CUDA_STUB_LIBRARIES" not in os.environ:
+        pytest.skip("no stand-in CUDA libraries -> make test-cuda-stub")
+    assert "CUDAExecutionProvider" in ort.get_available_providers()
+    return Path(os.environ["CUDA_STUB_LIBRARIES"])
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory, sample: Path) -> Path:
+    """The .onnx of the sample, exported by ferrum-build."""
+    output = tmp_path_factory.mktemp("sample") / "tinycode.onnx"
+    assert build([str(sample), str(output), "--weights", "copy", "--quiet"]) == 0
+    return output
+
+
+@pytest.fixture
+def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Log:
+    """The calls of this test."""
+    monkeypatch.setenv("CUDA_STUB_LOG", str(tmp_path / "calls.log"))
+    return Log(tmp_path / "calls.log")
+
+
+@pytest.fixture
+def open_llm(exported: Path) -> Iterator[Callable[..., LLM]]:
+    """Opens the sample on the GPU, with settings over small defaults."""
+    opened: list[LLM] = []
+
+    def open_model(**settings: object) -> LLM:
+        opened.append(LLM(exported, **{**SMALL, **settings}))
+        return opened[-1]
+
+    yield open_model
+    for llm in opened:
+        llm.close()
+
+
+@pytest.fixture
+def session(open_llm: Callable[..., LLM]) -> Session:
+    """The session of such a model."""
+    return open_llm().session

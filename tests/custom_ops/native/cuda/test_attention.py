@@ -1,0 +1,158 @@
+"""PagedAttention on the CUDA kernels: writes all, then reads, for every cache and shape."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from attention_steps import Layer, step, three_sequences
+from cuda_node import session
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+
+def tolerance(cache: str, tokens: int = 1000) -> float:
+    """One rounding of the cache's type on values of a few units. Many tokens are multiplied as
+    float16; a few in float32."""
+    least = 2e-5 if tokens <= 4 else 4e-3
+    return max(least, {"float32": 2e-5, "float16": 3e-3, "bfloat16": 3e-2}[cache])
+
+
+def check(found: list[np.ndarray], wanted: list[np.ndarray], atol: float) -> None:
+    for ours, theirs in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(
+            ours.astype(np.float32), theirs.astype(np.float32), atol=atol, rtol=atol / 4
+        )
+
+
+@pytest.mark.parametrize("dim", [16, 64, 128])
+@pytest.mark.parametrize("cache", ["float32", "float16"])
+def test_a_mixed_step_equals_the_definition(cache: str, dim: int) -> None:
+    layer = Layer(dim=dim, cache=cache, rope_scale=1.25)
+    feeds = three_sequences(layer)
+    check(layer.node(session).run(None, feeds), layer.oracle(feeds), tolerance(cache))
+
+
+def random_step(
+    layer: Layer, sequences: list[tuple[int, int]], block_size: int
+) -> dict[str, np.ndarray]:
+    """A step of sequences (tokens, past) over blocks in no order, their pasts filled."""
+    lengths, past = [s[0] for s in sequences], [s[1] for s in sequences]
+    needed = [-(-(a + b) // block_size) for a, b in sequences]
+    ids = np.random.default_rng(1).permutation(sum(needed) + 2)
+    table = np.full((len(sequences), max(needed, default=0) + 1), -1)
+    caches = layer.empty_caches(len(ids), block_size)
+    rng = np.random.default_rng(2)
+    for row, count in enumerate(needed):
+        table[row, :count], ids = ids[:count], ids[count:]
+        for position in range(past[row]):
+            at = table[row, position // block_size], position % block_size
+            for array in caches.values():
+                array[at] = rng.standard_normal((layer.kv_heads, layer.dim))
+    return step(layer, layer.tokens(sum(lengths)), caches, table.tolist(), lengths, past)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    kv_heads=st.integers(1, 3),
+    group=st.sampled_from([1, 2, 3, 8]),
+    dim=st.sampled_from([2, 6, 16, 34, 64, 128]),
+    block_size=st.sampled_from([1, 3, 16, 100]),
+    sequences=st.lists(st.tuples(st.integers(0, 12), st.integers(0, 150)), max_size=4),
+    cache=st.sampled_from(["float32", "float16"]),
+)
+def test_odd_shapes_come_out_right(
+    kv_heads: int,
+    group: int,
+    dim: int,
+    block_size: int,
+    sequences: list[tuple[int, int]],
+    cache: str,
+) -> None:
+    layer = Layer(kv_heads * group, kv_heads, dim, cache)
+    feeds = random_step(layer, sequences, block_size)
+    check(layer.node(session).run(None, feeds), layer.oracle(feeds), tolerance(cache))
+
+
+@pytest.mark.parametrize("cache", ["float32", "float16"])
+@pytest.mark.parametrize("past", [0, 1, 63, 64, 700, 1500])
+def test_a_decode_at_any_context_equals_the_definition(past: int, cache: str) -> None:
+    layer = Layer(8, 1, 128, cache)
+    feeds = random_step(layer, [(1, past), (1, past // 2)], 32)
+    angle = past * 2.0**-22  # angles are float32 products, of keys of a few units
+    check(layer.node(session).run(None, feeds), layer.oracle(feeds), tolerance(cache, 2) + angle)
+
+
+@pytest.mark.parametrize("cache", ["float32", "float16"])
+@pytest.mark.parametrize("dim", [64, 128])
+def test_a_long_prompt_equals_the_definition(dim: int, cache: str) -> None:
+    layer = Layer(8, 2, dim, cache)
+    feeds = random_step(layer, [(150, 0), (90, 37), (1, 210)], 16)
+    check(layer.node(session).run(None, feeds), layer.oracle(feeds), tolerance(cache))
+
+
+def test_a_tokens_bits_do_not_depend_on_the_other_sequences() -> None:
+    layer = Layer(8, 2, 128, "float16")
+    feeds = random_step(layer, [(40, 13), (70, 0), (33, 100)], 16)
+    node = layer.node(session)
+    together = node.run(None, feeds)[0]
+    bounds = feeds["cumulative_sequence_lengths"]
+    for b in range(3):
+        start, end = bounds[b], bounds[b + 1]
+        alone = dict(feeds)
+        for name in ("q", "k", "v"):
+            alone[name] = feeds[name][start:end]
+        alone["block_table"] = feeds["block_table"][b : b + 1]
+        alone["past_sequence_lengths"] = feeds["past_sequence_lengths"][b : b + 1]
+        alone["cumulative_sequence_lengths"] = np.array([0, end - start], np.int32)
+        np.testing.assert_array_equal(node.run(None, alone)[0], together[start:end])
+
+
+def test_a_prompt_as_sequences_of_one_token_that_share_a_row_gives_every_position() -> None:
+    layer = Layer(8, 2, 32, "float16")
+    node = layer.node(session)
+    tokens, count = layer.tokens(37), 37
+    caches = layer.empty_caches(5, 8)
+    row = [3, 0, 4, 1, 2]
+    feeds = step(layer, tokens, caches, [row] * count, [1] * count, list(range(count)))
+    check(node.run(None, feeds), layer.oracle(feeds), tolerance("float16"))
+
+
+def test_far_positions_are_turned_as_near_ones() -> None:
+    layer = Layer(2, 1, 128, theta=1e6)
+    feeds = step(layer, layer.tokens(1), layer.empty_caches(1, 200_000), [[0]], [1], [123_456])
+    for cache in ("key_cache", "value_cache"):
+        feeds[cache][:] = 0
+    # Angles are float32 products, here as on the CPU, whose tests know how exact that is.
+    check(layer.node(session).run(None, feeds), layer.node().run(None, feeds), 2e-5)
+
+
+@pytest.mark.parametrize("tokens", [1, 20])
+@pytest.mark.parametrize(
+    "break_it",
+    [
+        lambda feeds: feeds["block_table"].__setitem__((0, 0), 99),
+        lambda feeds: feeds["block_table"].__setitem__((0, 0), -1),
+        lambda feeds: feeds["past_sequence_lengths"].__setitem__(0, -3),
+        lambda feeds: feeds["past_sequence_lengths"].__setitem__(0, 100_000),
+        lambda feeds: feeds["cumulative_sequence_lengths"].__setitem__(0, -5),
+        lambda feeds: feeds["cumulative_sequence_lengths"].__setitem__(2, 2**30),
+    ],
+    ids=["block too high", "block -1", "negative past", "past", "start", "end"],
+)
+def test_sequences_that_do_not_fit_touch_nothing_outside(break_it: object, tokens: int) -> None:
+    """What a sanitizer or compute-sanitizer would see; the first sequence's rows become NaN."""
+    layer = Layer(8, 2, 64, "float16")
+    feeds = random_step(layer, [(tokens, 5), (tokens, 9)], 16)
+    assert callable(break_it)
+    break_it(feeds)
+    found = layer.node(session).run(None, feeds)[0]
+    assert found.shape == feeds["q"].shape
+    assert np.isnan(found).any()
+
+
+def test_shapes_that_do_not_fit_are_refused() -> None:
+    layer = Layer()
+    feeds = random_step(layer, [(3, 2)], 4)
+    feeds["inv_freq"] = feeds["inv_freq"][:-1]
+    with pytest.raises(Exception, match="half of q's head_dim"):
+        layer.node(session).run(None, feeds)

@@ -1,0 +1,126 @@
+"""QuantMatMul, QuantQKV and QuantGather on the CUDA kernels: right for every type and shape."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from cuda_node import run, session
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from oracle import quantized
+
+from ferrum.custom_ops.quants import QUANTS
+
+F32, F16, BF16, Q4_0, Q8_0, Q4_K, Q5_K, Q6_K, IQ4_XS, MXFP4 = 0, 1, 30, 2, 8, 12, 13, 14, 23, 39
+NATIVE = (F32, F16, BF16, Q4_0, Q8_0, Q4_K, Q5_K, Q6_K, IQ4_XS, MXFP4)
+MANY = 40  # tokens that go to tensor cores
+
+
+def activations(tokens: int, k: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal((tokens, k)).astype(np.float32)
+
+
+def products(x: np.ndarray, values: np.ndarray) -> np.ndarray:
+    return x.astype(np.float64) @ values.T.astype(np.float64)
+
+
+def float32_bound(x: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Most that k float32 products, added in any order, are off by: k roundings of their size."""
+    k = x.shape[-1]
+    return np.abs(x).astype(np.float64) @ np.abs(values).T * (k + 8) * 2.0**-24 + 1e-30
+
+
+def float16_bound(x: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Both factors rounded to float16: half a step of 11 bits each, or of its smallest number."""
+    size = np.abs(x).astype(np.float64) @ np.abs(values).T
+    small = 2.0**-25 * (np.abs(x).sum(1)[:, None] + np.abs(values).sum(1)[None, :])
+    return size * 2.0**-10 * 1.01 + small + float32_bound(x, values)
+
+
+def bound(tokens: int, type_id: int, x: np.ndarray, values: np.ndarray) -> np.ndarray:
+    exact = type_id == F32 or (type_id in NATIVE and tokens < MANY)
+    return float32_bound(x, values) if exact else float16_bound(x, values)
+
+
+@pytest.mark.parametrize("tokens", [1, 3, MANY])
+@pytest.mark.parametrize("quant", QUANTS, ids=lambda quant: quant.name)
+def test_every_type_is_multiplied_within_its_arithmetics_error(quant: Any, tokens: int) -> None:
+    blocks, values = quantized(quant.id, (33, 512))
+    x = activations(tokens, 512)
+    found = run("QuantMatMul", {"x": x, "weight": blocks}, {"type": quant.id})[0]
+    error = np.abs(found - products(x, values))
+    assert (error <= bound(tokens, quant.id, x, values)).all()
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    type_id=st.sampled_from(NATIVE),
+    tokens=st.integers(0, 150),
+    rows=st.integers(1, 300),
+    blocks=st.integers(1, 9),
+)
+def test_odd_shapes_come_out_right(type_id: int, tokens: int, rows: int, blocks: int) -> None:
+    block = QUANTS.by_id(type_id).block
+    k = blocks * (block if block > 1 else 7)
+    weight, values = quantized(type_id, (rows, k), seed=rows)
+    x = activations(tokens, k, seed=k)
+    found = run("QuantMatMul", {"x": x, "weight": weight}, {"type": type_id})[0]
+    assert (np.abs(found - products(x, values)) <= bound(MANY, type_id, x, values)).all()
+
+
+@pytest.mark.parametrize("type_id", NATIVE)
+def test_a_tokens_bits_do_not_depend_on_the_others(type_id: int) -> None:
+    """Within a way of multiplying: few tokens in float32, many on tensor cores."""
+    weight, _ = quantized(type_id, (130, 768))
+    x = activations(100, 768)
+    node = session("QuantMatMul", {"type": type_id})
+    few = node.run(None, {"x": x[:8], "weight": weight})[0]
+    for tokens in (1, 2, 3, 5, 7):
+        part = node.run(None, {"x": x[:tokens], "weight": weight})[0]
+        np.testing.assert_array_equal(part, few[:tokens])
+    many = node.run(None, {"x": x, "weight": weight})[0]
+    for first, last in ((0, 50), (50, 100), (31, 100)):
+        part = node.run(None, {"x": x[first:last], "weight": weight})[0]
+        np.testing.assert_array_equal(part, many[first:last])
+
+
+@pytest.mark.parametrize("tokens", [1, 6, MANY])
+@pytest.mark.parametrize(
+    "types", [(Q4_K, Q4_K, Q4_K), (Q4_K, Q4_K, Q6_K), (Q8_0, F16, 11)], ids=str
+)
+def test_qkv_is_three_products(types: tuple[int, int, int], tokens: int) -> None:
+    x = activations(tokens, 512)
+    shapes, names = ((160, 512), (48, 512), (40, 512)), ("wq", "wk", "wv")
+    made = [quantized(t, shape, i) for i, (t, shape) in enumerate(zip(types, shapes, strict=True))]
+    feeds = {"x": x, **{name: blocks for name, (blocks, _) in zip(names, made, strict=True)}}
+    attributes = dict(zip(("q_type", "k_type", "v_type"), types, strict=True))
+    for out, type_id, (_, values) in zip(
+        run("QuantQKV", feeds, attributes), types, made, strict=True
+    ):
+        assert (np.abs(out - products(x, values)) <= bound(tokens, type_id, x, values)).all()
+
+
+@pytest.mark.parametrize("quant", QUANTS, ids=lambda quant: quant.name)
+def test_rows_of_every_type_are_gathered(quant: Any) -> None:
+    blocks, values = quantized(quant.id, (11, 512))
+    ids = np.array([3, 0, 10, 3], np.int64)
+    found = run("QuantGather", {"ids": ids, "weight": blocks}, {"type": quant.id})[0]
+    np.testing.assert_allclose(found, values[ids], rtol=1e-6, atol=1e-9)
+
+
+def test_a_row_that_does_not_exist_is_not_read_and_comes_out_as_nan() -> None:
+    blocks, values = quantized(Q4_K, (5, 256))
+    ids = np.array([-1, 4, 5, 2**40, -(2**62)], np.int64)
+    found = run("QuantGather", {"ids": ids, "weight": blocks}, {"type": Q4_K})[0]
+    assert np.isnan(found[[0, 2, 3, 4]]).all()
+    np.testing.assert_allclose(found[1], values[4], rtol=1e-6, atol=1e-9)
+
+
+def test_shapes_that_do_not_fit_are_refused_with_the_contracts_words() -> None:
+    weight, _ = quantized(Q4_K, (4, 512))
+    with pytest.raises(Exception, match=r"\[QuantMatMul\] node: input weight, got shape \[4, 288\]"):
+        run("QuantMatMul", {"x": activations(2, 256), "weight": weight}, {"type": Q4_K})
+    with pytest.raises(Exception, match="attribute type, got 99, expected a ggml type"):
+        session("QuantMatMul", {"type": 99})

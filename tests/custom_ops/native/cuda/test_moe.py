@@ -1,0 +1,142 @@
+"""QuantMoE on the CUDA kernels: one sum, whichever of its ways computes it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from cuda_node import run, session
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from oracle import moe, quantized
+
+F32, F16, BF16, Q4_0, Q8_0, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_XS, MXFP4 = (
+    0, 1, 30, 2, 8, 11, 12, 13, 14, 23, 39,
+)  # fmt: skip
+WAYS = ("one", "few", "grouped", "auto")
+
+
+class Problem:
+    """Inputs of a node and, decoded, what they mean."""
+
+    def __init__(
+        self, chosen: np.ndarray, experts: int, hidden: int, width: int, types: tuple[int, int, int]
+    ) -> None:
+        tokens, k = chosen.shape
+        rng = np.random.default_rng([tokens, k, hidden])
+        gate = quantized(types[0], (experts, width, hidden), 1)
+        up = quantized(types[1], (experts, width, hidden), 2)
+        down = quantized(types[2], (experts, hidden, width), 3)
+        self.feeds = {
+            "x": rng.standard_normal((tokens, hidden)).astype(np.float32),
+            "weights": rng.dirichlet(np.ones(k), tokens).astype(np.float32).reshape(tokens, k),
+            "experts": chosen.astype(np.int32),
+            "gate": gate[0],
+            "up": up[0],
+            "down": down[0],
+        }
+        self.matrices = (gate[1], up[1], down[1])
+        self.attributes = dict(zip(("gate_type", "up_type", "down_type"), types, strict=True))
+
+    def wanted(self) -> np.ndarray:
+        feeds = self.feeds
+        return moe(feeds["x"], feeds["weights"], feeds["experts"], *self.matrices)
+
+    def error(self, way: str) -> float:
+        """Norm of the difference, relative to the result's."""
+        found = run("QuantMoE", self.feeds, self.attributes, moe_path=way)[0]
+        wanted = self.wanted()
+        return float(np.linalg.norm(found - wanted) / max(np.linalg.norm(wanted), 1e-30))
+
+
+def skewed(tokens: int, k: int, experts: int, seed: int = 0) -> np.ndarray:
+    """As real routing is: some experts get many tokens, some none; none twice by one token."""
+    rng = np.random.default_rng(seed)
+    chance = rng.dirichlet(np.full(experts, 0.3)) + 1e-6
+    chance /= chance.sum()
+    return np.array(
+        [rng.choice(experts, k, replace=False, p=chance) for _ in range(tokens)]
+    ).reshape(tokens, k)
+
+
+def tolerance(way: str, types: tuple[int, int, int]) -> float:
+    """Float32 where few tokens meet native types; a few roundings to float16 elsewhere."""
+    return 2e-6 if way in ("one", "few") and Q3_K not in types else 1.5e-3
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("tokens", [1, 3, 40])
+@pytest.mark.parametrize(
+    "types",
+    [
+        (Q4_K, Q4_K, Q6_K), (Q4_K, Q4_K, Q4_K), (Q5_K, Q5_K, Q8_0), (Q8_0, Q8_0, Q8_0),
+        (MXFP4, MXFP4, MXFP4), (IQ4_XS, IQ4_XS, Q4_0), (F16, F16, BF16), (F32, F32, F32),
+        (Q4_K, Q6_K, Q5_K), (Q3_K, Q3_K, Q3_K), (Q4_K, Q4_K, Q3_K),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_all_ways_equal_the_definition(types: tuple[int, int, int], tokens: int, way: str) -> None:
+    problem = Problem(skewed(tokens, 4, 16), 16, 256, 256, types)
+    assert problem.error(way) < tolerance(way, types)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    "routing",
+    [
+        np.zeros((33, 1)),  # all to one expert
+        np.full((70, 2), [3, 0]),
+        np.arange(64).reshape(64, 1) % 8,  # evenly
+        np.array([[7, 0, 3]]),
+        np.array([[2, 2], [2, 5]]),  # an expert twice
+        np.zeros((0, 2)),
+    ],
+    ids=["one", "two", "even", "lone", "twice", "none"],
+)
+def test_adversarial_routings_come_out_right(routing: np.ndarray, way: str) -> None:
+    problem = Problem(routing, 8, 256, 512, (Q4_K, Q4_K, Q6_K))
+    assert problem.error(way) < 1.5e-3
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    tokens=st.integers(1, 90),
+    k=st.integers(1, 8),
+    experts=st.integers(8, 20),
+    hidden=st.sampled_from([32, 96, 160, 256]),
+    width=st.sampled_from([32, 64, 224]),
+    way=st.sampled_from(WAYS),
+)
+def test_odd_shapes_come_out_right(
+    tokens: int, k: int, experts: int, hidden: int, width: int, way: str
+) -> None:
+    problem = Problem(skewed(tokens, k, experts, k), experts, hidden, width, (Q8_0, Q8_0, Q4_0))
+    assert problem.error(way) < 1.5e-3
+
+
+@pytest.mark.parametrize("way", ["few", "grouped"])
+def test_a_tokens_bits_do_not_depend_on_the_others(way: str) -> None:
+    problem = Problem(skewed(60, 4, 16), 16, 256, 256, (Q4_K, Q4_K, Q6_K))
+    node = session("QuantMoE", problem.attributes, moe_path=way)
+    whole = node.run(None, problem.feeds)[0]
+    of_tokens = ("x", "weights", "experts")
+    for first, last in ((0, 1), (13, 17), (20, 60)):
+        part: dict[str, Any] = {
+            n: a[first:last] if n in of_tokens else a for n, a in problem.feeds.items()
+        }
+        np.testing.assert_array_equal(node.run(None, part)[0], whole[first:last])
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_token_with_an_expert_that_does_not_exist_becomes_nan_and_no_other(way: str) -> None:
+    chosen = skewed(20, 3, 8)
+    problem = Problem(chosen, 8, 256, 256, (Q4_K, Q4_K, Q6_K))
+    wanted = problem.wanted()
+    problem.feeds["experts"][4, 1], problem.feeds["experts"][9, 0] = 8, -1
+    problem.feeds["experts"][11, 2] = 2**31 - 1
+    found = run("QuantMoE", problem.feeds, problem.attributes, moe_path=way)[0]
+    bad = [4, 9, 11]
+    assert np.isnan(found[bad]).all()
+    rest = [t for t in range(20) if t not in bad]
+    assert np.linalg.norm(found[rest] - wanted[rest]) < 1.5e-3 * np.linalg.norm(wanted[rest])

@@ -1,0 +1,81 @@
+#!/usr/bin/env bash
+# All that needs a GPU, in one command on a bare machine: build, tests, sanitizer, speeds.
+#
+#   tests/gpu/run.sh ONNXRUNTIME [OUT]
+#
+# ONNXRUNTIME is a folder with onnxruntime-gpu (what pack_ort_gpu.py unpacks, or pip installs with
+# --target); OUT takes logs and JSON (default: build/gpu/out). The machine needs Python 3.10+, nvcc,
+# and the package's dependencies; nothing is fetched. GPU_STEPS names some of the steps
+# (default: "build ops sample sanitize bench4 bench48"), GPU_WHEELS a folder of wheels that
+# the machine lacks. A step that fails does not keep the next from running; the exit status tells.
+set -uo pipefail
+cd "$(dirname "$0")/../.."
+ort=$(cd "${1:?usage: tests/gpu/run.sh ONNXRUNTIME [OUT]}" && pwd)
+out=${2:-build/gpu/out}
+steps=${GPU_STEPS:-build ops sample sanitize bench4 bench48}
+python=${PYTHON:-python3}
+site=$PWD/build/gpu/site
+mkdir -p "$out" build/gpu
+# The CUDA libraries that ONNX Runtime needs come with PyTorch's wheels.
+cuda=$("$python" - <<'END'
+import importlib.util
+from pathlib import Path
+found = importlib.util.find_spec("nvidia")
+roots = [Path(p) for p in found.submodule_search_locations] if found else []
+print(":".join(str(lib) for root in roots for lib in sorted(root.glob("*/lib"))))
+END
+)
+export LD_LIBRARY_PATH=$cuda:${LD_LIBRARY_PATH:-}
+export PYTHONPATH=$ort:$site PYTHONUNBUFFERED=1
+export PATH=$site/bin:$PATH
+capability=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader | head -1 | tr -d .)
+summary=$out/summary.txt
+: >"$summary"
+
+# step NAME SECONDS COMMAND...: its output goes to OUT/NAME.log, one line to the summary.
+step() {
+  local name=$1 limit=$2 start status=0
+  shift 2
+  [[ " $steps " == *" $name "* ]] || return 0
+  start=$SECONDS
+  timeout "$limit" "$@" >"$out/$name.log" 2>&1 || status=$?
+  [ $status -eq 0 ] || failed=1
+  printf '%-9s %-6s %4d s  %s\n' "$name" "$([ $status -eq 0 ] && echo ok || echo "$status")" \
+    $((SECONDS - start)) "$(tail -1 "$out/$name.log" | cut -c1-150)" | tee -a "$summary"
+}
+
+build() {
+  if [ -n "${GPU_WHEELS:-}" ]; then
+    "$python" -m pip install -q --no-index --no-deps --no-compile --upgrade --target "$site" \
+      "$GPU_WHEELS"/*.whl || return
+  fi
+  CMAKE_BUILD_PARALLEL_LEVEL=$(nproc) "$python" -m pip install -q --no-index --no-deps \
+    --no-build-isolation --upgrade --target "$site" -C cmake.define.FERRUM_CUDA=ON \
+    -C "cmake.define.FERRUM_CUDA_ARCHITECTURES=$capability" .
+}
+
+# bench LAYERS ARGUMENTS...: ferrum-bench on a synthetic Qwen3-30B-A3B.
+bench() {
+  local layers=$1 folder=build/gpu/$1
+  shift
+  mkdir -p "$folder"
+  [ -e "$folder/q.gguf" ] || "$python" tests/tools/synthetic.py "$folder/q.gguf" \
+    --preset qwen3-30b-a3b --layers "$layers" --mixture Q4_K_M || return
+  [ -e "$folder/q.onnx" ] || ferrum-build "$folder/q.gguf" "$folder/q.onnx" || return
+  FERRUM_DEVICE=cuda ferrum-bench "$folder/q.onnx" --json "$out/bench$layers.json" "$@"
+}
+
+failed=0
+export -f build bench
+export python site capability out
+{ nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader
+  git log -1 --format='ferrum at %h' 2>/dev/null; } | tee -a "$summary"
+step build 180 bash -c build
+export TEST_DEVICE=cuda
+step ops 150 "$python" -m pytest -q -p no:benchmark --maxfail 20 -n 6 tests/custom_ops/native/cuda
+step sample 120 "$python" -m pytest -q -s tests/gpu
+step sanitize 120 compute-sanitizer --error-exitcode 1 --kernel-regex kns=. \
+  "$python" -m pytest -q -p no:xdist tests/custom_ops/native/cuda -k "not odd_shapes and not every_type"
+step bench4 120 bash -c 'bench 4 --prefill 512,2048 --decode 128 --batch 1,16,64 --repeat 3'
+step bench48 200 bash -c 'bench 48 --prefill 2048 --decode 64 --context 128,4096 --repeat 2'
+exit $failed

@@ -1,0 +1,63 @@
+"""A GPU that cannot be had is one clear line, never a run on the CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import onnxruntime as ort
+import pytest
+
+from ferrum.runtime import cuda
+from ferrum.runtime.cudart import CudaError
+from ferrum.runtime.llm import LLM
+from ferrum.runtime.settings import SettingsError
+
+
+class Runtime:
+    def __init__(self, devices: Callable[[], int]) -> None:
+        self.devices = devices
+
+
+@pytest.fixture
+def complete(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Everything that is needed, to take something away from."""
+    monkeypatch.setattr(ort, "get_available_providers", lambda: [cuda.PROVIDER])
+    monkeypatch.setattr(cuda, "describe", lambda: {"cuda": ["90", "ptx80"]})
+    monkeypatch.setattr(cuda, "cuda_runtime", lambda: Runtime(lambda: 1))
+    return monkeypatch
+
+
+def refusal(tiny: Path) -> str:
+    with pytest.raises(SettingsError, match=r"^\[settings\] device, got 'cuda', but ") as caught:
+        LLM(tiny, device="cuda")
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_with_everything_there_nothing_is_said(complete: pytest.MonkeyPatch) -> None:
+    cuda.require_cuda()
+
+
+def test_an_onnxruntime_without_cuda_is_named(complete: pytest.MonkeyPatch, tiny: Path) -> None:
+    complete.setattr(ort, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    assert "pip install 'onnxruntime-gpu" in refusal(tiny)
+
+
+@pytest.mark.parametrize("description", [{}, {"cuda": []}])
+def test_a_library_without_kernels_is_named(
+    complete: pytest.MonkeyPatch, tiny: Path, description: dict[str, list[str]]
+) -> None:
+    complete.setattr(cuda, "describe", lambda: description)
+    assert "built without CUDA kernels" in refusal(tiny)
+
+
+def test_a_machine_without_a_gpu_is_named(complete: pytest.MonkeyPatch, tiny: Path) -> None:
+    complete.setattr(cuda, "cuda_runtime", lambda: Runtime(lambda: 0))
+    assert "no device" in refusal(tiny)
+
+    def no_driver() -> int:
+        raise CudaError("[cuda] cudaGetDeviceCount: no driver (35)")
+
+    complete.setattr(cuda, "cuda_runtime", lambda: Runtime(no_driver))
+    assert "no driver" in refusal(tiny)

@@ -1,0 +1,110 @@
+"""The CUDA kernels of a build as a table: registers, shared memory, spills.
+
+    python tests/tools/cuda_kernels.py [BUILD] [--check]
+
+BUILD is the folder that CMake built in (default: build/py3-none-*). Its compiler logs are read, so
+no GPU is needed. --check fails where a kernel that steps spend their time in spills registers to
+memory, or where the weights of a type whose blocks allow it are not loaded in vectors.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+# Kernels that no step of a model with native types spends its time in.
+COLD = re.compile(r"dequantize|gather|copy")
+# Types whose blocks are a multiple of 8 or 16 bytes, and how wide their loads must be.
+VECTORS = {"Q4_K": "v4", "Q5_K": "v4"}
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What ptxas says of a kernel on one architecture."""
+
+    kernel: str
+    architecture: int
+    registers: int
+    shared: int  # bytes that are always there; more may be asked for at launch
+    spilled: int  # bytes stored and loaded
+
+
+_ENTRY = re.compile(r"Compiling entry function '(\w+)' for 'sm_(\d+)\w?'")
+_SPILLS = re.compile(r"(\d+) bytes spill stores, (\d+) bytes spill loads")
+_USED = re.compile(r"Used (\d+) registers(?:.*?(\d+) bytes smem)?")
+
+
+def usages(log: str) -> Iterator[Usage]:
+    """The kernels of one `ptxas -v` log, in its order."""
+    kernel, architecture, spilled = "", 0, 0
+    for line in log.splitlines():
+        if found := _ENTRY.search(line):
+            kernel, architecture = found[1], int(found[2])
+        elif found := _SPILLS.search(line):
+            spilled = int(found[1]) + int(found[2])
+        elif found := _USED.search(line):
+            yield Usage(kernel, architecture, int(found[1]), int(found[2] or 0), spilled)
+
+
+def read(build: Path) -> list[Usage]:
+    """All kernels of a build on all its architectures."""
+    logs = sorted((build / "cuda").glob("*.cubin.log"))
+    if not logs:
+        sys.exit(f"{build}/cuda: no *.cubin.log -> a folder that CMake built CUDA kernels in")
+    return [usage for log in logs for usage in usages(log.read_text())]
+
+
+def table(found: list[Usage]) -> str:
+    """Markdown: a row per kernel, registers by architecture."""
+    architectures = sorted({usage.architecture for usage in found})
+    kernels: dict[str, dict[int, Usage]] = {}
+    for usage in found:
+        kernels.setdefault(usage.kernel, {})[usage.architecture] = usage
+    lines = [
+        "| kernel | " + " | ".join(f"sm_{a}" for a in architectures) + " | shared | spilled |",
+        "| --- |" + " ---: |" * (len(architectures) + 2),
+    ]
+    for kernel, row in sorted(kernels.items()):
+        registers = " | ".join(str(row[a].registers) if a in row else "-" for a in architectures)
+        shared = max(usage.shared for usage in row.values())
+        spilled = max(usage.spilled for usage in row.values())
+        lines.append(f"| {kernel} | {registers} | {shared:,} | {spilled:,} |")
+    return "\n".join(lines)
+
+
+def faults(found: list[Usage], build: Path) -> list[str]:
+    """What --check complains of."""
+    said = [
+        f"{usage.kernel} on sm_{usage.architecture} spills {usage.spilled} bytes"
+        for usage in found
+        if usage.spilled and not COLD.search(usage.kernel)
+    ]
+    for unit in sorted((build / "cuda").glob("*gemv*.ptx")):
+        for entry in re.split(r"(?=\.visible \.entry )", unit.read_text()):
+            named = re.match(r"\.visible \.entry (\w+)", entry)
+            for kind, vector in VECTORS.items():
+                if named and kind in named[1] and not re.search(rf"ld\.global\S*\.{vector}", entry):
+                    said.append(f"{named[1]} has no {vector} load")
+    return said
+
+
+def main() -> None:
+    """Prints the table; with --check, complaints and exit status 1 where there are any."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("build", nargs="?", type=Path)
+    parser.add_argument("--check", action="store_true")
+    arguments = parser.parse_args()
+    build = arguments.build or next((ROOT / "build").glob("py3-none-*"), ROOT / "build")
+    found = read(build)
+    print(table(found))
+    if arguments.check and (said := faults(found, build)):
+        sys.exit("\n".join(said))
+
+
+if __name__ == "__main__":
+    main()
