@@ -12,12 +12,11 @@ import pytest
 from ferrum import LLM, SamplingParams
 from ferrum.builder.cli import main as build
 from ferrum.runtime.session import Session
-from ferrum.runtime.settings import Settings
 
 PROMPTS = [
     "class Node:\n    def __init__(self, value, parent=None):\n        self.value = value\n",
     "def binary_search(values, wanted):\n    low, high = 0, len(values)\n    while low < high:\n",
-    "import os\nimport sys\n\n\ndef walk(folder):\n    for root, names, files in os.walk(folder):\n",
+    "import os\n\n\ndef walk(folder):\n    for root, names, files in os.walk(folder):\n",
 ]
 GREEDY = SamplingParams(max_tokens=100)
 TIE = 0.02  # logits closer than this may fall either way

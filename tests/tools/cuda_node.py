@@ -18,9 +18,7 @@ import numpy as np
 import onnxruntime as ort
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-EMULATED = Path(
-    os.environ.get("CUDA_ON_CPU", ROOT / "build" / "cuda-on-cpu" / "libferrum_ops.so")
-)
+EMULATED = Path(os.environ.get("CUDA_ON_CPU", ROOT / "build" / "cuda-on-cpu" / "libferrum_ops.so"))
 ON_GPU = os.environ.get("TEST_DEVICE") == "cuda"
 
 

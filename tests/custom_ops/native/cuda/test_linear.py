@@ -120,7 +120,9 @@ def test_a_row_that_does_not_exist_is_not_read_and_comes_out_as_nan() -> None:
 
 def test_shapes_that_do_not_fit_are_refused_with_the_contracts_words() -> None:
     weight, _ = quantized(Q4_K, (4, 512))
-    with pytest.raises(Exception, match=r"\[QuantMatMul\] node: input weight, got shape \[4, 288\]"):
+    with pytest.raises(
+        Exception, match=r"\[QuantMatMul\] node: input weight, got shape \[4, 288\]"
+    ):
         run("QuantMatMul", {"x": activations(2, 256), "weight": weight}, {"type": Q4_K})
     with pytest.raises(Exception, match="attribute type, got 99, expected a ggml type"):
         session("QuantMatMul", {"type": 99})

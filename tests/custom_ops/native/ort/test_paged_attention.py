@@ -14,7 +14,6 @@ import pytest
 from attention_steps import CACHES, Layer, step, three_sequences, tolerance
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from native_node import session
 
 from ferrum.custom_ops.library import describe
 
