@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 SAMPLE := models/samples/tinycode-Q4_K_M.gguf
 NATIVE := $(shell find custom_ops/native custom_ops/CMakeLists.txt custom_ops/cuda.cmake -type f 2>/dev/null)
 
-.PHONY: demo test test-native test-aarch64 test-cuda-stub test-gpu test-onnxruntime test-bench test-node lint typecheck accuracy setup clean
+.PHONY: demo test test-native test-aarch64 test-cuda-sanitized test-cuda-stub test-gpu test-onnxruntime test-bench test-node lint typecheck accuracy setup clean
 
 setup: $(VENV)/.test-ready
 
@@ -45,7 +45,7 @@ test: $(VENV)/.test-ready $(CUDA_ON_CPU)
 	$(BIN)/python -m pytest tests -n 2 --dist loadfile
 	PYTHON=$(BIN)/python tests/tools/sanitize.sh
 
-test-native: $(VENV)/.test-ready
+test-native: $(VENV)/.test-ready $(CUDA_ON_CPU)
 	$(BIN)/python -m pytest tests/custom_ops -n 2 --dist loadfile
 
 # The op tests on a library for 64-bit ARM, emulated: needs a cross compiler and qemu-user.
@@ -57,13 +57,17 @@ test-aarch64: $(VENV)/.test-ready
 test-cuda-stub: $(VENV)/.test-ready
 	$(BIN)/python tests/tools/with_cuda_stub.py
 
+# The emulated CUDA kernels with the sanitizers: the compiler alone takes ten minutes.
+test-cuda-sanitized: $(VENV)/.test-ready
+	PYTHON=$(BIN)/python tests/tools/sanitize.sh --cuda
+
 # Everything that needs a GPU; see tests/gpu/run.sh for what ONNXRUNTIME_GPU is.
 test-gpu:
 	PYTHON=$(PYTHON) tests/gpu/run.sh $(ONNXRUNTIME_GPU)
 
 # Node.js is needed here alone, so this is no part of `make test`.
 # The oldest ONNX Runtime that the package claims to support, and the newest there is.
-test-onnxruntime: $(VENV)/.test-ready
+test-onnxruntime: $(VENV)/.test-ready $(CUDA_ON_CPU)
 	$(BIN)/python tests/tools/with_onnxruntime.py oldest -n 2 --dist loadfile \
 		tests/custom_ops tests/models tests/builder tests/runtime tests/attacks
 	$(BIN)/python tests/tools/with_onnxruntime.py newest -n 2 --dist loadfile tests/custom_ops

@@ -43,6 +43,7 @@ class BuildOptions:
     weights: Mode = "auto"
     kv_dtype: str = "float16"
     max_context: int | None = None
+    cpu_experts: int = 0  # layers, from the first
     copy_library: bool = False
     force: bool = False
     progress: bool = True
@@ -54,6 +55,7 @@ class BuildResult:
 
     output: Path
     config: Qwen3MoeConfig
+    cpu_experts: int
     graph_bytes: int
     sources: tuple[Path, ...]
     methods: tuple[Method, ...]
@@ -68,6 +70,7 @@ class BuildResult:
             "graph_bytes": self.graph_bytes,
             "weights": [{"source": str(path), "method": method} for path, method in weights],
             "model": self.config.as_dict(),
+            "cpu_experts": self.cpu_experts,
             "types": dict(self.types),
             "files": list(self.files),
         }
@@ -84,6 +87,11 @@ def build(source: Path, output: Path, options: BuildOptions | None = None) -> Bu
         raise OutputError(f"[{output}] the output's name -> one that ends in .onnx")
     gguf = GGUF.open(source)
     config = model_config(gguf, options.max_context)
+    if not 0 <= options.cpu_experts <= config.layers:
+        raise ModelError(
+            f"[{source.name}] --cpu-experts {options.cpu_experts} -> 0 to the model's "
+            f"{config.layers} layers"
+        )
     tokenizer = read_tokenizer(gguf)
     if tokenizer.vocab_size > config.vocabulary:
         raise ModelError(
@@ -99,6 +107,7 @@ def build(source: Path, output: Path, options: BuildOptions | None = None) -> Bu
             config,
             output.name,
             options.kv_dtype,
+            options.cpu_experts,
             manifest.source_records(gguf.files, plan),
             tokenizer,
             gguf.tensors.values(),
@@ -112,7 +121,7 @@ def build(source: Path, output: Path, options: BuildOptions | None = None) -> Bu
     with publish(
         output.parent, names, inputs=[file.path for file in gguf.files], force=options.force
     ) as staging:
-        graph = _graph(gguf, config, plan, options.kv_dtype)
+        graph = _graph(gguf, config, plan, options)
         (staging / output.name).write_bytes(graph)
         for name, text in texts.items():
             (staging / name).write_text(text, encoding="utf-8")
@@ -122,6 +131,7 @@ def build(source: Path, output: Path, options: BuildOptions | None = None) -> Bu
     return BuildResult(
         output=output,
         config=config,
+        cpu_experts=options.cpu_experts,
         graph_bytes=len(graph),
         sources=tuple(file.path for file in gguf.files),
         methods=tuple(methods),
@@ -149,11 +159,15 @@ def model_config(gguf: GGUF, max_context: int | None) -> Qwen3MoeConfig:
     return replace(config, context_length=max_context)
 
 
-def _graph(gguf: GGUF, config: Qwen3MoeConfig, plan: list[Placement], kv_dtype: str) -> bytes:
+def _graph(
+    gguf: GGUF, config: Qwen3MoeConfig, plan: list[Placement], options: BuildOptions
+) -> bytes:
     locations = {
         file.path: placement.name for file, placement in zip(gguf.files, plan, strict=True)
     }
-    writer = Qwen3MoeGraph(config, gguf.tensors, locations, kv_dtype, decoded_norms(gguf))
+    writer = Qwen3MoeGraph(
+        config, gguf.tensors, locations, options.kv_dtype, decoded_norms(gguf), options.cpu_experts
+    )
     metadata = {
         "ferrum.version": ferrum.__version__,
         "ferrum.source": json.dumps(manifest.source_records(gguf.files, plan)),

@@ -30,6 +30,7 @@ where the weights lie (--weights):
 examples:
   ferrum-build Qwen3-30B-A3B-Q4_K_M.gguf qwen3/model.onnx
   ferrum-build model-00001-of-00003.gguf out/model.onnx --max-context 16384
+  ferrum-build model.gguf out/model.onnx --cpu-experts 20 # for a GPU with little memory
   ferrum-build model.gguf out/model.onnx --copy-library   # for onnxruntime-genai
 
 exit status: 0 done, 2 bad input or arguments (one line says what), 130 stopped"""
@@ -54,6 +55,10 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--max-context", type=int, metavar="TOKENS",
                         help="the longest sequence to allow "
                         "(default: the model's own)")  # fmt: skip
+    result.add_argument("--cpu-experts", type=int, default=0, metavar="N",
+                        help="keep the experts of the first N layers on the CPU where the rest "
+                        "runs on a GPU that is too small for all; ferrum-inspect shows what that "
+                        "saves and costs (default: 0)")  # fmt: skip
     result.add_argument("--copy-library", action="store_true",
                         help="copy ferrum's kernel library beside the output and name it in "
                         "genai_config.json: onnxruntime-genai loads it "
@@ -75,6 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         weights=arguments.weights,
         kv_dtype=arguments.kv_dtype,
         max_context=arguments.max_context,
+        cpu_experts=arguments.cpu_experts,
         copy_library=arguments.copy_library,
         force=arguments.force,
         progress=not arguments.quiet,
@@ -99,6 +105,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"{weight_bytes / 1e6:,.0f} MB of weights by {', '.join(sorted(set(result.methods)))}\n"
             f"  {config.layers} layers, {config.experts} experts, {config.experts_per_token} per "
             f"token, context {config.context_length:,}; {kinds}\n"
+            f"{_on_the_cpu(result.cpu_experts)}"
             f"  done in {seconds:.1f} s"
         )
     return 0
+
+
+def _on_the_cpu(layers: int) -> str:
+    return f"  experts of {layers} layers stay on the CPU beside a GPU\n" if layers else ""

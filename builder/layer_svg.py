@@ -15,6 +15,7 @@ _OP_X, _OP_WIDTH, _OP_HEIGHT = 250, 230, 54
 _WEIGHTS_X, _WEIGHTS_WIDTH, _WEIGHT_HEIGHT = 560, 376, 22
 _RESIDUAL_X, _BYPASS_X = 60, 190
 _MIDDLE = _OP_X + _OP_WIDTH // 2
+_EXPERTS = ("QuantMoE", "HostQuantMoE")  # the latter beside a GPU, on the CPU
 
 _STYLE = """
 text { font: 13px system-ui, 'DejaVu Sans', sans-serif; fill: #1b2733 }
@@ -71,6 +72,8 @@ def _steps(survey: Survey, layer: int) -> list[Step]:
     def weights(*names: str) -> tuple[str, ...]:
         return tuple(_weight(survey, at + name + ".weight") for name in names)
 
+    on_cpu = () if survey.transfers is None else survey.transfers.nodes
+    experts = _EXPERTS[f"{at}moe" in [node.name for node in on_cpu]]
     last = layer + 1 == c.layers
     next_norm = FINAL_NORM if last else f"blk.{layer + 1}.attn_norm.weight"
     cache = f"[blocks, block size, {c.kv_heads}, {c.head_dim}] {survey.kv_dtype}"
@@ -85,7 +88,7 @@ def _steps(survey: Survey, layer: int) -> list[Step]:
         Step("QuantMatMul", "router", weights("ffn_gate_inp"), f"[T, {c.experts}]"),
         Step("RouteTopK", f"{c.experts_per_token} of {c.experts}", (),
              f"weights, ids [T, {c.experts_per_token}]"),
-        Step("QuantMoE", f"{c.experts_per_token} experts, summed",
+        Step(experts, f"{c.experts_per_token} experts, summed",
              weights("ffn_gate_exps", "ffn_up_exps", "ffn_down_exps"), f"[T, {c.hidden}]"),
         Step("AddRMSNorm", "+ residual, norm" + (", last rows only" if last else ""),
              (_weight(survey, next_norm),),
@@ -133,7 +136,7 @@ def _streams(steps: Sequence[Step]) -> list[str]:
     centre = [_TOP + i * _ROW + _OP_HEIGHT // 2 for i in range(len(steps))]
     below = centre[adds[0]] + _OP_HEIGHT // 2 + 22
     end = centre[adds[1]]
-    experts = centre[names.index("QuantMoE")]
+    (experts,) = (at for at, step in zip(centre, steps, strict=True) if step.op in _EXPERTS)
     return [
         _path(f"M{_RESIDUAL_X} {_TOP - 8} V{centre[adds[0]] - 8} H{_OP_X - 1}", "residual"),
         _path(f"M{_OP_X} {centre[adds[0]] + 10} H{_RESIDUAL_X} V{end - 8} H{_OP_X - 1}",

@@ -44,6 +44,7 @@ def manifest(
     config: Qwen3MoeConfig,
     graph_file: str,
     kv_dtype: str,
+    cpu_experts: int,
     sources: list[dict[str, Any]],
     tokenizer: Tokenizer,
     tensors: Iterable[Tensor],
@@ -53,7 +54,12 @@ def manifest(
         "format": FORMAT,
         "ferrum": version,
         "model": config.as_dict(),
-        "graph": {"file": graph_file, "kv_dtype": kv_dtype, "activation_dtype": "float32"},
+        "graph": {
+            "file": graph_file,
+            "kv_dtype": kv_dtype,
+            "activation_dtype": "float32",
+            "cpu_experts": cpu_experts,
+        },
         "source": {"files": sources},
         "tokenizer": {
             "file": "tokenizer.json",

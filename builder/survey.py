@@ -13,6 +13,7 @@ from ferrum.builder.build import model_config
 from ferrum.builder.check.export import Export, ExportError, NotChecked
 from ferrum.builder.check.placement import CPU, session
 from ferrum.builder.gguf import GGUF, Tensor
+from ferrum.builder.transfers import Transfers, transfers
 from ferrum.custom_ops.library import describe, library_path
 from ferrum.custom_ops.quants import QUANTS
 from ferrum.models.qwen3_moe.config import Qwen3MoeConfig
@@ -58,7 +59,7 @@ class Memory:
 
 @dataclass(frozen=True)
 class Survey:
-    """All of it; `graph` is None for a GGUF."""
+    """All of it; `graph` is None for a GGUF, `transfers` too where a GPU runs the graph alone."""
 
     path: Path
     config: Qwen3MoeConfig
@@ -70,6 +71,7 @@ class Survey:
     memory: Memory
     machine: dict[str, Any]
     graph: dict[str, Any] | None
+    transfers: Transfers | None
     tensors: dict[str, Tensor]
 
     def as_dict(self) -> dict[str, Any]:
@@ -85,6 +87,7 @@ class Survey:
             "memory": asdict(self.memory),
             "machine": self.machine,
             "graph": self.graph,
+            "transfers": None if self.transfers is None else self.transfers.as_dict(),
         }
 
 
@@ -93,14 +96,14 @@ def survey(path: Path, *, context: int | None = None, batch: int = 1) -> Survey:
 
     GGUFError, ModelError or ExportError (all ValueError, one line) where it is neither.
     """
-    graph, kv_dtype = None, "float16"
+    graph, crossing, kv_dtype = None, None, "float16"
     if path.suffix == ".onnx":
         export = Export(path)
         try:
             gguf, kv_dtype = export.beside, export.kv_dtype
         except NotChecked as reason:
             raise ExportError(f"[{path}] {reason}") from reason
-        config, graph = export.config, _graph(export)
+        config, graph, crossing = export.config, _graph(export), transfers(export)
     else:
         gguf = GGUF.open(path)
         config = model_config(gguf, None)
@@ -116,6 +119,7 @@ def survey(path: Path, *, context: int | None = None, batch: int = 1) -> Survey:
         memory=_memory(config, tensors, kv_dtype, context or config.context_length, batch),
         machine=_machine(),
         graph=graph,
+        transfers=crossing,
         tensors=tensors,
     )
 

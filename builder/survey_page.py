@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TextIO
 
 from ferrum.builder.survey import Survey
+from ferrum.builder.transfers import Crossing, Transfers
 
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 
@@ -88,6 +89,8 @@ def _sections(survey: Survey) -> Iterator[tuple[str, list[str]]]:
             f"{size(memory.read_per_token):>9}  of weights are read to decode a token",
         ],
     )
+    if survey.transfers:
+        yield "beside a GPU", _beside_a_gpu(survey.transfers)
     where = [
         f"onnxruntime {machine['onnxruntime']}, providers {', '.join(machine['providers'])}",
         f"kernels {machine['library']} {machine['library_version']}, {machine['architecture']}: "
@@ -97,6 +100,30 @@ def _sections(survey: Survey) -> Iterator[tuple[str, list[str]]]:
         placed = ", ".join(f"{n} on {p}" for p, n in survey.graph["nodes_on"].items())
         where.insert(0, f"nodes: {placed}")
     yield "where it runs", where
+
+
+def _beside_a_gpu(transfers: Transfers) -> list[str]:
+    """What the CPU keeps, and what a step copies for it."""
+
+    def copied(crossing: Crossing) -> tuple[str, str]:
+        return str(len(crossing.values)), size(crossing.bytes_per_token)
+
+    rows = [
+        (name, size(weight_bytes), *copied(down), *copied(up))
+        for name, weight_bytes, down, up in (
+            *((node.name, node.weight_bytes, node.down, node.up) for node in transfers.nodes),
+            ("in all", transfers.host_bytes, transfers.down, transfers.up),
+        )
+    ]
+    down, up = transfers.down, transfers.up
+    return [
+        f"{size(transfers.host_bytes):>9}  of weights stay with the CPU, mapped from the file; "
+        "steps run uncaptured",
+        f"{size(transfers.gpu_bytes):>9}  of weights in the GPU's memory",
+        f"a step copies {len(down.values)} tensors from the GPU and {len(up.values)} to it: "
+        f"{size(down.bytes_per_token)} and {size(up.bytes_per_token)} for each of its tokens",
+        *table(("on the CPU", "weights", "from GPU", "a token", "to GPU", "a token"), rows),
+    ]
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -57,6 +57,7 @@ class Op:
     outputs: tuple[Port, ...]
     attributes: tuple[Attr, ...]
     reference: Any
+    host: bool = False  # has a kernel for the CPU alone: runs there in every session
 
     def node(
         self,

@@ -52,7 +52,10 @@ message(STATUS "ferrum: CUDA kernels for ${FERRUM_CUDA_ARCHITECTURES} by ${FERRU
 # A unit becomes PTX of the oldest architecture once, and that machine code for each: so that all
 # run the same instructions, and the PTX serves GPUs that are newer than this list. No line numbers:
 # the images are the same bytes wherever they are built.
+# nvcc puts a hash of a source's path into the names of what is internal to it, which is taken out.
 list(GET FERRUM_CUDA_ARCHITECTURES 0 oldest)
+set(CUDA_TO_PTX -std=c++17 -O3 -ptx)
+set(WITHOUT_PATHS "s/(_INTERNAL_|_GLOBAL__N__)[0-9a-f]{8}_/\\1_/g")
 file(GLOB CUDA_HEADERS CONFIGURE_DEPENDS native/cuda/*.h native/cuda/kernels/*.h native/quants.h
      native/cpu/decode_*-inl.h native/cpu/half.h native/cpu/codes.h)
 set(images_folder ${CMAKE_BINARY_DIR}/cuda)
@@ -78,8 +81,9 @@ foreach(source ${CUDA_KERNELS})
   set(ptx ${images_folder}/${unit}.ptx)
   add_custom_command(
     OUTPUT ${ptx}
-    COMMAND ${FERRUM_NVCC} -std=c++17 -O3 -ptx -arch=compute_${oldest} -I native -I
-            ${CMAKE_BINARY_DIR} -o ${ptx} ${source}
+    COMMAND ${FERRUM_NVCC} ${CUDA_TO_PTX} -arch=compute_${oldest} -I native -I ${CMAKE_BINARY_DIR} -o
+            ${ptx}.named ${source}
+    COMMAND sed -E "${WITHOUT_PATHS}" ${ptx}.named > ${ptx}
     WORKING_DIRECTORY ${CMAKE_CURRENT_SOURCE_DIR}
     DEPENDS ${source} ${CUDA_HEADERS} ${IQ_TABLES}
     COMMENT "CUDA ${unit}: PTX"

@@ -130,8 +130,9 @@ def describe() -> dict[str, Any]:
     default; None where FERRUM_ISA names none of them), int16_attention (the isas where fast
     arithmetic multiplies caches of 2 bytes in 16-bit integers), quants (id, name, block, bytes and
     the isas that take activations in int8, and rounded to bfloat16), ops (name, inputs,
-    outputs, attributes), cuda (the compute capabilities, times ten, that there are CUDA kernels
-    for, "ptx80" being PTX; empty without any), stages of a profile.
+    outputs, attributes, and host: on the CPU in every session), cuda (the compute capabilities,
+    times ten, that there are CUDA kernels for, "ptx80" being PTX; empty without any), stages of a
+    profile.
     """
     text = _load(library_path()).ferrum_describe()
     if text is None:

@@ -39,6 +39,8 @@ class Model(_Part):
 class GraphFile(_Part):
     file: FileName
     kv_dtype: Literal["float32", "float16", "bfloat16"]
+    # Layers whose experts run on the CPU beside a GPU; graphs of older builders have none.
+    cpu_experts: Annotated[int, Field(ge=0)] = 0
 
 
 class SourceFile(_Part):

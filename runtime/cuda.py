@@ -1,4 +1,7 @@
-"""ONNX Runtime on the GPU: whether it can be had, and sessions that run there and nowhere else."""
+"""ONNX Runtime on the GPU: whether it can be had, and sessions that run there.
+
+They run nowhere else, but for experts that the graph itself keeps on the CPU.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,13 @@ from ferrum.runtime.cudart import CudaError, cuda_runtime
 from ferrum.runtime.settings import SettingsError
 
 PROVIDER = "CUDAExecutionProvider"
+_CPU = "CPUExecutionProvider"
 _WANTED = "[settings] device, got 'cuda', but"
-_TO_THE_CPU = "fallback to CPU EP has been explicitly disabled"
+# What ONNX Runtime says of nodes that it gives to the CPU; the latter where steps are captured.
+_TO_THE_CPU = (
+    "fallback to CPU EP has been explicitly disabled",
+    "have not been partitioned to the CUDAExecutionProvider",
+)
 
 
 def require_cuda() -> None:
@@ -35,32 +43,60 @@ def require_cuda() -> None:
 
 
 def cuda_session(
-    model: str | bytes, options: ort.SessionOptions, *, graphs: bool
+    model: str | bytes, options: ort.SessionOptions, *, graphs: bool, cpu_experts: int = 0
 ) -> ort.InferenceSession:
     """A session whose every node runs on the GPU; `graphs` lets runs be captured and replayed.
 
-    SettingsError where ONNX Runtime's CUDA provider does not start; what else it raises is about
-    the model.
+    Where the graph keeps the experts of `cpu_experts` layers on the CPU, these nodes and no others
+    run there; ONNX Runtime then refuses `graphs`. SettingsError where its CUDA provider does not
+    start or nodes are placed otherwise; what else it raises is about the model.
     """
-    options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    if cpu_experts:
+        options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    else:
+        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     # Weights are as large as the memory: none of it may go to an arena that grows by doubling.
     options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
     provider: dict[str, Any] = {
         "arena_extend_strategy": "kSameAsRequested",
         "enable_cuda_graph": "1" if graphs else "0",
     }
+    providers: list[Any] = [(PROVIDER, provider), *([_CPU] if cpu_experts else [])]
     try:
         # ONNX Runtime's own fallback would try again on the CPU.
-        session = ort.InferenceSession(
-            model, options, providers=[(PROVIDER, provider)], enable_fallback=0
-        )
+        session = ort.InferenceSession(model, options, providers=providers, enable_fallback=0)
     except Exception as error:  # ONNX Runtime's errors have no base class of their own
-        if _TO_THE_CPU in str(error):
+        if any(words in str(error) for words in _TO_THE_CPU):
             raise SettingsError(_not_there("would leave nodes to the CPU")) from error
         raise
     if session.get_providers()[0] != PROVIDER:
         raise SettingsError(_not_there(f"started {session.get_providers()[0]}"))
+    if cpu_experts:
+        _check_placement(session, cpu_experts)
     return session
+
+
+def _check_placement(session: ort.InferenceSession, cpu_experts: int) -> None:
+    """SettingsError unless so many nodes run on the CPU, all of ops that have no other kernel."""
+    if not hasattr(session, "get_provider_graph_assignment_info"):
+        raise SettingsError(
+            f"{_WANTED} onnxruntime {ort.__version__} keeps no record of where nodes run, which "
+            "a graph with experts on the CPU needs -> a newer onnxruntime-gpu"
+        )
+    host = {op["name"] for op in describe()["ops"] if op["host"]}
+    on_cpu = [
+        node
+        for part in session.get_provider_graph_assignment_info()
+        if part.ep_name != PROVIDER
+        for node in part.get_nodes()
+    ]
+    strays = [f"{node.name} ({node.op_type})" for node in on_cpu if node.op_type not in host]
+    if strays:
+        raise SettingsError(_not_there(f"would leave {', '.join(strays)} to the CPU"))
+    if len(on_cpu) != cpu_experts:
+        raise SettingsError(
+            _not_there(f"keeps the experts of {len(on_cpu)} layers on the CPU, not {cpu_experts}")
+        )
 
 
 def _not_there(what: str) -> str:

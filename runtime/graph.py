@@ -51,11 +51,14 @@ class Graph:
         manifest: Manifest,
         pages: WeightPages,
         captured: tuple[str, ...] = (),
+        *,
+        cuda_graphs: bool = False,
     ) -> None:
         self.session, self.manifest = session, manifest
         self.pages = pages  # of the weights, as they were before the graph was loaded
         self.caches = cache_names(manifest.model.layers)
         self.captured = captured  # outputs beyond logits and caches
+        self.cuda_graphs = cuda_graphs  # whether steps can be captured and replayed
 
     @classmethod
     def load(cls, artifact: Artifact, settings: Settings) -> Graph:
@@ -79,18 +82,21 @@ class Graph:
     def _load(cls, artifact: Artifact, settings: Settings, model: str | bytes,
               entries: dict[str, str], captured: tuple[str, ...]) -> Graph:  # fmt: skip
         pages = WeightPages.of(artifact.weights)
-        if settings.device == "cuda":
+        on_gpu, cpu_experts = settings.device == "cuda", artifact.manifest.graph.cpu_experts
+        if on_gpu:
             require_cuda()
-        else:
-            settings = settings.but(page_in=pages.way(settings.page_in))
+        if not on_gpu or cpu_experts:
+            # Not `but`, which refuses it beside a GPU: only experts on the CPU have a use for it.
+            settings = settings.model_copy(update={"page_in": pages.way(settings.page_in)})
+        # What is captured for a trace has shapes of its own in every step, and ONNX Runtime
+        # captures nothing that waits for the CPU.
+        graphs = on_gpu and settings.cuda_graphs and not captured and not cpu_experts
         options = session_options(settings)
         for key, value in entries.items():
             options.add_session_config_entry(key, value)
         try:
-            if settings.device == "cuda":
-                # What is captured for a trace has shapes of its own in every step.
-                graphs = settings.cuda_graphs and not captured
-                session = cuda_session(model, options, graphs=graphs)
+            if on_gpu:
+                session = cuda_session(model, options, graphs=graphs, cpu_experts=cpu_experts)
             else:
                 session = _cpu_session(model, options, settings)
         except SettingsError:
@@ -100,7 +106,7 @@ class Graph:
                 f"[{artifact.path}] ONNX Runtime refuses it: {one_line(error)}"
             ) from error
         _check(artifact.path, session, artifact.manifest)
-        return cls(session, artifact.manifest, pages, captured)
+        return cls(session, artifact.manifest, pages, captured, cuda_graphs=graphs)
 
 
 def _cpu_session(

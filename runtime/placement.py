@@ -53,7 +53,7 @@ def on_device(graph: Graph, settings: Settings) -> Parts:
     pool = BlockPool(-(-capacity // size), size)
     names = [cache.past for cache in graph.caches]
     caches = DeviceKvCaches(names, model, dtype, pool.blocks + 1, size)
-    graphs = settings.cuda_graphs and not graph.captured
+    graphs = graph.cuda_graphs
     most = min(pool.blocks, pool.blocks_for(model.context_length))
     buckets = DecodeBuckets(spare_block=pool.blocks, most_columns=most) if graphs else None
     binding = DeviceBinding(graph, caches, graphs=graphs)

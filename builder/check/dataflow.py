@@ -35,7 +35,12 @@ def expected_model(export: Export) -> onnx.ModelProto:
         raise NotChecked(f"the tensors beside the graph are not its config's: {error}") from error
     locations = {file.path: file.path.name for file in gguf.files}
     writer = Qwen3MoeGraph(
-        export.config, gguf.tensors, locations, export.kv_dtype, decoded_norms(gguf)
+        export.config,
+        gguf.tensors,
+        locations,
+        export.kv_dtype,
+        decoded_norms(gguf),
+        export.cpu_experts,
     )
     return writer.write().model("", {})
 

@@ -15,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from ferrum.builder.gguf import GGUF, GGUFError
 from ferrum.custom_ops.contract import DOMAIN
+from ferrum.custom_ops.ops import OPS
 from ferrum.models.qwen3_moe.config import ARCHITECTURE, Qwen3MoeConfig
 
 CACHE_TYPES = {
@@ -140,6 +141,17 @@ class Export:
     def nodes(self) -> list[onnx.NodeProto]:
         """The graph's nodes of ferrum's domain, in order."""
         return [node for node in self.model.graph.node if node.domain == DOMAIN]
+
+    @cached_property
+    def host_nodes(self) -> list[onnx.NodeProto]:
+        """Those that run on the CPU whatever the rest runs on, in order."""
+        host = {op.name for op in OPS.values() if op.host}
+        return [node for node in self.nodes if node.op_type in host]
+
+    @property
+    def cpu_experts(self) -> int:
+        """How many layers' experts these nodes are."""
+        return len(self.host_nodes)
 
     @cached_property
     def beside(self) -> GGUF:

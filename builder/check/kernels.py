@@ -253,6 +253,7 @@ _CASES: dict[str, Callable[[Sampler, onnx.NodeProto], Case]] = {
     "AddRMSNorm": _rms_norm,
     "RouteTopK": _route,
     "QuantMoE": _experts,
+    "HostQuantMoE": _experts,
     "PagedAttention": _attention,
 }
 

@@ -112,6 +112,12 @@ def manifest_file(export: Export) -> Finding:
         for key, value in wanted.items()
         if found.get(key) != value
     ]
+    graph = found.get("graph")
+    claimed = graph.get("cpu_experts", 0) if isinstance(graph, dict) else None
+    if claimed != export.cpu_experts:
+        problems.append(
+            f"{manifest.FILE}: graph.cpu_experts {claimed} -> {export.cpu_experts}, as in the graph"
+        )
     return judged(problems, f"{manifest.FILE}: model, sources and version as in the graph")
 
 

@@ -120,7 +120,7 @@ std::string describe() {
     array(out, op.outputs, port);
     out << ", \"attributes\": ";
     array(out, op.attributes, word);
-    out << '}';
+    out << ", \"host\": " << (op.make_cuda == nullptr ? "true" : "false") << '}';
   });
   out << ", \"cuda\": ";
   array(out, cuda_targets(), [&](const std::string& target) { word(target.c_str()); });
@@ -136,9 +136,9 @@ std::string describe() {
 // JSON: version, architecture, isas (that this machine runs, best first), isa (a session's by
 // default, null where FERRUM_ISA names none of them), int16_attention (the isas where fast
 // arithmetic multiplies caches of 2 bytes in 16-bit integers), quants (with the isas that take
-// their activations in int8, and rounded to bfloat16), ops with their ports and attributes, stages
-// of a profile. The text is valid until the calling thread's next call. Null where there is no
-// memory for it.
+// their activations in int8, and rounded to bfloat16), ops with their ports and attributes (host:
+// without a kernel for GPUs), stages of a profile. The text is valid until the calling thread's
+// next call. Null where there is no memory for it.
 FERRUM_EXPORT const char* ferrum_describe() {
   try {
     thread_local std::string text;

@@ -72,6 +72,8 @@ constexpr OpSpec kOps[] = {
      make_cuda_route_topk},
     {"QuantMoE", list(kMoeIn), list(kOutput), list(kMoeTypes), kNone, make_quant_moe,
      make_cuda_quant_moe},
+    // On the CPU wherever the rest runs: so a graph keeps experts in the host's memory.
+    {"HostQuantMoE", list(kMoeIn), list(kOutput), list(kMoeTypes), kNone, make_quant_moe, nullptr},
     {"PagedAttention", list(kAttentionIn), list(kAttentionOut), list(kAttentionAttributes),
      list(kCaches), make_paged_attention, make_cuda_paged_attention},
 };

@@ -39,6 +39,7 @@ struct OpSpec {
   List<InPlace> in_place;
   // These read the node's attributes, and throw Error where one is missing or out of range.
   using Make = std::unique_ptr<ort::Kernel> (*)(const ort::NodeInfo& info);
+  // Null where the op has no kernel for that provider.
   Make make, make_cuda;
 };
 

@@ -6,7 +6,7 @@ from ferrum.custom_ops.contract import Op
 from ferrum.custom_ops.ops.embedding import QUANT_GATHER
 from ferrum.custom_ops.ops.paged_attention import PAGED_ATTENTION
 from ferrum.custom_ops.ops.quant_matmul import QUANT_MATMUL, QUANT_QKV
-from ferrum.custom_ops.ops.quant_moe import QUANT_MOE
+from ferrum.custom_ops.ops.quant_moe import HOST_QUANT_MOE, QUANT_MOE
 from ferrum.custom_ops.ops.rms_norm import ADD_RMS_NORM, RMS_NORM
 from ferrum.custom_ops.ops.route_topk import ROUTE_TOPK
 
@@ -20,6 +20,7 @@ OPS: dict[str, Op] = {
         ADD_RMS_NORM,
         ROUTE_TOPK,
         QUANT_MOE,
+        HOST_QUANT_MOE,
         PAGED_ATTENTION,
     )
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from onnxscript import opset18 as op
 from onnxscript import script
 
@@ -37,6 +39,15 @@ def QuantMoE(x, weights, experts, gate, up, down, gate_type: int, up_type: int, 
     return op.CastLike(op.ReduceSum(weighted, op.Constant(value_ints=[1]), keepdims=0), x)
 
 
+@script(FERRUM, default_opset=op)
+def HostQuantMoE(x, weights, experts, gate, up, down, gate_type: int, up_type: int, down_type: int):
+    """QuantMoE itself: where nothing else is known of the op, that is all it means."""
+    return FERRUM.QuantMoE(
+        x, weights, experts, gate, up, down,
+        gate_type=gate_type, up_type=up_type, down_type=down_type,
+    )  # fmt: skip
+
+
 QUANT_MOE = Op(
     "QuantMoE",
     since=1,
@@ -56,4 +67,14 @@ QUANT_MOE = Op(
         Attr("down_type", int, "ggml id of down's type"),
     ),
     reference=QuantMoE,
+)
+
+# ONNX Runtime places nodes by the name of their op: so this name, and nothing that a session must
+# be told, keeps a layer's experts in the host's memory where the rest runs on a GPU.
+HOST_QUANT_MOE = replace(
+    QUANT_MOE,
+    name="HostQuantMoE",
+    doc="QuantMoE that runs on the CPU in every session: its matrices stay in the host's memory.",
+    reference=HostQuantMoE,
+    host=True,
 )

@@ -35,13 +35,16 @@ class Qwen3MoeGraph:
         locations: Mapping[Path, str],
         kv_dtype: str,
         norms: Mapping[str, npt.NDArray[np.float32]],
+        cpu_experts: int = 0,
     ) -> None:
-        """`norms` holds the decoded values of norm weights that are not stored as F32."""
+        """`norms` holds the decoded values of norm weights that are not stored as F32; the experts
+        of the first `cpu_experts` layers run on the CPU whatever the rest runs on."""
         self.config = config
         self.graph = Graph("qwen3moe", locations)
         self._tensors = tensors
         self._kv_dtype = KV_DTYPES[kv_dtype]
         self._norms = norms
+        self._cpu_experts = cpu_experts
 
     def write(self) -> Graph:
         """The whole graph, token ids to logits of each sequence's last token."""
@@ -121,7 +124,8 @@ class Qwen3MoeGraph:
              [at + "expert_weights", at + "expert_ids"],
              k=c.experts_per_token, normalize=int(c.normalize_expert_weights),
              scale=c.expert_weights_scale)  # fmt: skip
-        g.op("QuantMoE", at + "moe",
+        # The first layers, as llama.cpp's --n-cpu-moe has it: any others would cost the same.
+        g.op("HostQuantMoE" if i < self._cpu_experts else "QuantMoE", at + "moe",
              [at + "normed", at + "expert_weights", at + "expert_ids",
               self._blocks(gate), self._blocks(up), self._blocks(down)],
              [at + "moe"],

@@ -12,6 +12,8 @@ from ferrum.custom_ops.quants import QUANTS
 from ferrum.runtime.bench.cases import Case
 from ferrum.runtime.graph import LOGITS
 
+_EXPERTS = ("QuantMoE", "HostQuantMoE")
+
 
 @dataclass(frozen=True)
 class Work:
@@ -91,7 +93,7 @@ class _Counts:
         total = self._total
         if node.op_type == "QuantGather":
             total["embedding"] += self._sizes[node.input[1]][-1]
-        elif node.op_type == "QuantMoE":
+        elif node.op_type in _EXPERTS:
             for shape, kind, macs in self._weights(node, attributes):
                 total["experts"] = shape[0]
                 total["expert"] += prod(shape[1:])
@@ -140,7 +142,7 @@ class _Counts:
             quant, shape = QUANTS.by_id(type_id), self._sizes[name]
             values = shape[-1] // quant.bytes * quant.block
             macs = shape[-2] * values
-            if node.op_type == "QuantMoE":
+            if node.op_type in _EXPERTS:
                 macs *= self._used()
             yield shape, "float32" if quant.is_float else "int8", macs
 

@@ -72,6 +72,7 @@ NODES: dict[str, tuple[Feeds, dict[str, Any]]] = {
     ),
     "RouteTopK": ({"logits": floats(3, 6)}, {"k": 2, "normalize": 1, "scale": 1.0}),
     "QuantMoE": (expert_layer(), dict.fromkeys(("gate_type", "up_type", "down_type"), Q8_0)),
+    "HostQuantMoE": (expert_layer(), dict.fromkeys(("gate_type", "up_type", "down_type"), Q8_0)),
     "PagedAttention": (
         attention_layer(),
         {"num_heads": 4, "kv_num_heads": 2, "scale": 0.3, "epsilon": 1e-6, "rope_scale": 1.0},

@@ -93,6 +93,25 @@ def test_a_context_beyond_the_models_is_refused(tmp_path: Path) -> None:
         build(tmp_path / "m.gguf", tmp_path / "m.onnx", BuildOptions(max_context=1024))
 
 
+def test_ferrum_json_says_how_many_layers_experts_stay_on_the_cpu(tmp_path: Path) -> None:
+    write_synthetic(tmp_path / "m.gguf", SyntheticSpec(layers=3))
+    for layers in (0, 2):
+        build(
+            tmp_path / "m.gguf", tmp_path / "m.onnx", BuildOptions(cpu_experts=layers, force=True)
+        )
+        content = json.loads((tmp_path / "ferrum.json").read_text())
+        assert content["graph"]["cpu_experts"] == layers
+
+
+@pytest.mark.parametrize("layers", [-1, 4])
+def test_experts_of_more_layers_than_there_are_are_refused(tmp_path: Path, layers: int) -> None:
+    write_synthetic(tmp_path / "m.gguf", SyntheticSpec(layers=3))
+    wanted = rf"^\[m\.gguf\] --cpu-experts {layers} -> 0 to the model's 3 layers$"
+    with pytest.raises(ModelError, match=wanted):
+        build(tmp_path / "m.gguf", tmp_path / "out" / "m.onnx", BuildOptions(cpu_experts=layers))
+    assert not (tmp_path / "out").exists()
+
+
 def test_more_tokens_than_embedding_rows_are_refused(tmp_path: Path) -> None:
     write_synthetic(tmp_path / "m.gguf", SyntheticSpec(shapes={
         "token_embd.weight": (256, 500), "output.weight": (256, 500)}))  # fmt: skip

@@ -28,6 +28,22 @@ def test_a_build_reports_what_it_wrote(tmp_path: Path) -> None:
     assert report["model"]["layers"] == 2
 
 
+def test_experts_on_the_cpu_are_reported(tmp_path: Path) -> None:
+    write_synthetic(tmp_path / "m.gguf")
+    done = run(tmp_path / "m.gguf", tmp_path / "m.onnx", "--cpu-experts", "2")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "experts of 2 layers stay on the CPU beside a GPU" in done.stdout
+
+
+@pytest.mark.parametrize("count", ["3", "-1", "some"])
+def test_a_bad_count_of_layers_exits_2(tmp_path: Path, count: str) -> None:
+    write_synthetic(tmp_path / "m.gguf")
+    done = run(tmp_path / "m.gguf", tmp_path / "out" / "m.onnx", "--cpu-experts", count)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--cpu-experts" in done.stderr.splitlines()[-1]
+    assert not (tmp_path / "out").exists()
+
+
 def test_copy_library_puts_the_kernels_beside_and_names_them_to_genai(tmp_path: Path) -> None:
     write_synthetic(tmp_path / "m.gguf")
     done = run(tmp_path / "m.gguf", tmp_path / "m.onnx", "--copy-library", "--quiet")

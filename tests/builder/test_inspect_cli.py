@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from ferrum.builder.build import BuildOptions, build
 from ferrum.builder.inspect_cli import main
 
 COMMAND = Path(sys.executable).with_name("ferrum-inspect")
@@ -32,6 +33,33 @@ def test_json_holds_all_of_it(sample: Path, capsys: pytest.CaptureFixture[str]) 
     assert content["memory"]["context"] == 1024
     assert {row["name"] for row in content["types"]} == {"Q4_K", "Q6_K", "F32"}
     assert content["machine"]["isa"] in content["machine"]["isas"]
+
+
+def test_an_export_for_a_gpu_alone_says_nothing_of_copies(
+    sample: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    build(sample, tmp_path / "m.onnx", BuildOptions(progress=False))
+    assert main([str(tmp_path / "m.onnx")]) == 0
+    assert "beside a GPU" not in capsys.readouterr().out
+    assert main([str(tmp_path / "m.onnx"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["transfers"] is None
+
+
+def test_experts_on_the_cpu_are_shown_with_what_a_step_copies(
+    sample: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    build(sample, tmp_path / "m.onnx", BuildOptions(cpu_experts=2, progress=False))
+    assert main([str(tmp_path / "m.onnx")]) == 0
+    shown = capsys.readouterr().out
+    assert "a step copies 6 tensors from the GPU and 2 to it: 2.11 kB and 2.05 kB" in shown
+    for name in ("blk.0.moe", "blk.1.moe", "in all"):
+        assert f"\n  {name}" in shown
+    assert "blk.2.moe" not in shown
+    assert main([str(tmp_path / "m.onnx"), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["transfers"]
+    assert [node["name"] for node in found["nodes"]] == ["blk.0.moe", "blk.1.moe"]
+    assert found["down"]["bytes_per_token"] == 2 * (256 + 4 + 4) * 4
+    assert found["up"] == {"values": ["blk.0.moe", "blk.1.moe"], "bytes_per_token": 2 * 256 * 4}
 
 
 def test_svg_writes_a_picture(sample: Path, tmp_path: Path) -> None:

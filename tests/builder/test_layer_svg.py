@@ -7,6 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from ferrum.builder.build import BuildOptions, build
 from ferrum.builder.layer_svg import layer_svg
 from ferrum.builder.survey import survey
 from ferrum.custom_ops.ops import OPS
@@ -19,12 +20,19 @@ def test_every_op_and_tensor_of_the_layer_is_drawn(sample: Path, layer: int) -> 
     found = survey(sample)
     root = ElementTree.fromstring(layer_svg(found, layer))
     texts = [text.text or "" for text in root.iter(f"{_SVG}text")]
-    assert {text for text in texts if text in OPS} == set(OPS) - {"QuantGather", "RMSNorm"}
+    elsewhere = {"QuantGather", "RMSNorm", "HostQuantMoE"}
+    assert {text for text in texts if text in OPS} == set(OPS) - elsewhere
     for name, tensor in found.tensors.items():
         if name.startswith(f"blk.{layer}.") and "attn_norm" not in name:
             shape = ", ".join(map(str, tensor.shape[::-1]))
             short = name.split(".")[2]
             assert any(text.startswith(f"{short} [{shape}]") for text in texts), name
+
+
+def test_experts_on_the_cpu_have_their_op_s_name(sample: Path, tmp_path: Path) -> None:
+    build(sample, tmp_path / "m.onnx", BuildOptions(cpu_experts=1, progress=False))
+    found = survey(tmp_path / "m.onnx")
+    assert [">HostQuantMoE<" in layer_svg(found, layer) for layer in (0, 1)] == [True, False]
 
 
 def test_nothing_lies_outside_the_picture(sample: Path) -> None:

@@ -71,6 +71,7 @@ def test_the_library_s_ops_are_the_contracts() -> None:
             found = [(port["name"], port["type"]) for port in reported[name][side]]
             assert found == wanted, (name, side)
         assert reported[name]["attributes"] == [attr.name for attr in op.attributes]
+        assert reported[name]["host"] == op.host
 
 
 def test_the_library_s_quants_are_the_table_s() -> None:

@@ -6,13 +6,13 @@
 # ONNXRUNTIME is a folder with onnxruntime-gpu (what pack_ort_gpu.py unpacks, or pip installs with
 # --target); OUT takes logs and JSON (default: build/gpu/out). The machine needs Python 3.10+, nvcc,
 # and the package's dependencies; nothing is fetched. GPU_STEPS names some of the steps
-# (default: "build ops sample sanitize bench4 bench48"), GPU_WHEELS a folder of wheels that
+# (default: all), GPU_WHEELS a folder of wheels that
 # the machine lacks. A step that fails does not keep the next from running; the exit status tells.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
 ort=$(cd "${1:?usage: tests/gpu/run.sh ONNXRUNTIME [OUT]}" && pwd)
 out=${2:-build/gpu/out}
-steps=${GPU_STEPS:-build ops sample sanitize bench4 bench48}
+steps=${GPU_STEPS:-build ops sample sanitize bench4 batch4 bench48 batch48 host kernels}
 python=${PYTHON:-python3}
 site=$PWD/build/gpu/site
 mkdir -p "$out" build/gpu
@@ -62,11 +62,26 @@ bench() {
   [ -e "$folder/q.gguf" ] || "$python" tests/tools/synthetic.py "$folder/q.gguf" \
     --preset qwen3-30b-a3b --layers "$layers" --mixture Q4_K_M || return
   [ -e "$folder/q.onnx" ] || ferrum-build "$folder/q.gguf" "$folder/q.onnx" || return
-  FERRUM_DEVICE=cuda ferrum-bench "$folder/q.onnx" --json "$out/bench$layers.json" "$@"
+  FERRUM_DEVICE=cuda ferrum-bench "$folder/q.onnx" --json "$out/$layers-$RANDOM.json" "$@"
+}
+
+# A model that takes the GPU next to no time: what is left of a step is the host's.
+host() {
+  ferrum-build --force models/samples/tinycode-Q4_K_M.gguf build/gpu/sample/model.onnx &&
+    FERRUM_DEVICE=cuda ferrum-bench build/gpu/sample/model.onnx --prefill "" --decode 256 \
+      --context 16 --json "$out/host.json"
+}
+
+kernels() {
+  local arguments
+  for arguments in "" "--batch 16" "--batch 64" "--context 4096" "--tokens 2048"; do
+    echo "== 4 layers: $arguments"
+    "$python" tests/gpu/kernel_times.py build/gpu/4/q.onnx $arguments || return
+  done
 }
 
 failed=0
-export -f build bench
+export -f build bench host kernels
 export python site capability out
 { nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader
   git log -1 --format='ferrum at %h' 2>/dev/null; } | tee -a "$summary"
@@ -74,8 +89,13 @@ step build 180 bash -c build
 export TEST_DEVICE=cuda
 step ops 150 "$python" -m pytest -q -p no:benchmark --maxfail 20 -n 6 tests/custom_ops/native/cuda
 step sample 120 "$python" -m pytest -q -s tests/gpu
-step sanitize 120 compute-sanitizer --error-exitcode 1 --kernel-regex kns=. \
-  "$python" -m pytest -q -p no:xdist tests/custom_ops/native/cuda -k "not odd_shapes and not every_type"
-step bench4 120 bash -c 'bench 4 --prefill 512,2048 --decode 128 --batch 1,16,64 --repeat 3'
-step bench48 200 bash -c 'bench 48 --prefill 2048 --decode 64 --context 128,4096 --repeat 2'
+step sanitize 120 compute-sanitizer --target-processes all --error-exitcode 1 "$python" -m pytest \
+  -q -p no:benchmark -n 8 tests/custom_ops/native/cuda -k "not odd_shapes and not every_type"
+step bench4 90 bash -c 'bench 4 --prefill 512,2048 --decode 128 --repeat 3'
+step batch4 90 bash -c 'bench 4 --prefill "" --decode 128 --batch 16,64 --repeat 3'
+step bench48 120 bash -c 'bench 48 --prefill 2048 --decode 64 --context 128,4096 --repeat 3'
+step batch48 120 bash -c 'bench 48 --prefill "" --decode 64 --batch 16,64 --repeat 3'
+step host 60 bash -c host
+step kernels 90 bash -c kernels
+cat "$out"/bench*.log "$out"/batch*.log "$out"/host.log 2>/dev/null | grep -E "^(prefill|decode) [0-9]"
 exit $failed

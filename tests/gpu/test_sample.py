@@ -98,6 +98,15 @@ def test_sequences_that_run_together_write_what_they_write_alone(gpu: LLM) -> No
         assert gpu.generate(prompt, GREEDY)[0].token_ids == completion.token_ids
 
 
+def test_experts_on_the_cpu_write_the_same_text(sample: Path, gpu: LLM, tmp_path: Path) -> None:
+    path = tmp_path / "split.onnx"
+    assert build([str(sample), str(path), "--cpu-experts", "2"]) == 0
+    with LLM(path, device="cuda", arithmetic="exact", kv_capacity=8192) as split:
+        for prompt in PROMPTS:
+            found, wanted = (llm.generate(prompt, GREEDY)[0].token_ids for llm in (split, gpu))
+            assert found == wanted
+
+
 def test_sampling_on_the_gpu_gives_the_tokens_of_sampling_all_logits(export: Path) -> None:
     params = SamplingParams(max_tokens=60, temperature=0.8, top_p=0.95, top_k=20, seed=7)
     free = SamplingParams(max_tokens=60, temperature=1.5, seed=7)

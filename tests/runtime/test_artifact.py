@@ -56,6 +56,11 @@ def test_keys_of_a_newer_builder_are_not_in_the_way(export: Path) -> None:
     Artifact.open(edited(export, lambda m: m["model"].update(novelty=1)))
 
 
+def test_graphs_of_older_builders_have_no_experts_on_the_cpu(export: Path) -> None:
+    edited(export, lambda m: m["graph"].pop("cpu_experts", None))
+    assert Artifact.open(export).manifest.graph.cpu_experts == 0
+
+
 def test_a_chat_template_is_optional(export: Path) -> None:
     edited(export, lambda m: m["tokenizer"].update(chat_template=None))
     assert Artifact.open(export).chat_template is None
@@ -94,6 +99,7 @@ def test_replaced_weights_are_noticed(export: Path) -> None:
         (lambda m: m["model"].update(layers=0), r"model\.layers"),
         (lambda m: m["model"].update(vocabulary="many"), r"model\.vocabulary"),
         (lambda m: m["graph"].update(kv_dtype="int4"), r"graph\.kv_dtype"),
+        (lambda m: m["graph"].update(cpu_experts=-1), r"graph\.cpu_experts"),
         (lambda m: m["graph"].update(file="../tiny.onnx"), r"graph\.file"),
         (lambda m: m["source"]["files"][0].update(file="/etc/passwd"), r"source\.files\.0\.file"),
     ],

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ferrum.builder.build import BuildOptions, build
 from ferrum.custom_ops.library import describe
 from ferrum.runtime.llm import LLM
 from ferrum.runtime.sampler import SamplingParams
@@ -68,6 +69,20 @@ def plain(path: Path) -> list[list[int]]:
 @pytest.mark.parametrize("switch", SWITCHES, ids=str)
 def test_a_switch_changes_no_token(exported: Path, switch: dict[str, Any]) -> None:
     assert texts(exported, **switch) == plain(exported)
+
+
+@pytest.mark.parametrize("settings", [{}, {"kernels": "reference"}], ids=str)
+def test_experts_for_the_cpu_give_the_same_bits_on_the_cpu(
+    exported: Path, sample: Path, tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    build(sample, tmp_path / "m.onnx", BuildOptions(cpu_experts=2, progress=False))
+    ids = list(range(40, 70))
+    found = [
+        np.concatenate([session.prefill_all("a", ids), session.decode("a", 7)[None]])
+        for session in (Session.open(path, Settings(**settings)) for path in
+                        (exported, tmp_path / "m.onnx"))
+    ]  # fmt: skip
+    np.testing.assert_array_equal(found[1], found[0])
 
 
 def rows(path: Path, ids: list[int], **settings: Any) -> np.ndarray:

@@ -132,7 +132,7 @@ expect cortex-a72 "generic"  # no dot products: nothing else may need what it la
 
 export FERRUM_LIBRARY=$folder/library/libferrum_ops.so NM=aarch64-linux-gnu-nm
 if [ $# -eq 0 ]; then
-  set -- tests/custom_ops/native tests/custom_ops/test_library.py
+  set -- tests/custom_ops/native tests/custom_ops/test_library.py --ignore tests/custom_ops/native/cuda
 fi
 # The profile leaves the number of examples and takes no offence at their time.
 exec "$arm_python" -m pytest -q -n 2 -p no:cacheprovider --hypothesis-profile=ci "$@"

@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-# Kernels that no step of a model with native types spends its time in.
-COLD = re.compile(r"dequantize|gather|copy")
+# Kernels that a step of a usual model does not spend its time in: those for types, caches and head
+# sizes that are rare.
+COLD = re.compile(r"dequantize|gather|_any$|F32|f32|attention_prefill_(80|96)_")
 # Types whose blocks are a multiple of 8 or 16 bytes, and how wide their loads must be.
 VECTORS = {"Q4_K": "v4", "Q5_K": "v4"}
 

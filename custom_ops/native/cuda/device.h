@@ -4,7 +4,8 @@
 //
 // Rules that keep both alive:
 //   - a kernel takes one argument, a plain struct of arguments.h: FERRUM_KERNEL(name, Arguments,
-//     threads) { ... a.x ... }
+//     threads) { ... a.x ... }; behind the threads may stand how many blocks a multiprocessor must
+//     have registers for
 //   - shared memory is declared with FERRUM_SHARED, or asked for at launch: dynamic_shared<T>()
 //   - every thread of a warp reaches every warp function, every thread of a block every barrier
 //   - PTX stands in this file and nowhere else
@@ -19,8 +20,9 @@
 #define FERRUM_DEVICE __device__ __forceinline__
 #define FERRUM_CONSTANT __device__ const  // a table in device memory
 #define FERRUM_SHARED __shared__
-#define FERRUM_KERNEL(name, Arguments, threads) \
-  extern "C" __global__ void __launch_bounds__(threads) name(const __grid_constant__ Arguments a)
+#define FERRUM_KERNEL(name, Arguments, ...)               \
+  extern "C" __global__ void __launch_bounds__(__VA_ARGS__) \
+      name(const __grid_constant__ Arguments a)
 
 namespace ferrum::cuda {
 
@@ -93,6 +95,13 @@ FERRUM_DEVICE void copy_16(void* shared, const void* global) {
                "l"(global)
                : "memory");
 }
+// The same, but only the first `bytes` of the 16 are read, none where that is negative; the others
+// become zeros.
+FERRUM_DEVICE void copy_up_to_16(void* shared, const void* global, int bytes) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(shared)),
+               "l"(global), "r"(bytes > 0 ? bytes : 0)
+               : "memory");
+}
 FERRUM_DEVICE void commit_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 template <int n>
 FERRUM_DEVICE void wait_for_copies() {
@@ -108,7 +117,62 @@ FERRUM_DEVICE uint4 load_once_16(const void* p) {
   return v;
 }
 
+// What other blocks of the same launch have written before a fence: past L1, in program order.
+FERRUM_DEVICE float4 load_written_16(const void* p) {
+  float4 v;
+  asm volatile("ld.global.cg.v4.f32 {%0,%1,%2,%3}, [%4];"
+               : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w)
+               : "l"(p)
+               : "memory");
+  return v;
+}
+
 FERRUM_DEVICE float fast_exp(float x) { return __expf(x); }
+
+// (word & mask) | bits in one instruction, which takes one constant but not two as they stand.
+FERRUM_DEVICE uint32_t mask_or(uint32_t word, uint32_t mask, uint32_t bits) {
+  uint32_t merged;
+  asm("lop3.b32 %0, %1, %2, %3, 0xea;" : "=r"(merged) : "r"(word), "r"(mask), "r"(bits));
+  return merged;
+}
+
+// Two float16 in a register, each rounded once; subnormals are kept.
+FERRUM_DEVICE uint32_t add_halves(uint32_t a, uint32_t b) {
+  uint32_t sum;
+  asm("add.rn.f16x2 %0, %1, %2;" : "=r"(sum) : "r"(a), "r"(b));
+  return sum;
+}
+FERRUM_DEVICE uint32_t multiply_halves(uint32_t a, uint32_t b) {
+  uint32_t product;
+  asm("mul.rn.f16x2 %0, %1, %2;" : "=r"(product) : "r"(a), "r"(b));
+  return product;
+}
+FERRUM_DEVICE uint32_t fma_halves(uint32_t a, uint32_t b, uint32_t c) {  // a b + c
+  uint32_t sum;
+  asm("fma.rn.f16x2 %0, %1, %2, %3;" : "=r"(sum) : "r"(a), "r"(b), "r"(c));
+  return sum;
+}
+// The lower or the upper float16 in both halves.
+FERRUM_DEVICE uint32_t spread_low(uint32_t pair) {
+  uint32_t both;
+  asm("{ .reg .b16 l, h; mov.b32 {l, h}, %1; mov.b32 %0, {l, l}; }" : "=r"(both) : "r"(pair));
+  return both;
+}
+FERRUM_DEVICE uint32_t spread_high(uint32_t pair) {
+  uint32_t both;
+  asm("{ .reg .b16 l, h; mov.b32 {l, h}, %1; mov.b32 %0, {h, h}; }" : "=r"(both) : "r"(pair));
+  return both;
+}
+
+// 2 to the power of x; a result too small for a normal float is 0.
+FERRUM_DEVICE float fast_exp2(float x) {
+  float value;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(value) : "f"(x));
+  return value;
+}
+
+// The largest over a warp; every lane gets it.
+FERRUM_DEVICE uint32_t warp_largest(uint32_t x) { return __reduce_max_sync(0xffffffffu, x); }
 
 }  // namespace ferrum::cuda
 #endif
@@ -118,8 +182,8 @@ namespace ferrum::cuda {
 constexpr int kWarp = 32;
 constexpr uint32_t kWholeWarp = 0xffffffffu;
 
-FERRUM_DEVICE int lane_index() { return static_cast<int>(threadIdx.x) % kWarp; }
-FERRUM_DEVICE int warp_index() { return static_cast<int>(threadIdx.x) / kWarp; }
+FERRUM_DEVICE int lane_index() { return static_cast<int>(threadIdx.x % kWarp); }
+FERRUM_DEVICE int warp_index() { return static_cast<int>(threadIdx.x / kWarp); }
 
 // Over a warp, every lane gets the result; the order of additions is fixed.
 FERRUM_DEVICE float warp_sum(float x) {

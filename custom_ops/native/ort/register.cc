@@ -188,10 +188,11 @@ void build(Registration& registration) {
   for (const OpSpec& spec : op_specs()) {
     if (registration.settings.host_route && std::string(spec.name) == "RouteTopK") continue;
     // One definition per cache type: so ONNX Runtime infers and checks types by itself. And one per
-    // provider: a session takes that of the first of its own.
+    // provider that has a kernel: a session takes that of the first of its own.
     for (const int cache : {kOrtFloat, kOrtFloat16, kOrtBFloat16}) {
       if (cache != kOrtFloat && !takes_cache(spec)) break;
       for (const Provider& provider : providers()) {
+        if (spec.*provider.make == nullptr) continue;
         registration.definitions.push_back(make_definition(registration, spec, provider, cache));
         check(api, api.CustomOpDomain_Add(registration.domain, &registration.definitions.back()));
       }

@@ -50,6 +50,23 @@ def test_a_hard_linked_export_with_bfloat16_norms_and_yarn_passes(tmp_path: Path
     assert "hard-linked" in findings["onnx checker"].found
 
 
+def test_an_export_with_experts_on_the_cpu_passes(sample: Path, tmp_path: Path) -> None:
+    build(sample, tmp_path / "m.onnx", BuildOptions(cpu_experts=2, progress=False))
+    export = ExportFolder(tmp_path / "m.onnx", tmp_path / sample.name, sample)
+    findings = export.findings(source=True)
+    assert {name: f.found for name, f in findings.items() if f.status != "pass"} == unrecorded()
+    assert "of 2 nodes" in findings["kernel HostQuantMoE"].found
+
+
+def test_another_layers_experts_on_the_cpu(export: ExportFolder) -> None:
+    with export.graph() as model:
+        node(model, "blk.1.moe").op_type = "HostQuantMoE"
+    found = failing(export, "node counts", "wiring", "manifest", "reference bodies")
+    assert set(found) == {"node counts", "wiring", "manifest", "reference bodies"}
+    assert "blk.1.moe: HostQuantMoE -> QuantMoE" in found["wiring"]
+    assert "graph.cpu_experts 0 -> 1" in found["manifest"]
+
+
 def test_a_flipped_byte_in_a_weight(export: ExportFolder) -> None:
     offset = next(r.offset for r in _references(export) if r.name == GATE) + 1000
     with export.weights.open("r+b") as file:

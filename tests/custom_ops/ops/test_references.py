@@ -85,8 +85,9 @@ def test_route_topk_shares_equally_where_the_sum_is_no_use() -> None:
 
 
 @RUNNERS
+@pytest.mark.parametrize("op_name", ["QuantMoE", "HostQuantMoE"])
 @pytest.mark.parametrize("tokens", [1, 5])
-def test_quant_moe_sums_the_chosen_experts(run: Run, tokens: int) -> None:
+def test_quant_moe_sums_the_chosen_experts(run: Run, op_name: str, tokens: int) -> None:
     rng = np.random.default_rng(4)
     x = rng.standard_normal((tokens, 256)).astype(np.float32)
     experts = np.stack([rng.permutation(4)[:2] for _ in range(tokens)]).astype(np.int32)
@@ -96,7 +97,7 @@ def test_quant_moe_sums_the_chosen_experts(run: Run, tokens: int) -> None:
         for t, s in ((Q4_K, (4, 32, 256)), (Q8_0, (4, 32, 256)), (Q4_0, (4, 256, 32)))
     )
     inputs = {"x": x, "weights": weights, "experts": experts, "gate": gate, "up": up, "down": down}
-    found = run("QuantMoE", inputs, gate_type=Q4_K, up_type=Q8_0, down_type=Q4_0)[0]
+    found = run(op_name, inputs, gate_type=Q4_K, up_type=Q8_0, down_type=Q4_0)[0]
     wanted = moe(x, weights, experts, g, u, d)
     np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4 * np.abs(wanted).max())
 

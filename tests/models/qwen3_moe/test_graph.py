@@ -12,9 +12,12 @@ from synthetic import SyntheticSpec, write_synthetic
 from ferrum.builder.build import BuildOptions, build
 
 
-def export(folder: Path, spec: SyntheticSpec, kv_dtype: str = "float16") -> onnx.ModelProto:
+def export(
+    folder: Path, spec: SyntheticSpec, kv_dtype: str = "float16", cpu_experts: int = 0
+) -> onnx.ModelProto:
     write_synthetic(folder / "m.gguf", spec)
-    build(folder / "m.gguf", folder / "m.onnx", BuildOptions(kv_dtype=kv_dtype))
+    options = BuildOptions(kv_dtype=kv_dtype, cpu_experts=cpu_experts)
+    build(folder / "m.gguf", folder / "m.onnx", options)
     return onnx.load(folder / "m.onnx", load_external_data=False)
 
 
@@ -52,6 +55,14 @@ def test_every_layer_has_the_ops_of_the_design(tmp_path: Path) -> None:
         "QuantGather": 1, "RMSNorm": 1, "QuantQKV": 3, "PagedAttention": 3, "RouteTopK": 3,
         "QuantMoE": 3, "QuantMatMul": 3 * 2 + 1, "AddRMSNorm": 3 * 2,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("layers", [0, 1, 3])
+def test_experts_of_the_first_layers_can_stay_on_the_cpu(tmp_path: Path, layers: int) -> None:
+    model = export(tmp_path, SyntheticSpec(layers=3), cpu_experts=layers)
+    kinds = [node.op_type for node in model.graph.node if node.name.endswith(".moe")]
+    assert kinds[:3] == ["HostQuantMoE"] * layers + ["QuantMoE"] * (3 - layers)
+    onnx.checker.check_model(str(tmp_path / "m.onnx"), full_check=True)
 
 
 @pytest.mark.parametrize("mixture", ["Q4_K_M", "MXFP4", "BF16", "IQ2_XS"])

@@ -55,6 +55,18 @@ def test_bytes_of_a_decoded_token(full: dict[int, Work], layers: int, megabytes:
     assert weights / 1e6 == pytest.approx(megabytes, abs=0.05)
 
 
+def test_experts_on_the_cpu_are_the_same_work(tmp_path: Path) -> None:
+    spec = SyntheticSpec(layers=2)
+    found = []
+    for layers in (0, 1):
+        (tmp_path / f"{layers}").mkdir()
+        write_synthetic(tmp_path / f"{layers}" / "m.gguf", spec)
+        path = tmp_path / f"{layers}" / "m.onnx"
+        build(path.with_suffix(".gguf"), path, BuildOptions(cpu_experts=layers))
+        found.append(work_of(path, KV_BYTES))
+    assert found[0] == found[1]
+
+
 def test_caches_are_read_over_the_average_of_the_steps(full: dict[int, Work]) -> None:
     short, long = Case("decode", 1, 1, 0, 1), Case("decode", 9, 1, 4096, 1)
     beyond = full[48].decode_bytes(long) - full[48].decode_bytes(short)

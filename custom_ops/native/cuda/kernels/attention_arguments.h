@@ -24,12 +24,8 @@ struct PagedCache {
   const int32_t* table;       // [sequences, columns]
 };
 
-constexpr int kRotateWarps = 8;  // of a block, a head each
-constexpr int kRotateThreads = 32 * kRotateWarps;
-
-struct RotateArguments {
-  PagedCache cache;
-  int heads;
+// The step's heads as they come from the projections, and what turns them.
+struct Heads {
   const float* q;         // [tokens, heads * head_dim]
   const float* k;         // [tokens, kv_heads * head_dim]
   const float* v;         // the same
@@ -37,19 +33,30 @@ struct RotateArguments {
   const float* k_norm;    // [head_dim]
   const float* inv_freq;  // [head_dim / 2]
   float scale, epsilon, rope_scale;
-  Place* places;     // [tokens]
-  float* queries;    // [tokens, heads * head_dim] normalized, rotated, scaled
-  int32_t* arrived;  // [tokens, units], set to 0
-  int units;
-  float* out;  // [tokens, heads * head_dim]; NaN where a token has no position
+};
+
+constexpr int kRotateWarps = 8;  // of a block
+constexpr int kRotateThreads = 32 * kRotateWarps;
+
+struct RotateArguments {
+  PagedCache cache;
+  int heads;
+  int warps;  // of a token: warp i has heads i, i + warps, ... of q, then k and v of each key head
+  Heads from;
+  Place* places;   // [tokens]
+  float* queries;  // [tokens, heads * head_dim] normalized, rotated, scaled
+  float* out;      // [tokens, heads * head_dim]; NaN where a token has no position
 };
 
 // Decoding: a token's positions are cut into chunks, a block each, so that one token over a long
-// context keeps the whole GPU busy.
+// context keeps the whole GPU busy. What fits into one long chunk is one: then no block waits for
+// another.
+constexpr int kLongChunk = 512;  // positions
 constexpr int kMostChunks = 64;  // of a token; a longer one has longer chunks
 constexpr int kUnitHeads = 8;    // most query heads of a block, all of one key head: a unit
 constexpr int kDecodeThreads = 256;
 constexpr int kDecodeAnyThreads = 128;
+constexpr int kMergeThreads = 512;
 
 struct DecodeArguments {
   PagedCache cache;
@@ -61,9 +68,9 @@ struct DecodeArguments {
   bool single;       // block z has sequence first + z, if that has one token, else token
                      // first + z
   int64_t first;
-  const float* queries;  // [tokens, heads * head_dim]
-  const Place* places;   // [tokens]
-  int32_t* arrived;      // [tokens, units]: blocks that have written their partials
+  Heads from;            // of attention_decode_one_*
+  const float* queries;  // [tokens, heads * head_dim], of the others
+  Place* places;         // [tokens]; attention_decode_one_* writes it, the others read it
   // [grid.z, units, chunks, partial_floats]: of a unit over one chunk, maximum and sum of
   // exponentials [kUnitHeads] each, and the weighted values [kUnitHeads, head_dim].
   float* partials;

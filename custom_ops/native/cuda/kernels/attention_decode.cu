@@ -7,17 +7,20 @@ namespace ferrum::cuda {
 
 FERRUM_KERNEL(attention_decode_any, DecodeArguments, kDecodeAnyThreads) { decode_any(a); }
 
-FERRUM_KERNEL(attention_decode_64_f16, DecodeArguments, kDecodeThreads) {
-  decode_tensor<64, false>(a);
-}
-FERRUM_KERNEL(attention_decode_64_bf16, DecodeArguments, kDecodeThreads) {
-  decode_tensor<64, true>(a);
-}
-FERRUM_KERNEL(attention_decode_128_f16, DecodeArguments, kDecodeThreads) {
-  decode_tensor<128, false>(a);
-}
-FERRUM_KERNEL(attention_decode_128_bf16, DecodeArguments, kDecodeThreads) {
-  decode_tensor<128, true>(a);
-}
+// A block per head of a unit, unit and token, after a decoding kernel that cut tokens into chunks.
+FERRUM_KERNEL(attention_merge, DecodeArguments, kMergeThreads) { merge_chunks(a); }
+
+#define FERRUM_DECODE(dim, type, is_bfloat16)                                             \
+  FERRUM_KERNEL(attention_decode_##dim##_##type, DecodeArguments, kDecodeThreads) {       \
+    decode_tensor<dim, is_bfloat16>(a);                                                   \
+  }                                                                                       \
+  FERRUM_KERNEL(attention_decode_one_##dim##_##type, DecodeArguments, kDecodeThreads) {   \
+    decode_one<dim, is_bfloat16>(a);                                                      \
+  }
+FERRUM_DECODE(64, f16, false)
+FERRUM_DECODE(64, bf16, true)
+FERRUM_DECODE(128, f16, false)
+FERRUM_DECODE(128, bf16, true)
+#undef FERRUM_DECODE
 
 }  // namespace ferrum::cuda

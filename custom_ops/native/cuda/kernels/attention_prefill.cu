@@ -68,9 +68,11 @@ FERRUM_DEVICE Row row_of(const PrefillArguments& a, const QueryTile& tile, int i
   return {at, tile.position + token, index <= last};
 }
 
+// Of a query, times log2 e: scores then are exponents of 2, as the GPU takes them.
 FERRUM_DEVICE uint32_t load_pair(const float* p) {
+  constexpr float kLog2E = 1.4426950408889634f;
   const float2 v = *reinterpret_cast<const float2*>(p);
-  return to_halves(v.x, v.y);
+  return to_halves(v.x * kLog2E, v.y * kLog2E);
 }
 
 template <int kDim>
@@ -140,13 +142,13 @@ struct WarpRows {
         now = scores[t][2 * r + 1] > now ? scores[t][2 * r + 1] : now;
       }
       now = quad_max(now);
-      const float keep = share_of(most[r], now);
+      const float keep = share_of_2(most[r], now);
       most[r] = now;
       sum[r] *= keep;
 #pragma unroll
       for (int t = 0; t < kTilePositions / 8; ++t) {
-        scores[t][2 * r] = fast_exp(scores[t][2 * r] - now);
-        scores[t][2 * r + 1] = fast_exp(scores[t][2 * r + 1] - now);
+        scores[t][2 * r] = fast_exp2(scores[t][2 * r] - now);
+        scores[t][2 * r + 1] = fast_exp2(scores[t][2 * r + 1] - now);
         sum[r] += scores[t][2 * r] + scores[t][2 * r + 1];
       }
 #pragma unroll

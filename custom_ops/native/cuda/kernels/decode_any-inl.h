@@ -120,7 +120,7 @@ FERRUM_DEVICE void decode_any(const DecodeArguments& a) {
   FERRUM_SHARED float scores[kUnitHeads][kStep];
   FERRUM_SHARED int slots[kStep];
   FERRUM_SHARED float most[kUnitHeads], sum[kUnitHeads], keep[kUnitHeads];
-  const DecodeUnit unit = unit_of_block(a);
+  const DecodeUnit unit = placed_unit_of_block(a);
   if (static_cast<int>(blockIdx.x) >= unit.chunks) return;
   float* const queries = dynamic_shared<float>();
   const int dim = a.cache.head_dim, elements = unit.heads * dim;
@@ -130,7 +130,6 @@ FERRUM_DEVICE void decode_any(const DecodeArguments& a) {
     queries[i] = from[i];
   for (int c = static_cast<int>(blockIdx.x); c < unit.chunks; c += static_cast<int>(gridDim.x))
     take_chunk_any(a, unit, c, space);
-  finish_unit<kDecodeAnyThreads>(a, unit);
 }
 
 }  // namespace

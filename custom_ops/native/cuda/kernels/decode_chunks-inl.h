@@ -26,21 +26,34 @@ FERRUM_DEVICE int64_t token_of_block(const DecodeArguments& a) {
   return in_step && a.cache.cumulative[z + 1] == start + 1 ? start : -1;
 }
 
+// The query heads of a block, which its place in the grid tells.
 FERRUM_DEVICE DecodeUnit unit_of_block(const DecodeArguments& a) {
   DecodeUnit unit{};
-  unit.token = token_of_block(a);
-  if (unit.token < 0) return unit;
-  const Place place = a.places[unit.token];
-  if (place.position < 0) return unit;
   const int units_of_head = a.units / a.cache.kv_heads;
   const int part = static_cast<int>(blockIdx.y) % units_of_head;
-  unit.sequence = place.sequence;
   unit.kv_head = static_cast<int>(blockIdx.y) / units_of_head;
   unit.first_head = unit.kv_head * a.group + part * a.unit_heads;
   unit.heads = min(a.unit_heads, a.group - part * a.unit_heads);
+  return unit;
+}
+
+// And its positions, in chunks that depend on the token's own length alone.
+FERRUM_DEVICE void find_chunks(const DecodeArguments& a, int64_t token, const Place& place,
+                               DecodeUnit& unit) {
+  unit.token = token;
+  if (place.position < 0) return;
+  unit.sequence = place.sequence;
   unit.length = place.position + 1;
-  unit.chunk = a.chunk * (place.position / (a.chunk * kMostChunks) + 1);
+  unit.chunk = unit.length <= kLongChunk
+                   ? kLongChunk
+                   : a.chunk * (place.position / (a.chunk * kMostChunks) + 1);
   unit.chunks = place.position / unit.chunk + 1;
+}
+
+FERRUM_DEVICE DecodeUnit placed_unit_of_block(const DecodeArguments& a) {
+  DecodeUnit unit = unit_of_block(a);
+  const int64_t token = token_of_block(a);
+  if (token >= 0) find_chunks(a, token, a.places[token], unit);
   return unit;
 }
 
@@ -66,54 +79,71 @@ FERRUM_DEVICE void write_value(const DecodeArguments& a, const DecodeUnit& unit,
   partial[2 * kUnitHeads + head * a.cache.head_dim + d] = value;
 }
 
-// Whether all other blocks of the unit have written their partials, which this one then may read.
-FERRUM_DEVICE bool is_last_of_unit(const DecodeArguments& a, const DecodeUnit& unit) {
-  FERRUM_SHARED int before;
-  const int blocks = min(static_cast<int>(gridDim.x), unit.chunks);
-  __threadfence();
-  __syncthreads();
-  if (threadIdx.x == 0) before = atomicAdd(&a.arrived[unit.token * a.units + blockIdx.y], 1);
-  __syncthreads();
-  __threadfence();
-  return before == blocks - 1;
+// What each chunk's values count in the whole; a lane has the maxima and sums of chunks lane and
+// lane + 32.
+FERRUM_DEVICE void find_shares(int chunks, const float (&most)[kMostChunks / kWarp],
+                               const float (&sum)[kMostChunks / kWarp], float* shares) {
+  float all = minus_infinity(), total = 0.0f;
+  float kept[kMostChunks / kWarp];
+#pragma unroll
+  for (int j = 0; j < kMostChunks / kWarp; ++j)
+    if (j * kWarp + lane_index() < chunks) all = most[j] > all ? most[j] : all;
+  all = warp_max(all);
+#pragma unroll
+  for (int j = 0; j < kMostChunks / kWarp; ++j) {
+    const bool exists = j * kWarp + lane_index() < chunks;
+    kept[j] = exists ? share_of(most[j], all) : 0.0f;
+    if (exists) total = fmaf(kept[j], sum[j], total);
+  }
+  total = warp_sum(total);
+#pragma unroll
+  for (int j = 0; j < kMostChunks / kWarp; ++j)
+    if (j * kWarp + lane_index() < chunks) shares[j * kWarp + lane_index()] = kept[j] / total;
 }
 
-// The unit's outputs from its partials, in order of chunks, by the block that came last.
-template <int kThreads>
-FERRUM_DEVICE void merge_chunks(const DecodeArguments& a, const DecodeUnit& unit) {
-  FERRUM_SHARED float shares[kUnitHeads][kMostChunks];
-  const int dim = a.cache.head_dim;
-  for (int head = warp_index(); head < unit.heads; head += kThreads / kWarp) {
-    float all = minus_infinity(), sum = 0.0f;
-    for (int c = lane_index(); c < unit.chunks; c += kWarp) {
-      const float most = partial_of(a, c)[head];
-      all = most > all ? most : all;
-    }
-    all = warp_max(all);
-    for (int c = lane_index(); c < unit.chunks; c += kWarp) {
-      const float* const partial = partial_of(a, c);
-      shares[head][c] = share_of(partial[head], all);
-      sum += shares[head][c] * partial[kUnitHeads + head];
-    }
-    sum = warp_sum(sum);
-    for (int c = lane_index(); c < unit.chunks; c += kWarp) shares[head][c] /= sum;
+// One head's output from its partials, in order of chunks; block (head of the unit, unit, token).
+// Threads take a fourth of the chunks each and 128 elements side by side. All is loaded before the
+// token's length is known, which tells what of it counts.
+FERRUM_DEVICE void merge_chunks(const DecodeArguments& a) {
+  constexpr int kWidth = 128, kShares = kMergeThreads / kWidth, kHeld = kMostChunks / kShares;
+  FERRUM_SHARED float shares[kMostChunks];
+  FERRUM_SHARED float sums[kShares][kWidth];
+  const int head = static_cast<int>(blockIdx.x), dim = a.cache.head_dim;
+  const int share = static_cast<int>(threadIdx.x) / kWidth;
+  const int column = static_cast<int>(threadIdx.x) % kWidth;
+  float most[kMostChunks / kWarp], sum[kMostChunks / kWarp];
+#pragma unroll
+  for (int j = 0; j < kMostChunks / kWarp; ++j) {
+    const int c = j * kWarp + lane_index();
+    const bool exists = warp_index() == 0 && c < a.chunks;
+    most[j] = exists ? partial_of(a, c)[head] : 0.0f;
+    sum[j] = exists ? partial_of(a, c)[kUnitHeads + head] : 0.0f;
   }
-  __syncthreads();
-  for (int i = static_cast<int>(threadIdx.x); i < unit.heads * dim; i += kThreads) {
-    const float* const values = partial_of(a, 0) + 2 * kUnitHeads + i;
-    const int head = i / dim;
+  for (int base = 0; base < dim; base += kWidth) {
+    const int d = base + column;
+    float values[kHeld];
+#pragma unroll
+    for (int j = 0; j < kHeld; ++j) {
+      const int c = j * kShares + share;
+      const bool exists = c < a.chunks && d < dim;
+      values[j] = exists ? partial_of(a, c)[2 * kUnitHeads + head * dim + d] : 0.0f;
+    }
+    const DecodeUnit unit = placed_unit_of_block(a);
+    if (unit.chunks <= 1 || head >= unit.heads) return;
+    if (base == 0 && warp_index() == 0) find_shares(unit.chunks, most, sum, shares);
+    __syncthreads();
     float value = 0.0f;
-#pragma unroll 8
-    for (int c = 0; c < unit.chunks; ++c)
-      value = fmaf(shares[head][c], values[c * a.partial_floats], value);
-    a.out[(unit.token * a.heads + unit.first_head) * dim + i] = value;
+#pragma unroll
+    for (int j = 0; j < kHeld; ++j) {
+      const int c = j * kShares + share;
+      if (c < unit.chunks) value = fmaf(shares[c], values[j], value);
+    }
+    sums[share][column] = value;
+    __syncthreads();
+    if (share != 0 || d >= dim) continue;
+    for (int other = 1; other < kShares; ++other) value += sums[other][column];
+    a.out[(unit.token * a.heads + unit.first_head + head) * dim + d] = value;
   }
-}
-
-// After a block's chunks are written.
-template <int kThreads>
-FERRUM_DEVICE void finish_unit(const DecodeArguments& a, const DecodeUnit& unit) {
-  if (unit.chunks > 1 && is_last_of_unit(a, unit)) merge_chunks<kThreads>(a, unit);
 }
 
 }  // namespace

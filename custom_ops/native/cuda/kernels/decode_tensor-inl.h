@@ -17,49 +17,13 @@
 //           64 j + 8 n + t
 #pragma once
 
-#include "cuda/kernels/decode_chunks-inl.h"
+#include "cuda/kernels/decode_heads-inl.h"
 
 namespace ferrum::cuda {
 namespace {
 
 constexpr int kDecodeWarps = kDecodeThreads / kWarp;
 constexpr int kWarpPositions = 16;
-
-// Two floats as float16, and what is left of them, as float16 too.
-struct Halves {
-  uint32_t upper, rest;
-};
-FERRUM_DEVICE Halves split(float first, float second) {
-  const uint32_t upper = to_halves(first, second);
-  return {upper,
-          to_halves(first - half_to_float(upper & 0xffff), second - half_to_float(upper >> 16))};
-}
-
-// The heads' queries as mma_f16's a: [kDim / 16] steps over dims.
-template <int kDim>
-struct Queries {
-  uint32_t a[kDim / 16][4];
-
-  FERRUM_DEVICE void load(const DecodeArguments& args, const DecodeUnit& unit) {
-    const int head = lane_index() / 4, column = lane_index() % 4;
-    const int64_t at = unit.token * args.heads + unit.first_head + head;
-    const float* const from = args.queries + at * kDim + 8 * column;
-#pragma unroll
-    for (int j = 0; j < kDim / 32; ++j) {
-      float4 x = make_float4(0.0f, 0.0f, 0.0f, 0.0f), y = x;
-      if (head < unit.heads) {
-        x = *reinterpret_cast<const float4*>(from + 32 * j);
-        y = *reinterpret_cast<const float4*>(from + 32 * j + 4);
-      }
-      const Halves pairs[4] = {split(x.x, x.y), split(x.z, x.w), split(y.x, y.y), split(y.z, y.w)};
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        a[2 * j + i / 2][i % 2 * 2] = pairs[i].upper;
-        a[2 * j + i / 2][i % 2 * 2 + 1] = pairs[i].rest;
-      }
-    }
-  }
-};
 
 // What a warp has gathered for head `row`; the upper and the lower rows are two parts of one sum.
 template <int kDim>
@@ -77,15 +41,18 @@ FERRUM_DEVICE uint4 load_eight(const uint8_t* elements, size_t i, bool exists) {
 
 // Scores of positions begin + (2 column, 2 column + 1, 8 + 2 column, 9 + 2 column).
 template <int kDim>
-FERRUM_DEVICE void score(const Queries<kDim>& queries, const uint4 (&keys)[2][kDim / 32],
+FERRUM_DEVICE void score(const UnitHeads<kDim>& heads, const uint4 (&keys)[2][kDim / 32],
                          float (&scores)[4]) {
+  const int row = lane_index() / 4, column = lane_index() % 4;
   float d[2][4] = {};
 #pragma unroll
   for (int j = 0; j < kDim / 32; ++j) {
+    const uint4 upper = *reinterpret_cast<const uint4*>(&heads.upper[row][32 * j + 8 * column]);
+    const uint4 rest = *reinterpret_cast<const uint4*>(&heads.rest[row][32 * j + 8 * column]);
 #pragma unroll
     for (int g = 0; g < 2; ++g) {
-      mma_f16(d[g], queries.a[2 * j], {keys[g][j].x, keys[g][j].y});
-      mma_f16(d[g], queries.a[2 * j + 1], {keys[g][j].z, keys[g][j].w});
+      mma_f16(d[g], {upper.x, rest.x, upper.y, rest.y}, {keys[g][j].x, keys[g][j].y});
+      mma_f16(d[g], {upper.z, rest.z, upper.w, rest.w}, {keys[g][j].z, keys[g][j].w});
     }
   }
 #pragma unroll
@@ -135,49 +102,100 @@ FERRUM_DEVICE void add_tiles(float (*tiles)[4], const uint32_t (&a)[4], uint32_t
   mma_f16(tiles[1], a, {upper_halves(v0, v1), upper_halves(v2, v3)});
 }
 
-// Positions begin .. begin + 15, as far as they lie below `end`.
+// A warp's 16 positions, begin on, as far as they lie below `end`: on their way from the cache to
+// registers, and then what they give.
 template <int kDim, bool kBfloat16>
-FERRUM_DEVICE void take_positions(const DecodeArguments& a, const DecodeUnit& unit, int begin,
-                                  int end, const Queries<kDim>& queries, Gathered<kDim>& gathered) {
-  const int row = lane_index() / 4, column = lane_index() % 4;
-  const int own = begin + lane_index() % kWarpPositions;
-  const int own_slot = own < end ? slot_of(a.cache, unit.sequence, own) : kNoSlot;
+struct Positions {
+  int begin = -1, end = 0;
+  int foreseen = -1;  // the positions whose blocks were looked up ahead of their time
+  int32_t block = 0;
+  int own_slot = kNoSlot;  // of position begin + lane % 16
   uint4 keys[2][kDim / 32], values[4][kDim / 64];
-#pragma unroll
-  for (int g = 0; g < 2; ++g) {
-    const int slot = __shfl_sync(kWholeWarp, own_slot, 8 * g + row);
-    const size_t key = element_of(a.cache, slot, unit.kv_head) + 8 * column;
-#pragma unroll
-    for (int j = 0; j < kDim / 32; ++j)
-      keys[g][j] = load_eight<kBfloat16>(a.cache.keys, key + 32 * j, slot != kNoSlot);
+
+  // The position of a lane's g-th key, and of its i-th value and score.
+  static FERRUM_DEVICE int key_index(int g) { return 8 * g + lane_index() / 4; }
+  static FERRUM_DEVICE int value_index(int i) {
+    return i / 2 * 8 + lane_index() % 4 * 2 + i % 2;
   }
-  int slots[4];
-#pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    slots[i] = __shfl_sync(kWholeWarp, own_slot, i / 2 * 8 + 2 * column + i % 2);
-    const size_t value = element_of(a.cache, slots[i], unit.kv_head) + 8 * row;
-#pragma unroll
-    for (int j = 0; j < kDim / 64; ++j)
-      values[i][j] = load_eight<kBfloat16>(a.cache.values, value + 64 * j, slots[i] != kNoSlot);
+
+  FERRUM_DEVICE void foresee(const PagedCache& cache, int64_t sequence, int first, int64_t bound) {
+    const int own = first + lane_index() % kWarpPositions;
+    foreseen = first;
+    block = own < bound ? block_of(cache, sequence, own) : kNoSlot;
   }
-  float scores[4];
-  score(queries, keys, scores);
+
+  // `latest` is a position that the cache does not have yet, or -1.
+  FERRUM_DEVICE void load(const DecodeArguments& a, const DecodeUnit& unit, int first, int behind,
+                          int latest) {
+    const int row = lane_index() / 4, column = lane_index() % 4;
+    if (foreseen != first) foresee(a.cache, unit.sequence, first, behind);
+    begin = first;
+    end = behind;
+    const int own = begin + lane_index() % kWarpPositions;
+    own_slot = own < end ? slot_in(a.cache, block, own) : kNoSlot;
 #pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    if (slots[i] == kNoSlot)
-      scores[i] = begin + i / 2 * 8 + 2 * column + i % 2 < end ? not_a_number() : minus_infinity();
-  }
-  uint32_t p[4];
-  take_probabilities(scores, gathered, p);
+    for (int g = 0; g < 2; ++g) {
+      const int slot = __shfl_sync(kWholeWarp, own_slot, key_index(g));
+      const bool exists = slot != kNoSlot && begin + key_index(g) != latest;
+      const size_t key = element_of(a.cache, slot, unit.kv_head) + 8 * column;
 #pragma unroll
-  for (int j = 0; j < kDim / 64; ++j) {
-    const uint4 &v0 = values[0][j], &v1 = values[1][j], &v2 = values[2][j], &v3 = values[3][j];
-    add_tiles(gathered.values + 8 * j, p, v0.x, v1.x, v2.x, v3.x);
-    add_tiles(gathered.values + 8 * j + 2, p, v0.y, v1.y, v2.y, v3.y);
-    add_tiles(gathered.values + 8 * j + 4, p, v0.z, v1.z, v2.z, v3.z);
-    add_tiles(gathered.values + 8 * j + 6, p, v0.w, v1.w, v2.w, v3.w);
+      for (int j = 0; j < kDim / 32; ++j)
+        keys[g][j] = load_eight<kBfloat16>(a.cache.keys, key + 32 * j, exists);
+    }
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const int slot = __shfl_sync(kWholeWarp, own_slot, value_index(i));
+      const bool exists = slot != kNoSlot && begin + value_index(i) != latest;
+      const size_t value = element_of(a.cache, slot, unit.kv_head) + 8 * row;
+#pragma unroll
+      for (int j = 0; j < kDim / 64; ++j)
+        values[i][j] = load_eight<kBfloat16>(a.cache.values, value + 64 * j, exists);
+    }
+    const int next = first + kWarpPositions * kDecodeWarps;
+    if (next < behind) foresee(a.cache, unit.sequence, next, behind);
   }
-}
+
+  // Puts the new key and value where the cache had none.
+  FERRUM_DEVICE void replace(const UnitHeads<kDim>& heads, int latest) {
+    const int row = lane_index() / 4, column = lane_index() % 4;
+    const auto* const key = reinterpret_cast<const uint8_t*>(heads.key);
+    const auto* const value = reinterpret_cast<const uint8_t*>(heads.value);
+#pragma unroll
+    for (int g = 0; g < 2; ++g) {
+      if (begin + key_index(g) != latest) continue;
+#pragma unroll
+      for (int j = 0; j < kDim / 32; ++j)
+        keys[g][j] = load_eight<kBfloat16>(key, 8 * column + 32 * j, true);
+    }
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      if (begin + value_index(i) != latest) continue;
+#pragma unroll
+      for (int j = 0; j < kDim / 64; ++j)
+        values[i][j] = load_eight<kBfloat16>(value, 8 * row + 64 * j, true);
+    }
+  }
+
+  FERRUM_DEVICE void use(const UnitHeads<kDim>& heads, Gathered<kDim>& gathered) const {
+    float scores[4];
+    score(heads, keys, scores);
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      if (__shfl_sync(kWholeWarp, own_slot, value_index(i)) == kNoSlot)
+        scores[i] = begin + value_index(i) < end ? not_a_number() : minus_infinity();
+    }
+    uint32_t p[4];
+    take_probabilities(scores, gathered, p);
+#pragma unroll
+    for (int j = 0; j < kDim / 64; ++j) {
+      const uint4 &v0 = values[0][j], &v1 = values[1][j], &v2 = values[2][j], &v3 = values[3][j];
+      add_tiles(gathered.values + 8 * j, p, v0.x, v1.x, v2.x, v3.x);
+      add_tiles(gathered.values + 8 * j + 2, p, v0.y, v1.y, v2.y, v3.y);
+      add_tiles(gathered.values + 8 * j + 4, p, v0.z, v1.z, v2.z, v3.z);
+      add_tiles(gathered.values + 8 * j + 6, p, v0.w, v1.w, v2.w, v3.w);
+    }
+  }
+};
 
 // What the warps of a block have gathered. Values stand in order of tiles, (j, t, n); rows lie
 // apart by 8 floats more, so that a warp's rows lie in different banks.
@@ -223,26 +241,67 @@ struct WarpPartials {
   }
 };
 
-template <int kDim, bool kBfloat16>
-FERRUM_DEVICE void decode_tensor(const DecodeArguments& a) {
+// The block's chunks. Its warps' first positions are loaded before it puts its heads into shared
+// memory, so that both take their time at once.
+template <int kDim, bool kBfloat16, class Put>
+FERRUM_DEVICE void take_chunks(const DecodeArguments& a, const DecodeUnit& unit, int latest,
+                               Positions<kDim, kBfloat16>& positions, Put put_heads) {
   FERRUM_SHARED WarpPartials<kDim> partials;
-  const DecodeUnit unit = unit_of_block(a);
-  if (static_cast<int>(blockIdx.x) >= unit.chunks) return;
-  Queries<kDim> queries;
-  queries.load(a, unit);
-  for (int c = static_cast<int>(blockIdx.x); c < unit.chunks; c += static_cast<int>(gridDim.x)) {
+  FERRUM_SHARED UnitHeads<kDim> heads;
+  const int own = kWarpPositions * warp_index(), part = static_cast<int>(blockIdx.x);
+  if (unit.begin(part) + own < unit.end(part))
+    positions.load(a, unit, unit.begin(part) + own, unit.end(part), latest);
+  put_heads(heads);
+  __syncthreads();
+  for (int c = part; c < unit.chunks; c += static_cast<int>(gridDim.x)) {
     Gathered<kDim> gathered{};
     gathered.most = minus_infinity();
     const int end = unit.end(c);
-    for (int begin = unit.begin(c) + kWarpPositions * warp_index(); begin < end;
-         begin += kWarpPositions * kDecodeWarps)
-      take_positions<kDim, kBfloat16>(a, unit, begin, end, queries, gathered);
+    for (int begin = unit.begin(c) + own; begin < end; begin += kWarpPositions * kDecodeWarps) {
+      if (positions.begin != begin) positions.load(a, unit, begin, end, latest);
+      if (begin <= latest && latest < begin + kWarpPositions) positions.replace(heads, latest);
+      positions.use(heads, gathered);
+    }
     partials.put(gathered);
     __syncthreads();
     partials.merge(a, unit, c);
     __syncthreads();
   }
-  finish_unit<kDecodeThreads>(a, unit);
+}
+
+template <int kDim, bool kBfloat16>
+FERRUM_DEVICE void decode_tensor(const DecodeArguments& a) {
+  const DecodeUnit unit = placed_unit_of_block(a);
+  if (static_cast<int>(blockIdx.x) >= unit.chunks) return;
+  Positions<kDim, kBfloat16> positions;
+  take_chunks(a, unit, -1, positions, [&](UnitHeads<kDim>& heads) { heads.load(a, unit); });
+}
+
+// A step of one token needs no rotate_and_store: no other token reads what it writes, so every
+// block turns the heads that it needs.
+template <int kDim, bool kBfloat16>
+FERRUM_DEVICE void decode_one(const DecodeArguments& a) {
+  DecodeUnit unit = unit_of_block(a);
+  NewHeads<kDim, kBfloat16 ? kBF16 : kF16> fresh;
+  fresh.load(a, unit);
+  // Where the block's positions lie if the context is not so long that chunks are.
+  Positions<kDim, kBfloat16> positions;
+  const int64_t bound = a.cache.columns * a.cache.block_size;
+  const int64_t first =
+      static_cast<int64_t>(blockIdx.x) * a.chunk + kWarpPositions * warp_index();
+  if (first < bound) positions.foresee(a.cache, 0, static_cast<int>(first), bound);
+  const Place place = find_place(a.cache, 0);
+  if (blockIdx.x == 0 && blockIdx.y == 0 && threadIdx.x == 0) a.places[0] = place;
+  find_chunks(a, 0, place, unit);
+  if (place.position < 0 && blockIdx.x == 0) {
+#pragma unroll 1
+    for (int i = static_cast<int>(threadIdx.x); i < unit.heads * kDim; i += kDecodeThreads)
+      a.out[unit.first_head * kDim + i] = not_a_number();
+  }
+  if (static_cast<int>(blockIdx.x) >= unit.chunks) return;
+  fresh.find_block(a.cache, place);
+  take_chunks(a, unit, place.position, positions,
+              [&](UnitHeads<kDim>& heads) { fresh.put(a, unit, heads); });
 }
 
 }  // namespace

@@ -8,12 +8,13 @@
 // row: of each stage lane c of the quad decodes slice c, 16 values. So of the four products of 16
 // values that make a stage, product s takes values 4 s .. 4 s + 3 of the four slices, and
 // activations are laid out to match: in chunks of 8, first the first runs of the four slices, then
-// the second runs. What order k is summed in depends on the type alone.
+// the second runs. What order k is summed in depends on the type and the splits of k alone.
 #pragma once
 
 #include "cuda/device.h"
 #include "cuda/kernels/formats.h"
 #include "cuda/kernels/gemm_arguments.h"
+#include "cuda/kernels/halves.h"
 #include "cuda/kernels/within_half.h"
 
 namespace ferrum::cuda {
@@ -28,20 +29,33 @@ struct GemmBlock {
   static constexpr int kMatrices = kGateUp ? 2 : 1;
   static constexpr int kColumns = kPositions / 8;  // operands of 8 positions
   static constexpr int kCopies = kPositions / 16;  // 16 bytes each, of a thread and stage
+  static constexpr int kPrepared = prepared_bytes(kType);
 
   const GemmArguments& a;
   const int quad = lane_index() / 4, c = lane_index() % 4;
 
   uint8_t* activations;                  // [kDepth, kPositions, kStageBytes]
   uint8_t* chunks;                       // [kChunkBuffers, kGemmRows, kChunk.stride]
+  uint8_t* scales;                       // [kGemmRows, kPrepared], of the chunk that is decoded
+  int product = 0, row_block;            // which of the matrices, and the block's place in it
+  unsigned begin, end;                   // stages
   const uint8_t* next_chunk[kMatrices];  // of the quad's first row, to be copied
   uint32_t first_byte[kMatrices];        // of that row, the address's lower half
+  uint32_t lane_byte;                    // of row `lane` of the warp, likewise
   uint32_t x_row[kCopies];               // in units of 16 bytes
   float sum[2][kColumns][4];
 
   FERRUM_DEVICE explicit GemmBlock(const GemmArguments& arguments) : a(arguments) {
     activations = dynamic_shared<uint8_t>();
     chunks = activations + kActivations;
+    scales = chunks + kChunkBuffers * kGemmRows * kChunk.stride;
+    row_block = static_cast<int>(blockIdx.y);
+    if constexpr (!kGateUp) {
+      while (product + 1 < a.count && row_block >= a.matrices[product + 1].first_block) ++product;
+      row_block -= a.matrices[product].first_block;
+    }
+    begin = blockIdx.z * static_cast<unsigned>(a.splits.stages);
+    end = min(begin + static_cast<unsigned>(a.splits.stages), static_cast<unsigned>(a.stages));
 #pragma unroll
     for (int m = 0; m < 2; ++m)
 #pragma unroll
@@ -60,24 +74,38 @@ struct GemmBlock {
     return position < a.sorted.count ? position : a.sorted.count;
   }
 
-  // The quad's rows are `quad`, + 8, + 16 and + 24 of the warp's. Row j of them: in which matrix,
-  // and where in it, which may be behind its last row.
-  static FERRUM_DEVICE int matrix_of(int j) { return kGateUp ? j / 2 : 0; }
-  FERRUM_DEVICE int row_of(int j) const {
-    const int block = static_cast<int>(blockIdx.y), warp = warp_index();
-    return kGateUp ? block * (kGemmRows / 2) + warp * 16 + quad + j % 2 * 8
-                   : block * kGemmRows + warp * 32 + quad + j * 8;
+  FERRUM_DEVICE int rows() const { return a.matrices[product].rows; }
+  FERRUM_DEVICE const GemmMatrix& matrix(int m) const { return a.matrices[kGateUp ? m : product]; }
+
+  // Row i of the warp's 32: in which matrix, and where in it, which may be behind its last row.
+  static FERRUM_DEVICE int matrix_of_row(int i) { return kGateUp ? i / 16 : 0; }
+  FERRUM_DEVICE int place_of_row(int i) const {
+    return kGateUp ? row_block * (kGemmRows / 2) + warp_index() * 16 + i % 16
+                   : row_block * kGemmRows + warp_index() * 32 + i;
   }
+  // The quad's rows are `quad`, + 8, + 16 and + 24. Row j of them.
+  static FERRUM_DEVICE int matrix_of(int j) { return matrix_of_row(8 * j); }
+  FERRUM_DEVICE int row_of(int j) const { return place_of_row(quad + 8 * j); }
   static FERRUM_DEVICE int rows_after_first(int j) { return kGateUp ? j % 2 * 8 : j * 8; }
+
+  FERRUM_DEVICE const uint8_t* first_chunk(int expert, int m, int row) const {
+    return matrix(m).data + static_cast<size_t>(expert) * a.matrix_bytes +
+           static_cast<size_t>(row) * a.row_bytes;
+  }
+  static FERRUM_DEVICE uint32_t low_address(const uint8_t* p) {
+    return static_cast<uint32_t>(reinterpret_cast<uintptr_t>(p));
+  }
 
   FERRUM_DEVICE void find_rows() {
     const int expert = a.sorted.pairs != nullptr ? a.sorted.tile_expert[blockIdx.x] : 0;
 #pragma unroll
     for (int m = 0; m < kMatrices; ++m) {
-      next_chunk[m] = a.matrices[m].data + static_cast<size_t>(expert) * a.matrix_bytes +
-                      static_cast<size_t>(row_of(0)) * a.row_bytes;
-      first_byte[m] = static_cast<uint32_t>(reinterpret_cast<uintptr_t>(next_chunk[m]));
+      next_chunk[m] = first_chunk(expert, m, row_of(0));
+      first_byte[m] = low_address(next_chunk[m]);
+      next_chunk[m] += begin / kChunk.stages * static_cast<size_t>(kChunk.bytes);
     }
+    const int lane = lane_index();
+    lane_byte = low_address(first_chunk(expert, matrix_of_row(lane), place_of_row(lane)));
 #pragma unroll
     for (int j = 0; j < kCopies; ++j) {
       const int i = static_cast<int>(threadIdx.x) / 8 + 16 * j;
@@ -107,42 +135,80 @@ struct GemmBlock {
   }
 
   // How far behind a multiple of 16 a row's chunk begins, in the file as in shared memory.
-  FERRUM_DEVICE int lead_of(int j, unsigned chunk) const {
+  static FERRUM_DEVICE int lead_at(uint32_t row_byte, unsigned chunk) {
     if constexpr (kChunk.granule == 16) return 0;
-    const uint32_t row =
-        first_byte[matrix_of(j)] + rows_after_first(j) * static_cast<uint32_t>(a.row_bytes);
-    return static_cast<int>((row + chunk * kChunk.bytes) % 16);
+    return static_cast<int>((row_byte + chunk * kChunk.bytes) % 16);
   }
-  FERRUM_DEVICE uint8_t* chunk_at(int j, unsigned chunk) const {
-    return chunks +
-           (chunk % kChunkBuffers * kGemmRows + warp_index() * 32 + quad + 8 * j) * kChunk.stride;
+  FERRUM_DEVICE int lead_of(int j, unsigned chunk) const {
+    const uint32_t after = rows_after_first(j) * static_cast<uint32_t>(a.row_bytes);
+    return lead_at((kGateUp && j >= 2 ? first_byte[kMatrices - 1] : first_byte[0]) + after, chunk);
+  }
+  // Of row i of the warp.
+  FERRUM_DEVICE uint8_t* chunk_at(int i, unsigned chunk) const {
+    return chunks + (chunk % kChunkBuffers * kGemmRows + warp_index() * 32 + i) * kChunk.stride;
+  }
+  FERRUM_DEVICE uint8_t* scales_at(int i) const {
+    return scales + (warp_index() * 32 + i) * kPrepared;
   }
 
-  // Chunks in their order, from one call to the next.
+  FERRUM_DEVICE const uint8_t* next_of(int j) const {
+    const uint8_t* const first = kGateUp && j >= 2 ? next_chunk[kMatrices - 1] : next_chunk[0];
+    return first + rows_after_first(j) * a.row_bytes;
+  }
+
+  // Chunks in their order, from one call to the next. Rows that don't exist are left as they are,
+  // for what they are decoded to is stored nowhere.
   FERRUM_DEVICE void copy_weights(unsigned chunk) {
-    const size_t left = a.row_bytes - static_cast<size_t>(chunk) * kChunk.bytes;
-    const int bytes = kChunk.whole || left > kChunk.bytes ? kChunk.bytes : static_cast<int>(left);
+    if constexpr (kChunk.whole) {
 #pragma unroll
-    for (int j = 0; j < 4; ++j) {
-      const bool exists = row_of(j) < a.rows;  // else what is decoded is stored nowhere
-      const int lead = lead_of(j, chunk);
-      const uint8_t* const from =
-          next_chunk[matrix_of(j)] + rows_after_first(j) * a.row_bytes - lead;
-      uint8_t* const to = chunk_at(j, chunk);
-      // Pieces at either end may hold bytes of a neighbour, but none from behind the last matrix;
-      // and where a stage reads on behind its row, zeros, which decode to zeros.
-      const bool exact =
-          !kChunk.whole &&
-          (bytes < kChunk.bytes || from + 16 * kChunk.pieces > a.matrices[matrix_of(j)].end);
-      const int copied = exact ? (lead + bytes) / 16 * 16 : lead + bytes;
-#pragma unroll
-      for (int piece = 0; piece < kChunk.pieces; piece += 4)
-        if (exists && 16 * (piece + c) < copied)
-          copy_16(to + 16 * (piece + c), from + 16 * (piece + c));
-      if (exists && exact) fill(from, to, copied + c, lead + bytes, lead + kChunk.bytes);
+      for (int j = 0; j < 4; ++j)
+        copy_pieces(row_of(j) < rows(), next_of(j), chunk_at(quad + 8 * j, chunk), kChunk.bytes);
+    } else {
+      copy_unaligned(chunk);
     }
 #pragma unroll
     for (int m = 0; m < kMatrices; ++m) next_chunk[m] += kChunk.bytes;
+  }
+
+  // Pieces at either end may hold bytes of neighbours; only those of the last rows of all could lie
+  // behind the matrices.
+  FERRUM_DEVICE void copy_unaligned(unsigned chunk) const {
+    const size_t left = a.row_bytes - static_cast<size_t>(chunk) * kChunk.bytes;
+    const int bytes = left < kChunk.bytes ? static_cast<int>(left) : kChunk.bytes;
+    bool inside = bytes == kChunk.bytes;
+#pragma unroll
+    for (int m = 0; m < kMatrices; ++m)
+      inside = inside && next_of(kGateUp ? 2 * m + 1 : 3) + 16 * kChunk.pieces <= matrix(m).end;
+    if (inside) {
+#pragma unroll
+      for (int j = 0; j < 4; ++j)
+        copy_pieces(true, next_of(j) - lead_of(j, chunk), chunk_at(quad + 8 * j, chunk),
+                    16 * kChunk.pieces);
+    } else {
+#pragma unroll 1
+      for (int j = 0; j < 4; ++j)
+        if (row_of(j) < rows()) copy_exactly(j, chunk, bytes);
+    }
+  }
+
+  FERRUM_DEVICE void copy_pieces(bool exist, const uint8_t* from, uint8_t* to, int bytes) const {
+#pragma unroll
+    for (int piece = 0; piece < kChunk.pieces; piece += 4)
+      if (exist && 16 * (piece + c) < bytes)
+        copy_16(to + 16 * (piece + c), from + 16 * (piece + c));
+  }
+
+  // The `bytes` of row j's chunk and none from behind the last matrix; and where a stage reads on
+  // behind its row, zeros, which decode to zeros.
+  FERRUM_DEVICE void copy_exactly(int j, unsigned chunk, int bytes) const {
+    const int lead = lead_of(j, chunk);
+    const uint8_t* const from = next_of(j) - lead;
+    uint8_t* const to = chunk_at(quad + 8 * j, chunk);
+    const bool exact =
+        bytes < kChunk.bytes || from + 16 * kChunk.pieces > matrix(matrix_of(j)).end;
+    const int copied = exact ? (lead + bytes) / 16 * 16 : lead + bytes;
+    copy_pieces(true, from, to, copied);
+    if (exact) fill(from, to, copied + c, lead + bytes, lead + kChunk.bytes);
   }
 
   // Bytes `i`, + 4 .. of a chunk's row: its own up to `end`, then zeros.
@@ -152,27 +218,37 @@ struct GemmBlock {
   }
 
   FERRUM_DEVICE void copy(unsigned stage) {
-    if (stage < static_cast<unsigned>(a.stages)) {
+    if (stage < end) {
       copy_activations(stage);
       if (stage % kChunk.stages == 0) copy_weights(stage / kChunk.stages);
     }
     commit_copies();
   }
 
+  // Scales of the chunk that begins, each lane those of one row of its warp.
+  FERRUM_DEVICE void prepare(unsigned stage) {
+    if (kPrepared == 0 || stage % kChunk.stages != 0) return;
+    const unsigned chunk = stage / kChunk.stages;
+    const int i = lane_index();
+    Halves<kType>::prepare(chunk_at(i, chunk) + lead_at(lane_byte, chunk), scales_at(i));
+    __syncwarp();
+  }
+
   // operand[m][s]: rows 16 m .. of the warp, product s of the stage.
   FERRUM_DEVICE void decode(unsigned stage, uint32_t (&operand)[2][4][4]) const {
     const unsigned chunk = stage / kChunk.stages;
-    const int slice = static_cast<int>(stage % kChunk.stages) * kStageSlices + c;
-    const int block = slice / Weights::kSlices;
+    const unsigned slice = stage % kChunk.stages * kStageSlices + static_cast<unsigned>(c);
+    const unsigned block = slice / Weights::kSlices;
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
-      float w[16];
-      Weights::unpack(chunk_at(j, chunk) + lead_of(j, chunk) + block * Weights::kBytes,
-                      slice % Weights::kSlices, w);
+      uint32_t pairs[8];
+      Halves<kType>::unpack(
+          chunk_at(quad + 8 * j, chunk) + lead_of(j, chunk) + block * Weights::kBytes,
+          scales_at(quad + 8 * j), static_cast<int>(slice % Weights::kSlices), pairs);
 #pragma unroll
       for (int s = 0; s < 4; ++s) {
-        operand[j / 2][s][j % 2] = to_halves(w[4 * s], w[4 * s + 1]);
-        operand[j / 2][s][j % 2 + 2] = to_halves(w[4 * s + 2], w[4 * s + 3]);
+        operand[j / 2][s][j % 2] = pairs[2 * s];
+        operand[j / 2][s][j % 2 + 2] = pairs[2 * s + 1];
       }
     }
   }
@@ -194,16 +270,52 @@ struct GemmBlock {
 
   FERRUM_DEVICE void accumulate() {
 #pragma unroll 1
-    for (unsigned stage = 0; stage < kDepth - 1; ++stage) copy(stage);
+    for (unsigned stage = begin; stage < begin + kDepth - 1; ++stage) copy(stage);
 #pragma unroll 1
-    for (unsigned stage = 0; stage < static_cast<unsigned>(a.stages); ++stage) {
+    for (unsigned stage = begin; stage < end; ++stage) {
       wait_for_copies<kDepth - 2>();
       __syncthreads();  // others' copies are there too, and nobody reads the stage before
       copy(stage + kDepth - 1);
+      prepare(stage);
       uint32_t operand[2][4][4];
       decode(stage, operand);
       multiply(stage, operand);
     }
+  }
+
+  // Leaves the block's sums in memory. In the last block of its tile to do so, true, and `sum` is
+  // that of all splits.
+  FERRUM_DEVICE bool add_up_splits() {
+    constexpr int kVectors = 2 * kColumns;
+    const size_t tile = blockIdx.y * static_cast<size_t>(gridDim.x) + blockIdx.x;
+    float4* const partial = reinterpret_cast<float4*>(a.splits.partial) + threadIdx.x +
+                            tile * a.splits.count * (kVectors * kGemmThreads);
+#pragma unroll
+    for (int v = 0; v < kVectors; ++v) {
+      const float(&four)[4] = sum[v % 2][v / 2];
+      partial[(blockIdx.z * kVectors + v) * kGemmThreads] =
+          make_float4(four[0], four[1], four[2], four[3]);
+    }
+    __threadfence();
+    __syncthreads();
+    FERRUM_SHARED int arrived;
+    if (threadIdx.x == 0) arrived = atomicAdd(a.splits.arrived + tile, 1);
+    __syncthreads();
+    if (arrived != a.splits.count - 1) return false;
+    __threadfence();
+#pragma unroll
+    for (int v = 0; v < kVectors; ++v)
+#pragma unroll
+      for (int i = 0; i < 4; ++i) sum[v % 2][v / 2][i] = 0.0f;
+#pragma unroll 2
+    for (int split = 0; split < a.splits.count; ++split)
+#pragma unroll
+      for (int v = 0; v < kVectors; ++v) {
+        const float4 four = load_written_16(partial + (split * kVectors + v) * kGemmThreads);
+        float(&total)[4] = sum[v % 2][v / 2];
+        total[0] += four.x, total[1] += four.y, total[2] += four.z, total[3] += four.w;
+      }
+    return true;
   }
 
   FERRUM_DEVICE void store() const {
@@ -214,10 +326,10 @@ struct GemmBlock {
         const int column = 8 * n + 2 * c + i, pair = pair_at(column);
         if (pair >= a.sorted.count) continue;
         const int to = a.out_by_position ? first_position() + column : pair;
-        float* const out = a.out + static_cast<size_t>(to) * a.rows;
+        float* const out = matrix(0).out + static_cast<size_t>(to) * rows();
 #pragma unroll
         for (int j = 0; j < 4; ++j)
-          if (row_of(j) < a.rows) out[row_of(j)] = sum[j / 2][n][j % 2 * 2 + i];
+          if (row_of(j) < rows()) out[row_of(j)] = sum[j / 2][n][j % 2 * 2 + i];
       }
   }
 
@@ -234,7 +346,7 @@ struct GemmBlock {
         for (int j = 0; j < 2; ++j) {
           const float hidden = silu(sum[0][n][j * 2 + i]) * sum[1][n][j * 2 + i];
           const uint32_t half = to_halves(within_half(hidden), 0.0f);
-          out[row_of(j)] = static_cast<uint16_t>(row_of(j) < a.rows ? half : 0);
+          out[paired_index(row_of(j))] = static_cast<uint16_t>(row_of(j) < rows() ? half : 0);
         }
       }
   }
@@ -245,18 +357,19 @@ struct GemmBlock {
     accumulate();
     if constexpr (kGateUp)
       store_hidden();
-    else
+    else if (a.splits.count == 1 || add_up_splits())
       store();
   }
 };
 
-#define FERRUM_GEMM_KERNEL(type, positions)                               \
-  FERRUM_KERNEL(gemm_##type##_##positions, GemmArguments, kGemmThreads) { \
-    GemmBlock<k##type, positions, false>(a).run();                        \
+#define FERRUM_GEMM_KERNEL(type, positions)                                                       \
+  FERRUM_KERNEL(gemm_##type##_##positions, GemmArguments, kGemmThreads, gemm_blocks(positions)) { \
+    GemmBlock<k##type, positions, false>(a).run();                                                \
   }
-#define FERRUM_GATE_UP_KERNEL(type, positions)                               \
-  FERRUM_KERNEL(gate_up_##type##_##positions, GemmArguments, kGemmThreads) { \
-    GemmBlock<k##type, positions, true>(a).run();                            \
+#define FERRUM_GATE_UP_KERNEL(type, positions)                        \
+  FERRUM_KERNEL(gate_up_##type##_##positions, GemmArguments, kGemmThreads, \
+                gemm_blocks(positions)) {                             \
+    GemmBlock<k##type, positions, true>(a).run();                     \
   }
 #define FERRUM_GEMM_KERNELS(type)             \
   FERRUM_GEMM_TILES(FERRUM_GEMM_KERNEL, type) \

@@ -37,19 +37,31 @@ struct SortedPairs {
 struct GemmMatrix {
   const uint8_t* data;  // of the first expert, at a multiple of 16
   const uint8_t* end;   // behind the last expert
+  float* out;           // gemm: [pairs, rows], or, where out_by_position, [positions, rows]
+  int rows;
+  int first_block;  // of the grid's second dimension
+};
+constexpr int kGemmMatrices = 3;
+
+// A product may be split along k: a block then multiplies `split_stages` of the stages (the grid's
+// third dimension), and the last block of a tile to be ready adds up all of them, in their order.
+struct GemmSplits {
+  int count, stages;  // of k, and stages of each
+  int32_t* arrived;   // [tiles of out], 0 at the start
+  float* partial;     // [tiles of out, count, kGemmRows * positions of the kernel]
 };
 
 struct GemmArguments {
-  GemmMatrix matrices[2];  // one; or gate and up
-  size_t matrix_bytes;     // from expert to expert
+  GemmMatrix matrices[kGemmMatrices];  // of one type and k; or gate and up
+  int count;                           // of matrices that are there; gate_up: unused
+  size_t matrix_bytes;                 // from expert to expert
   size_t row_bytes;
-  int rows;
   int stages;         // k / kStageValues, rounded up
-  const uint16_t* x;  // float16 [rows of x, stages * kStageValues], zeros beyond k
+  const uint16_t* x;  // float16 [rows of x, stages * kStageValues], as round_rows leaves it
   int slots;          // row of x = pair / slots; 0: the position
   int tile;           // positions of a tile, at most those of the kernel
   SortedPairs sorted;
-  float* out;  // gemm: [pairs, rows], or, where out_by_position, [positions, rows]
+  GemmSplits splits;
   bool out_by_position;
   uint16_t* hidden;  // gate_up: float16 [positions, hidden_stride], zeros beyond rows
   int hidden_stride;
@@ -57,11 +69,14 @@ struct GemmArguments {
 
 constexpr int kRoundThreads = 128;
 
-// float16 [rows, stride] of x [rows, k], within +-65504; zeros beyond k.
+// float16 [rows, stride] of x [rows, k], within +-65504, in the order of paired_index
+// (halves_codes.h), zeros beyond k. `zeros` [zero_count] are set to zero, for who counts next.
 struct RoundArguments {
   const float* x;
   uint16_t* out;
   int k, stride;  // multiples of 16 and of 64
+  int32_t* zeros;
+  int zero_count;
 };
 
 // Weights are copied to shared memory in chunks: whole blocks of a row and whole stages.
@@ -69,7 +84,8 @@ struct WeightChunk {
   int bytes, stages;
   int granule;  // the power of two, at most 16, at whose multiples chunks begin
   int pieces;   // of 16 bytes that a chunk can lie in
-  int stride;   // from row to row, an odd count of pieces, so that 8 rows fill all banks
+  int stride;   // from row to row: an odd count of pieces, whose loads of 16 bytes fill all banks,
+                // or 32 beside a multiple of 64, where 4 rows meet with loads of 8
   bool whole;   // every chunk is all there, and whole pieces
 };
 
@@ -86,6 +102,7 @@ constexpr WeightChunk weight_chunk(int type) {
   while (!floats && bytes % chunk.granule != 0) chunk.granule /= 2;
   chunk.pieces = (chunk.bytes + 16 - chunk.granule + 15) / 16;
   chunk.stride = 16 * (chunk.pieces | 1);
+  if (values == block && chunk.granule >= 8 && chunk.stride % 64 == 16) chunk.stride += 16;
   chunk.whole = values == block && chunk.granule == 16;
   return chunk;
 }
@@ -93,10 +110,18 @@ constexpr WeightChunk weight_chunk(int type) {
 // Stages under way at once.
 constexpr int gemm_depth(int positions) { return positions <= 32 ? 4 : positions <= 64 ? 3 : 2; }
 
+// Blocks that a multiprocessor has registers for: as many as shared memory mostly lets it have.
+constexpr int gemm_blocks(int positions) { return positions <= 32 ? 4 : positions <= 64 ? 3 : 2; }
+
 // Chunks in shared memory: none is overwritten that a stage still reads.
 constexpr int chunk_buffers(int type, int positions) {
   const int stages = weight_chunk(type).stages;
   return (gemm_depth(positions) - 1 + stages - 1) / stages + 1;
+}
+
+// Of a row and chunk, the scales as Halves<type>::prepare leaves them; 0: it has none.
+constexpr int prepared_bytes(int type) {
+  return type == kQ4_K || type == kQ5_K || type == kQ6_K ? 32 : type == kIQ4_XS ? 16 : 0;
 }
 
 constexpr int activation_bytes(int positions) {
@@ -104,7 +129,8 @@ constexpr int activation_bytes(int positions) {
 }
 constexpr int gemm_shared(int type, int positions) {
   return activation_bytes(positions) +
-         chunk_buffers(type, positions) * kGemmRows * weight_chunk(type).stride;
+         chunk_buffers(type, positions) * kGemmRows * weight_chunk(type).stride +
+         kGemmRows * prepared_bytes(type);
 }
 
 }  // namespace ferrum::cuda

@@ -3,6 +3,7 @@
 // `lanes` threads share kGemvRows rows of a matrix, so that each value of x that a thread reads
 // from shared memory meets as many weights; the weights come straight from global memory, once for
 // all columns of a launch.
+#include "cuda/kernels/block_copies.h"
 #include "cuda/kernels/gemv_arguments.h"
 #include "cuda/kernels/row_products.h"
 
@@ -29,9 +30,48 @@ FERRUM_DEVICE void sum_over_warps(int lanes, float (&sum)[kGemvRows][kColumns]) 
       for (int c = 0; c < kColumns; ++c) sum[r][c] += of_warp[warp_index() + warp][r][c];
 }
 
+// One column's products with the rows of a part from `first` on, kGemvRows for every kPerBlock
+// lanes, through copies of their blocks: the sums of multiply_rows, but bound by the memory.
+template <int kType, int kTile, class StageTile>
+FERRUM_DEVICE void multiply_copies(const GemvPart& part, int64_t first, int k,
+                                   const StagedX<kTile>* x, const StageTile& stage_tile,
+                                   float (&sum)[kGemvRows][1]) {
+  using Unit = UnitOf<kType>;
+  constexpr int kRows = kGemvRows * kWarp / Unit::kPerBlock;
+  FERRUM_SHARED BlockCopies<kRows, Unit::kBytes> copies[kGemvThreads / kWarp];
+  auto& own = copies[warp_index()];
+  const uint8_t* const end = part.data + static_cast<size_t>(part.rows) * part.row_bytes;
+  const uint8_t* from = part.data + static_cast<size_t>(first) * part.row_bytes;
+  const int unit = lane_index() % Unit::kPerBlock;
+  const int row = lane_index() / Unit::kPerBlock * kGemvRows;
+  const auto copy = [&] {
+    own.begin(from, part.row_bytes, end);
+    commit_copies();
+  };
+  copy();
+  for (int begin = 0; begin < k; begin += kTile) {
+    stage_tile(begin);
+    const int here = min(kTile, k - begin);
+    for (int block = 0; block < here; block += Unit::kBlock) {
+      wait_for_copies<0>();
+      __syncwarp();
+      typename Unit::Raw raw[kGemvRows];
+#pragma unroll
+      for (int r = 0; r < kGemvRows; ++r) {
+        const uint8_t* const at = from + static_cast<size_t>(row + r) * part.row_bytes;
+        raw[r] = Unit::load(own.block(row + r, at), unit);
+      }
+      __syncwarp();
+      from += Unit::kBytes;
+      if (begin + block + Unit::kBlock < k) copy();  // while these are multiplied
+      multiply_unit<Unit, kGemvRows, 1, kTile>(raw, unit, static_cast<unsigned>(block), x, sum);
+    }
+  }
+}
+
 template <int kType, int kColumns>
 FERRUM_DEVICE void gemv(const GemvArguments& a) {
-  FERRUM_SHARED StagedX<kGemvTile> x[kColumns];
+  FERRUM_SHARED StagedX<kGemvTile<kColumns>> x[kColumns];
   const unsigned block = blockIdx.x / a.column_groups;
   const GemvPart& part = part_of_block(a, block);
   const int thread = static_cast<int>(threadIdx.x), lane = thread & (a.lanes - 1);
@@ -52,7 +92,15 @@ FERRUM_DEVICE void gemv(const GemvArguments& a) {
     __syncthreads();
   };
   float sum[kGemvRows][kColumns] = {};
-  multiply_rows<kType, false, kGemvRows, kColumns>(rows, a.k, lane, a.lanes, x, stage_tile, sum);
+  bool done = false;
+  if constexpr (kColumns == 1 && UnitOf<kType>::kScattered) {
+    done = a.lanes == UnitOf<kType>::kPerBlock;
+    if (done)
+      multiply_copies<kType>(part, row - kGemvRows * (lane_index() / a.lanes), a.k, x, stage_tile,
+                             sum);
+  }
+  if (!done)
+    multiply_rows<kType, false, kGemvRows, kColumns>(rows, a.k, lane, a.lanes, x, stage_tile, sum);
   sum_over_lanes(a.lanes, sum);
   if (a.lanes > kWarp) sum_over_warps(a.lanes, sum);
   if (lane != 0) return;
@@ -64,10 +112,66 @@ FERRUM_DEVICE void gemv(const GemvArguments& a) {
         part.out[(column + c) * part.rows + row + r] = sum[r][c];
 }
 
-#define FERRUM_GEMV(name)                                                              \
-  FERRUM_KERNEL(gemv_##name##_1, GemvArguments, kGemvThreads) { gemv<k##name, 1>(a); } \
-  FERRUM_KERNEL(gemv_##name##_2, GemvArguments, kGemvThreads) { gemv<k##name, 2>(a); } \
-  FERRUM_KERNEL(gemv_##name##_4, GemvArguments, kGemvThreads) { gemv<k##name, 4>(a); }
+// Of a float32 matrix: a block's threads share its rows, four neighbouring values each at a time,
+// and read x from where it lies, together with the weights.
+template <int kColumns>
+FERRUM_DEVICE void gemv_f32(const GemvArguments& a) {
+  constexpr int kRows = kColumns, kTurns = kColumns == 1 ? 4 : 2, kWarps = kGemvThreads / kWarp;
+  FERRUM_SHARED float of_warp[kWarps][kRows * kColumns];
+  const unsigned block = blockIdx.x / a.column_groups;
+  const GemvPart& part = part_of_block(a, block);
+  const int thread = static_cast<int>(threadIdx.x);
+  const int64_t row = static_cast<int64_t>(block - part.first_block) * kRows;
+  const int64_t column = static_cast<int64_t>(kColumns) * (blockIdx.x % a.column_groups);
+  const auto* const matrix = reinterpret_cast<const float*>(part.data);
+  float sum[kRows][kColumns] = {};
+  for (int begin = 4 * thread; begin < a.k; begin += 4 * kGemvThreads * kTurns) {
+    float4 w[kRows][kTurns], x[kColumns][kTurns];
+#pragma unroll
+    for (int r = 0; r < kRows; ++r)
+      load_turns(matrix + min(row + r, part.rows - 1) * a.k, a.k, begin, 4 * kGemvThreads, w[r]);
+#pragma unroll
+    for (int c = 0; c < kColumns; ++c)
+      load_turns(a.x + min(column + c, a.tokens - 1) * a.k, a.k, begin, 4 * kGemvThreads, x[c]);
+#pragma unroll
+    for (int turn = 0; turn < kTurns; ++turn) {
+#pragma unroll
+      for (int r = 0; r < kRows; ++r) {
+#pragma unroll
+        for (int c = 0; c < kColumns; ++c) {
+          sum[r][c] = fmaf(w[r][turn].x, x[c][turn].x, sum[r][c]);
+          sum[r][c] = fmaf(w[r][turn].y, x[c][turn].y, sum[r][c]);
+          sum[r][c] = fmaf(w[r][turn].z, x[c][turn].z, sum[r][c]);
+          sum[r][c] = fmaf(w[r][turn].w, x[c][turn].w, sum[r][c]);
+        }
+      }
+    }
+  }
+#pragma unroll
+  for (int i = 0; i < kRows * kColumns; ++i) {
+    const float total = warp_sum(sum[i / kColumns][i % kColumns]);
+    if (lane_index() == 0) of_warp[warp_index()][i] = total;
+  }
+  __syncthreads();
+  const int r = thread / kColumns, c = thread % kColumns;
+  if (r >= kRows || row + r >= part.rows || column + c >= a.tokens) return;
+  float total = of_warp[0][thread];
+  for (int warp = 1; warp < kWarps; ++warp) total += of_warp[warp][thread];
+  part.out[(column + c) * part.rows + row + r] = total;
+}
+
+template <int kType, int kColumns>
+FERRUM_DEVICE void multiply(const GemvArguments& a) {
+  if constexpr (kType == kF32)
+    gemv_f32<kColumns>(a);
+  else
+    gemv<kType, kColumns>(a);
+}
+
+#define FERRUM_GEMV(name)                                                                  \
+  FERRUM_KERNEL(gemv_##name##_1, GemvArguments, kGemvThreads) { multiply<k##name, 1>(a); } \
+  FERRUM_KERNEL(gemv_##name##_2, GemvArguments, kGemvThreads) { multiply<k##name, 2>(a); } \
+  FERRUM_KERNEL(gemv_##name##_4, GemvArguments, kGemvThreads) { multiply<k##name, 4>(a); }
 FERRUM_CUDA_FORMATS(FERRUM_GEMV)
 #undef FERRUM_GEMV
 

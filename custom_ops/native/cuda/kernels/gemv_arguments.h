@@ -6,10 +6,15 @@
 
 namespace ferrum::cuda {
 
-constexpr int kGemvThreads = 256;
-constexpr int kGemvRows = 2;     // that a lane works on at once
-constexpr int kGemvTile = 2048;  // values of x in shared memory at a time
+constexpr int kGemvThreads = 128;
+constexpr int kGemvRows = 2;  // that a lane works on at once
+// Values of x in shared memory at a time: of one column the whole of most models' rows, for warps
+// whose share begins in a later tile would wait for the first.
+template <int kColumns>
+constexpr int kGemvTile = kColumns == 1 ? 4096 : 2048;
 constexpr int kMostGemvParts = 3;
+// Rows of a block with a float32 matrix, which all its threads share: a router has few rows.
+constexpr int gemv_f32_rows(int columns) { return columns; }
 
 // A matrix, and out [tokens, rows]. Its rows begin at block `first_block`.
 struct GemvPart {
@@ -20,7 +25,8 @@ struct GemvPart {
   unsigned first_block;
 };
 
-// Grid: the parts' blocks of kGemvRows * kGemvThreads / lanes rows each, times groups of columns;
+// Grid: the parts' blocks of kGemvRows * kGemvThreads / lanes rows each, or gemv_f32_rows, times
+// groups of columns;
 // blocks of the same rows stand side by side, so that all but one find the weights in L2.
 struct GemvArguments {
   const float* x;  // [tokens, k]

@@ -1,7 +1,9 @@
 // Pairs of a step sorted by expert, on the device: a host would have to wait for the ids. And what
 // follows the experts' products: SiLU, and the weighted sum of a token's slots.
 #include "cuda/device.h"
+#include "cuda/kernels/halves_codes.h"
 #include "cuda/kernels/moe_arguments.h"
+#include "cuda/kernels/round_row-inl.h"
 #include "cuda/kernels/within_half.h"
 
 namespace ferrum::cuda {
@@ -40,7 +42,73 @@ FERRUM_DEVICE uint32_t own_pairs(const AlignArguments& a, int first, int end) {
   return __ballot_sync(kWholeWarp, own);
 }
 
+// Lanes of `valid` whose id is the lane's own; ids are below `ids`.
+FERRUM_DEVICE uint32_t lanes_of_same_id(uint32_t valid, int id, int ids) {
+  uint32_t same = valid;
+  for (int bit = 0; (ids - 1) >> bit != 0; ++bit) {
+    const bool set = id >> bit & 1;
+    const uint32_t others = __ballot_sync(kWholeWarp, set);
+    same &= set ? others : ~others;
+  }
+  return same;
+}
+
+// The sum over the threads before this one; kAlignThreads of them.
+FERRUM_DEVICE int sum_before(int x) {
+  FERRUM_SHARED int of_warp[kAlignWarps];
+  int sum = x;
+#pragma unroll
+  for (int step = 1; step < kWarp; step *= 2) {
+    const int other = __shfl_up_sync(kWholeWarp, sum, step);
+    if (lane_index() >= step) sum += other;
+  }
+  if (lane_index() == kWarp - 1) of_warp[warp_index()] = sum;
+  __syncthreads();
+  for (int warp = 0; warp < warp_index(); ++warp) sum += of_warp[warp];
+  return sum - x;
+}
+
+// count_pairs and place_pairs in one block: thread i has pair i, and expert i.
+FERRUM_DEVICE void align_in_block(const AlignArguments& a) {
+  FERRUM_SHARED uint16_t counts[kAlignWarps][kAlignThreads];  // a warp's pairs of each expert
+  FERRUM_SHARED int first[kAlignThreads];                     // position of each expert's first
+  const int i = static_cast<int>(threadIdx.x), warp = warp_index();
+#pragma unroll
+  for (int w = 0; w < kAlignWarps; ++w) counts[w][i] = 0;
+  __syncthreads();
+
+  const int id = i < a.pairs ? a.ids[i] : -1;
+  const bool exists = static_cast<uint32_t>(id) < static_cast<uint32_t>(a.experts);
+  const uint32_t valid = __ballot_sync(kWholeWarp, exists);
+  const uint32_t same = lanes_of_same_id(valid, id, a.experts);
+  const int rank = __popc(same & ((1u << lane_index()) - 1));
+  if (exists && rank == 0) counts[warp][id] = static_cast<uint16_t>(__popc(same));
+  __syncthreads();
+
+  int count = 0;  // of expert i
+#pragma unroll
+  for (int w = 0; w < kAlignWarps; ++w) {
+    const int own = counts[w][i];
+    counts[w][i] = static_cast<uint16_t>(count);
+    count += own;
+  }
+  const int tiles = tiles_of(count, a.tile), before = sum_before(tiles);
+  first[i] = before * a.tile;
+  if (i == kAlignThreads - 1) *a.tile_count = before + tiles;
+  for (int t = 0; t < tiles; ++t) a.tile_expert[before + t] = i;
+  for (int p = count; p < tiles * a.tile; ++p) a.sorted[first[i] + p] = a.pairs;
+  __syncthreads();
+  if (exists) a.sorted[first[id] + counts[warp][id] + rank] = i;
+}
+
 }  // namespace
+
+FERRUM_KERNEL(align_and_round, AlignAndRoundArguments, kAlignThreads) {
+  if (blockIdx.x == 0)
+    align_in_block(a.align);
+  else
+    round_row(a.round, blockIdx.x - 1, kAlignThreads);
+}
 
 // A block per expert counts its pairs.
 FERRUM_KERNEL(count_pairs, AlignArguments, kAlignThreads) {
@@ -91,7 +159,7 @@ FERRUM_KERNEL(silu_rows, SiluArguments, kSiluThreads) {
   for (int i = static_cast<int>(threadIdx.x); i < a.stride; i += kSiluThreads) {
     uint32_t half = 0;
     if (i < a.width) half = to_halves(within_half(silu(a.gate[in + i]) * a.up[in + i]), 0.0f);
-    out[i] = static_cast<uint16_t>(half);
+    out[paired_index(i)] = static_cast<uint16_t>(half);
   }
 }
 
@@ -104,20 +172,21 @@ FERRUM_KERNEL(combine_pairs, CombineArguments, kCombineThreads) {
   const int columns = a.width - column < 4 ? a.width - column : 4;
   const bool aligned = a.width % 4 == 0;
   float sum[4] = {0.0f, 0.0f, 0.0f, 0.0f};
+  // Rows of pairs without an expert hold anything, but are there: loads wait for nothing.
+#pragma unroll 4
   for (int slot = 0; slot < a.slots; ++slot) {
     const size_t pair = first_pair + slot;
-    const float weight = a.weights[pair];
     const float* const row = a.rows + pair * a.width + column;
     float values[4];
-    const bool exists = static_cast<uint32_t>(a.ids[pair]) < static_cast<uint32_t>(a.experts);
-    if (exists && aligned) {
+    if (aligned) {
       const float4 four = *reinterpret_cast<const float4*>(row);
       values[0] = four.x, values[1] = four.y, values[2] = four.z, values[3] = four.w;
     } else {
 #pragma unroll
-      for (int i = 0; i < 4; ++i)
-        values[i] = !exists ? bits_to_float(0x7fc00000) : i < columns ? row[i] : 0.0f;
+      for (int i = 0; i < 4; ++i) values[i] = i < columns ? row[i] : 0.0f;
     }
+    const bool exists = static_cast<uint32_t>(a.ids[pair]) < static_cast<uint32_t>(a.experts);
+    const float weight = exists ? a.weights[pair] : bits_to_float(0x7fc00000);
 #pragma unroll
     for (int i = 0; i < 4; ++i) sum[i] = fmaf(weight, values[i], sum[i]);
   }

@@ -3,11 +3,13 @@
 
 #include <cstdint>
 
+#include "cuda/kernels/gemm_arguments.h"
+
 namespace ferrum::cuda {
 
 constexpr int kAlignThreads = 512;
 constexpr int kSiluThreads = 128;
-constexpr int kCombineThreads = 128;
+constexpr int kCombineThreads = 64;
 constexpr int kCombineColumns = 4 * kCombineThreads;  // of a block
 
 // Pairs sorted by expert, each expert's padded with `pairs` to whole tiles.
@@ -18,6 +20,13 @@ struct AlignArguments {
   int32_t* sorted;       // [tiles, tile]
   int32_t* tile_expert;  // [tiles]
   int32_t* tile_count;   // [1]
+};
+
+// The same in one block, of at most as many pairs and experts as it has threads, and in the others
+// a row each of x [tokens, k] rounded as round_rows does.
+struct AlignAndRoundArguments {
+  AlignArguments align;  // without counts
+  RoundArguments round;  // without zeros
 };
 
 // hidden [positions, stride] float16 = silu(gate) * up, both [positions, width]; zeros beyond

@@ -39,13 +39,17 @@ FERRUM_DEVICE float load_element(int type, const uint8_t* elements, size_t i) {
   return type == kF16 ? half_to_float(bits) : bfloat16_to_float(bits);
 }
 
+// Of float16 or bfloat16.
+FERRUM_DEVICE uint16_t element_bits(int type, float value) {
+  return static_cast<uint16_t>(type == kF16 ? to_halves(value, 0.0f) : to_bfloat16s(value, 0.0f));
+}
+
 FERRUM_DEVICE void store_element(int type, uint8_t* elements, size_t i, float value) {
   if (type == kF32) {
     reinterpret_cast<float*>(elements)[i] = value;
     return;
   }
-  const uint32_t bits = type == kF16 ? to_halves(value, 0.0f) : to_bfloat16s(value, 0.0f);
-  reinterpret_cast<uint16_t*>(elements)[i] = static_cast<uint16_t>(bits);
+  reinterpret_cast<uint16_t*>(elements)[i] = element_bits(type, value);
 }
 
 // Two bfloat16 values as float16 ones.

@@ -1,52 +1,121 @@
 // First of PagedAttention: finds each token's place, normalizes and rotates the heads of q and k,
-// and writes k and v to the cache. A warp per head.
-#include "cuda/kernels/paged_cache-inl.h"
+// and writes k and v to the cache. A warp has some heads of one token.
+#include "cuda/kernels/rotate_heads-inl.h"
 
 namespace ferrum::cuda {
 namespace {
 
-// A warp counts the sequences that begin at or before the token, and on the way sees whether the
-// lengths are in order: if they are not, no token has a place. A sequence that does not fit its
-// table has none either.
-FERRUM_DEVICE Place find_place(const PagedCache& cache, int64_t token) {
-  int64_t begun = 0;
-  bool ordered = cache.cumulative[0] == 0 && cache.cumulative[cache.sequences] == cache.tokens;
-  for (int64_t base = 0; base < cache.sequences; base += kWarp) {
-    const int64_t b = base + lane_index();
-    const bool exists = b < cache.sequences;
-    const int64_t start = exists ? cache.cumulative[b] : 0;
-    ordered = ordered && (!exists || start <= cache.cumulative[b + 1]);
-    begun += __popc(__ballot_sync(kWholeWarp, exists && start <= token));
-  }
-  if (!__all_sync(kWholeWarp, ordered)) return {0, -1};
-  const int64_t b = begun - 1;  // there is one, for the lengths begin at 0 and end after the token
-  const int64_t start = cache.cumulative[b], past = cache.past[b];
-  const int64_t length = past + cache.cumulative[b + 1] - start;
-  if (past < 0 || length > 0x7fffffff || length > cache.columns * cache.block_size) return {0, -1};
-  return {static_cast<int32_t>(b), static_cast<int32_t>(past + token - start)};
+// Heads of a token count through those of q and then k, v of each key head in turn.
+enum class Kind { kQuery, kKey, kValue };
+struct Item {
+  Kind kind;
+  int kv_head;
+  const float* from;
+  int64_t at;  // of a query, in queries and output
+};
+FERRUM_DEVICE Item item_of(const RotateArguments& a, int64_t token, int head) {
+  const PagedCache& cache = a.cache;
+  const int64_t query = (token * a.heads + head) * cache.head_dim;
+  if (head < a.heads) return {Kind::kQuery, 0, a.from.q + query, query};
+  const int kv_head = (head - a.heads) / 2;
+  const int64_t at = (token * cache.kv_heads + kv_head) * cache.head_dim;
+  const bool key = (head - a.heads) % 2 == 0;
+  return {key ? Kind::kKey : Kind::kValue, kv_head, (key ? a.from.k : a.from.v) + at, 0};
 }
 
-// What makes root mean square of a head 1, and epsilon.
-FERRUM_DEVICE float norm_factor(const float* head, int dim, float epsilon) {
+// Where a token's key or value goes: false where nowhere.
+FERRUM_DEVICE bool find_target(const PagedCache& cache, const Place& place, int kv_head,
+                               size_t& to) {
+  if (place.position < 0) return false;
+  const int slot = slot_of(cache, place.sequence, place.position);
+  if (slot == kNoSlot) return false;
+  to = element_of(cache, slot, kv_head);
+  return true;
+}
+
+// The warp's tokens and heads: false where it has none.
+FERRUM_DEVICE bool find_work(const RotateArguments& a, int64_t& token, int& head) {
+  const int64_t warp = static_cast<int64_t>(blockIdx.x) * kRotateWarps + warp_index();
+  token = warp / a.warps;
+  head = static_cast<int>(warp - token * a.warps);
+  return token < a.cache.tokens;
+}
+
+// What is loaded for a head before the token's place is known.
+template <int kHeld>
+struct Loaded {
+  Item item;
+  Head<kHeld> head, weight;
+
+  FERRUM_DEVICE void load(const RotateArguments& a, int64_t token, int index) {
+    const int half = a.cache.head_dim / 2;
+    item = item_of(a, token, index);
+    head.load(item.from, half);
+    if (item.kind != Kind::kValue)
+      weight.load(item.kind == Kind::kKey ? a.from.k_norm : a.from.q_norm, half);
+  }
+};
+
+template <int kHeld>
+FERRUM_DEVICE void store_head(const RotateArguments& a, Loaded<kHeld>& loaded, const Place& place,
+                              const Turn<kHeld>& turn) {
+  const PagedCache& cache = a.cache;
+  const int half = cache.head_dim / 2;
+  const Item& item = loaded.item;
+  if (item.kind != Kind::kValue) {
+    loaded.head.normalize(loaded.weight, half, a.from.epsilon);
+    turn.turn(loaded.head);
+  }
+  if (item.kind == Kind::kQuery) {
+    const bool placed = place.position >= 0;
+    float* const to = (placed ? a.queries : a.out) + item.at;
+    loaded.head.store(half, [&](int i, float value) {
+      to[i] = placed ? value * a.from.scale : not_a_number();
+    });
+    return;
+  }
+  size_t to;
+  if (!find_target(cache, place, item.kv_head, to)) return;
+  uint8_t* const elements = item.kind == Kind::kKey ? cache.keys : cache.values;
+  loaded.head.store(
+      half, [&](int i, float value) { store_element(cache.type, elements, to + i, value); });
+}
+
+template <int kHeld>
+FERRUM_DEVICE void rotate_and_store(const RotateArguments& a) {
+  int64_t token;
+  int head;
+  if (!find_work(a, token, head)) return;
+  const int count = a.heads + 2 * a.cache.kv_heads;
+  Loaded<kHeld> next;
+  next.load(a, token, head);
+  Turn<kHeld> turn;
+  turn.load(a.from.inv_freq, a.cache.head_dim / 2);
+  const Place place = find_place(a.cache, token);
+  if (head == 0 && lane_index() == 0) a.places[token] = place;
+  turn.find(place.position, a.from.rope_scale);
+  for (; head < count; head += a.warps) {
+    Loaded<kHeld> loaded = next;
+    if (head + a.warps < count) next.load(a, token, head + a.warps);
+    store_head(a, loaded, place, turn);
+  }
+}
+
+// Heads too large for registers: read twice, and turned element by element.
+template <class Store>
+FERRUM_DEVICE void rotate_any(const RotateArguments& a, const float* head, const float* weight,
+                              int position, Store store) {
+  const int dim = a.cache.head_dim, half = dim / 2;
   float squares = 0.0f;
   for (int i = lane_index(); i < dim; i += kWarp) squares = fmaf(head[i], head[i], squares);
-  return 1.0f / sqrtf(warp_sum(squares) / static_cast<float>(dim) + epsilon);
-}
-
-// Calls store(i, value) for each element of a normalized head, rotated by halves (NEOX style):
-// element i turns with element i + dim / 2.
-template <class Store>
-FERRUM_DEVICE void rotate(const RotateArguments& a, const float* head, const float* weight,
-                          int position, Store store) {
-  const int dim = a.cache.head_dim, half = dim / 2;
-  const float factor = norm_factor(head, dim, a.epsilon);
+  const float factor =
+      1.0f / sqrtf(warp_sum(squares) / static_cast<float>(dim) + a.from.epsilon);
   for (int i = lane_index(); i < half; i += kWarp) {
-    // The angle is rounded to float32 as on the CPU, and then taken as exact, however large.
-    const float angle = static_cast<float>(position) * a.inv_freq[i];
+    const float angle = static_cast<float>(position) * a.from.inv_freq[i];
     float sine, cosine;
     sincosf(angle, &sine, &cosine);
-    sine *= a.rope_scale;
-    cosine *= a.rope_scale;
+    sine *= a.from.rope_scale;
+    cosine *= a.from.rope_scale;
     const float first = head[i] * factor * weight[i];
     const float second = head[i + half] * factor * weight[i + half];
     store(i, first * cosine - second * sine);
@@ -54,52 +123,41 @@ FERRUM_DEVICE void rotate(const RotateArguments& a, const float* head, const flo
   }
 }
 
-FERRUM_DEVICE void store_key_or_value(const RotateArguments& a, int64_t token, const Place& place,
-                                      int kv_head, bool is_key) {
+FERRUM_DEVICE void store_any(const RotateArguments& a, const Item& item, const Place& place) {
   const PagedCache& cache = a.cache;
-  if (place.position < 0) return;
-  const int slot = slot_of(cache, place.sequence, place.position);
-  if (slot == kNoSlot) return;
-  const size_t to = element_of(cache, slot, kv_head);
-  const int64_t from = (token * cache.kv_heads + kv_head) * cache.head_dim;
-  if (is_key) {
-    rotate(a, a.k + from, a.k_norm, place.position,
-           [&](int i, float value) { store_element(cache.type, cache.keys, to + i, value); });
+  const int dim = cache.head_dim;
+  if (item.kind == Kind::kQuery) {
+    const bool placed = place.position >= 0;
+    float* const to = (placed ? a.queries : a.out) + item.at;
+    rotate_any(a, item.from, a.from.q_norm, place.position, [&](int i, float value) {
+      to[i] = placed ? value * a.from.scale : not_a_number();
+    });
     return;
   }
-  for (int i = lane_index(); i < cache.head_dim; i += kWarp)
-    store_element(cache.type, cache.values, to + i, a.v[from + i]);
-}
-
-FERRUM_DEVICE void store_query(const RotateArguments& a, int64_t token, const Place& place,
-                               int head) {
-  const int dim = a.cache.head_dim;
-  const int64_t at = (token * a.heads + head) * dim;
-  if (place.position < 0) {
-    for (int i = lane_index(); i < dim; i += kWarp) a.out[at + i] = not_a_number();
+  size_t to;
+  if (!find_target(cache, place, item.kv_head, to)) return;
+  if (item.kind == Kind::kKey) {
+    rotate_any(a, item.from, a.from.k_norm, place.position,
+               [&](int i, float value) { store_element(cache.type, cache.keys, to + i, value); });
     return;
   }
-  rotate(a, a.q + at, a.q_norm, place.position,
-         [&](int i, float value) { a.queries[at + i] = value * a.scale; });
+  for (int i = lane_index(); i < dim; i += kWarp)
+    store_element(cache.type, cache.values, to + i, item.from[i]);
 }
 
 }  // namespace
 
-FERRUM_KERNEL(rotate_and_store, RotateArguments, kRotateThreads) {
-  const int of_token = a.heads + 2 * a.cache.kv_heads;
-  const int64_t item = static_cast<int64_t>(blockIdx.x) * kRotateWarps + warp_index();
-  const int64_t token = item / of_token;
-  if (token >= a.cache.tokens) return;
-  const int head = static_cast<int>(item - token * of_token), other = head - a.heads;
+FERRUM_KERNEL(rotate_and_store_64, RotateArguments, kRotateThreads) { rotate_and_store<1>(a); }
+FERRUM_KERNEL(rotate_and_store_128, RotateArguments, kRotateThreads) { rotate_and_store<2>(a); }
+
+FERRUM_KERNEL(rotate_and_store_any, RotateArguments, kRotateThreads) {
+  int64_t token;
+  int head;
+  if (!find_work(a, token, head)) return;
   const Place place = find_place(a.cache, token);
-  if (head == 0) {
-    if (lane_index() == 0) a.places[token] = place;
-    for (int i = lane_index(); i < a.units; i += kWarp) a.arrived[token * a.units + i] = 0;
-  }
-  if (other < 0)
-    store_query(a, token, place, head);
-  else
-    store_key_or_value(a, token, place, other / 2, other % 2 == 0);
+  if (head == 0 && lane_index() == 0) a.places[token] = place;
+  for (; head < a.heads + 2 * a.cache.kv_heads; head += a.warps)
+    store_any(a, item_of(a, token, head), place);
 }
 
 }  // namespace ferrum::cuda

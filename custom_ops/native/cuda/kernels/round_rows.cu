@@ -1,26 +1,14 @@
-// Activations as the gemm reads them: float16 rows of whole stages.
-#include "cuda/device.h"
-#include "cuda/kernels/gemm_arguments.h"
-#include "cuda/kernels/within_half.h"
+// Activations as the gemm reads them.
+#include "cuda/kernels/round_row-inl.h"
 
 namespace ferrum::cuda {
 
-// A block per row; a thread rounds 8 values at a time.
+// A block per row.
 FERRUM_KERNEL(round_rows, RoundArguments, kRoundThreads) {
-  const size_t row = blockIdx.x;
-  const auto* const x = reinterpret_cast<const float4*>(a.x + row * a.k);
-  auto* const out = reinterpret_cast<uint4*>(a.out + row * a.stride);
-  for (int i = static_cast<int>(threadIdx.x); i < a.stride / 8; i += kRoundThreads) {
-    uint4 halves = make_uint4(0, 0, 0, 0);
-    if (8 * i < a.k) {
-      const float4 low = x[2 * i], high = x[2 * i + 1];
-      halves = make_uint4(to_halves(within_half(low.x), within_half(low.y)),
-                          to_halves(within_half(low.z), within_half(low.w)),
-                          to_halves(within_half(high.x), within_half(high.y)),
-                          to_halves(within_half(high.z), within_half(high.w)));
-    }
-    out[i] = halves;
-  }
+  const int first = static_cast<int>(blockIdx.x) * kRoundThreads + static_cast<int>(threadIdx.x);
+  for (int i = first; i < a.zero_count; i += static_cast<int>(gridDim.x) * kRoundThreads)
+    a.zeros[i] = 0;
+  round_row(a, blockIdx.x, kRoundThreads);
 }
 
 }  // namespace ferrum::cuda

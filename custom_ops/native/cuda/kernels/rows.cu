@@ -45,26 +45,38 @@ FERRUM_DEVICE float4 values_at(const NormArguments& a, int64_t row, int64_t i) {
   return v;
 }
 
-// The values are read twice, the second time from the cache, so a row may have any length.
+template <bool kAdd>
+FERRUM_DEVICE void write_normed(const NormArguments& a, int64_t row, int64_t i, float4 v, float4 w,
+                                float factor) {
+  if (kAdd) store_four(a.sum + row, i, a, v);
+  store_four(a.normed + row, i, a,
+             make_float4(v.x * factor * w.x, v.y * factor * w.y, v.z * factor * w.z,
+                         v.w * factor * w.w));
+}
+
+// A thread keeps its first four values, with their weights, so that a row of up to 4 kNormThreads
+// is loaded once; the rest of a longer one is read twice, the second time from the cache.
 template <bool kAdd>
 FERRUM_DEVICE void normalize_row(const NormArguments& a) {
+  constexpr int kStep = 4 * kNormThreads;
   const int64_t row = static_cast<int64_t>(blockIdx.x) * a.columns;
   const int64_t first = 4 * static_cast<int64_t>(threadIdx.x);
-  float squares = 0.0f;
-  for (int64_t i = first; i < a.columns; i += 4 * kNormThreads) {
-    const float4 v = values_at<kAdd>(a, row, i);
-    squares = fmaf(v.x, v.x, fmaf(v.y, v.y, fmaf(v.z, v.z, fmaf(v.w, v.w, squares))));
+  float4 kept = make_float4(0.0f, 0.0f, 0.0f, 0.0f), weight = kept;
+  if (first < a.columns) {
+    kept = values_at<kAdd>(a, row, first);
+    weight = load_four(a.weight, first, a);
   }
+  const auto add_squares = [](float4 v, float sum) {
+    return fmaf(v.x, v.x, fmaf(v.y, v.y, fmaf(v.z, v.z, fmaf(v.w, v.w, sum))));
+  };
+  float squares = add_squares(kept, 0.0f);
+  for (int64_t i = first + kStep; i < a.columns; i += kStep)
+    squares = add_squares(values_at<kAdd>(a, row, i), squares);
   const float mean = block_sum(squares) / static_cast<float>(a.columns);
   const float factor = 1.0f / sqrtf(mean + a.epsilon);
-  for (int64_t i = first; i < a.columns; i += 4 * kNormThreads) {
-    const float4 v = values_at<kAdd>(a, row, i);
-    const float4 w = load_four(a.weight, i, a);
-    if (kAdd) store_four(a.sum + row, i, a, v);
-    store_four(a.normed + row, i, a,
-               make_float4(v.x * factor * w.x, v.y * factor * w.y, v.z * factor * w.z,
-                           v.w * factor * w.w));
-  }
+  if (first < a.columns) write_normed<kAdd>(a, row, first, kept, weight, factor);
+  for (int64_t i = first + kStep; i < a.columns; i += kStep)
+    write_normed<kAdd>(a, row, i, values_at<kAdd>(a, row, i), load_four(a.weight, i, a), factor);
 }
 
 // Experts are compared by rank: a probability's bits, which as integers have its order, with one
@@ -95,23 +107,26 @@ FERRUM_DEVICE unsigned long long warp_best(unsigned long long x) {
   return x;
 }
 
-// One of `threads` threads that know the slots of a token, each of which writes its share.
+// One of `threads` threads that know the slots of a token, each of which writes its share. A thread
+// keeps the probability of its last slot, most often its only one, and need not read it again.
 struct Slots {
   float* weights;
   int32_t* chosen;
   int index, threads;
+  float kept = 0.0f;
 
-  FERRUM_DEVICE void take(int64_t slot, unsigned long long best, float probability) const {
+  FERRUM_DEVICE void take(int64_t slot, int32_t expert, float probability) {
     if (slot % threads != index) return;
-    chosen[slot] = expert_of(best);
-    weights[slot] = probability;
+    chosen[slot] = expert;
+    weights[slot] = kept = probability;
   }
   FERRUM_DEVICE void scale(const RouteArguments& a, float sum) const {
     const bool usable = sum > 0.0f && sum < bits_to_float(0x7f800000u);
     const float equal = 1.0f / static_cast<float>(a.k);
     for (int64_t s = index; s < a.k; s += threads) {
-      const float share = usable ? weights[s] / sum : equal;
-      weights[s] = (a.normalize ? share : weights[s]) * a.scale;
+      const float probability = s + threads < a.k ? weights[s] : kept;
+      const float share = usable ? probability / sum : equal;
+      weights[s] = (a.normalize ? share : probability) * a.scale;
     }
   }
 };
@@ -143,20 +158,25 @@ FERRUM_DEVICE void route_by_warp(const RouteArguments& a) {
   for (int i = 0; i < kHeld; ++i)
     rank[i] = i * kWarp + lane_index() < a.experts ? rank_of(p[i] / sum) : kTaken;
 
-  const Slots slots{a.weights + token * a.k, a.chosen + token * a.k, lane_index(), kWarp};
+  Slots slots{a.weights + token * a.k, a.chosen + token * a.k, lane_index(), kWarp};
   float taken = 0.0f;
   for (int64_t slot = 0; slot < a.k; ++slot) {
-    unsigned long long best = 0;
+    uint32_t best = 0;
 #pragma unroll
-    for (int i = 0; i < kHeld; ++i)
-      best = larger(best, candidate(rank[i], i * kWarp + lane_index()));
-    best = warp_best(best);
-    const float probability = probability_of(static_cast<uint32_t>(best >> 32));
+    for (int i = 0; i < kHeld; ++i) best = max(best, rank[i]);
+    best = warp_largest(best);
+    // Of the experts of that rank the lowest id, which is the largest distance from the end.
+    uint32_t distance = 0;
+#pragma unroll
+    for (int i = kHeld - 1; i >= 0; --i)
+      if (rank[i] == best) distance = kHeld * kWarp - (i * kWarp + lane_index());
+    const int expert = kHeld * kWarp - static_cast<int>(warp_largest(distance));
+    const float probability = probability_of(best);
     taken += probability;
-    slots.take(slot, best, probability);
+    slots.take(slot, expert, probability);
 #pragma unroll
     for (int i = 0; i < kHeld; ++i)
-      if (i * kWarp + lane_index() == expert_of(best)) rank[i] = kTaken;
+      if (i * kWarp + lane_index() == expert) rank[i] = kTaken;
   }
   slots.scale(a, taken);
 }
@@ -208,8 +228,8 @@ FERRUM_KERNEL(route_any, RouteArguments, kRouteAnyThreads) {
   for (int64_t e = threadIdx.x; e < a.experts; e += kRouteAnyThreads)
     ranks[e] = rank_of(expf(logits[e] - most) / sum);
 
-  const Slots slots{a.weights + token * a.k, a.chosen + token * a.k, static_cast<int>(threadIdx.x),
-                    kRouteAnyThreads};
+  Slots slots{a.weights + token * a.k, a.chosen + token * a.k, static_cast<int>(threadIdx.x),
+              kRouteAnyThreads};
   for (int64_t slot = 0; slot < a.k; ++slot) {
     unsigned long long best = 0;
     for (int64_t e = threadIdx.x; e < a.experts; e += kRouteAnyThreads)
@@ -217,8 +237,8 @@ FERRUM_KERNEL(route_any, RouteArguments, kRouteAnyThreads) {
     best = block_best(best, bests);
     const float probability = probability_of(static_cast<uint32_t>(best >> 32));
     taken += probability;
-    slots.take(slot, best, probability);
     const int32_t expert = expert_of(best);
+    slots.take(slot, expert, probability);
     if (expert % kRouteAnyThreads == static_cast<int>(threadIdx.x)) ranks[expert] = kTaken;
   }
   slots.scale(a, taken);

@@ -15,6 +15,11 @@ FERRUM_DEVICE float share_of(float most, float all) {
   return most == minus_infinity() ? 0.0f : fast_exp(most - all);
 }
 
+// The same of scores in powers of two.
+FERRUM_DEVICE float share_of_2(float most, float all) {
+  return most == minus_infinity() ? 0.0f : fast_exp2(most - all);
+}
+
 // Over four neighbouring lanes, which share a row of mma_f16's d. Maxima pass over what is not a
 // number; the sums of exponentials do not, and so a row that sees such a score becomes NaN.
 FERRUM_DEVICE float quad_max(float x) {

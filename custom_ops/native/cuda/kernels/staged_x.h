@@ -27,6 +27,21 @@ FERRUM_DEVICE float4 load_4_of_row(const float* row, int k, int at) {
           at + 3 < k ? row[at + 3] : 0.0f};
 }
 
+// v[i] = load_4_of_row(row, k, at + i * step), of which k is asked once.
+template <int kTurns>
+FERRUM_DEVICE void load_turns(const float* row, int k, int at, int step, float4 (&v)[kTurns]) {
+  if (k % 4 == 0) {
+#pragma unroll
+    for (int turn = 0; turn < kTurns; ++turn) {
+      v[turn] = {0.0f, 0.0f, 0.0f, 0.0f};
+      if (at + turn * step < k) v[turn] = load_float4(row + at + turn * step);
+    }
+  } else {
+#pragma unroll
+    for (int turn = 0; turn < kTurns; ++turn) v[turn] = load_4_of_row(row, k, at + turn * step);
+  }
+}
+
 // Values begin .. begin + kValues of a row of k, zeros beyond its end up to a multiple of 16, by
 // kThreads threads, whole warps of them. A barrier must follow.
 template <bool kSums, int kThreads, int kValues>
@@ -34,11 +49,10 @@ FERRUM_DEVICE void stage(const float* row, int k, int begin, int thread, StagedX
   constexpr int kTurns = kValues / (4 * kThreads);
   const int n = min(kValues, (k - begin + 15) / 16 * 16);
   float4 v[kTurns];
-#pragma unroll
-  for (int turn = 0; turn < kTurns; ++turn)
-    v[turn] = load_4_of_row(row, k, begin + 4 * (turn * kThreads + thread));
+  load_turns(row, k, begin + 4 * thread, 4 * kThreads, v);
 #pragma unroll
   for (int turn = 0; turn < kTurns; ++turn) {
+    if (4 * turn * kThreads >= n) break;
     const int i = 4 * (turn * kThreads + thread);
     if (i < n)
       *reinterpret_cast<float4*>(to.values + staged_at(static_cast<unsigned>(i))) = v[turn];

@@ -138,6 +138,19 @@ inline uint32_t to_bfloat16(float value) {
   return (bits & 0x7fffffff) > 0x7f800000 ? 0x7fff : round_off(bits, 16);
 }
 
+// a b + c of three float16, rounded once. The sum is exact in float64 wherever it lies near the
+// middle of two float16; float32 takes it with the last bit set where it is inexact, so that
+// rounding that to float16 is rounding the sum.
+inline uint32_t fused_half(uint32_t a, uint32_t b, uint32_t c) {
+  const double sum = static_cast<double>(half_to_float(a & 0xffff)) * half_to_float(b & 0xffff) +
+                     half_to_float(c & 0xffff);
+  const float rounded = static_cast<float>(sum);
+  const bool exact = rounded == sum || isnan(rounded);
+  if (exact || (__float_as_uint(rounded) & 1)) return to_half(rounded);
+  const bool towards_zero = fabs(static_cast<double>(rounded)) < fabs(sum);
+  return to_half(__uint_as_float(__float_as_uint(rounded) + (towards_zero ? 1u : -1u)));
+}
+
 }  // namespace on_cpu
 
 inline uint32_t to_halves(float first, float second) {

@@ -8,6 +8,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <type_traits>
 
 #include "cuda/on_cpu/arithmetic.h"
@@ -22,7 +23,9 @@
 #define FERRUM_SHARED static
 #define __align__(bytes) __attribute__((aligned(bytes)))
 
-#define FERRUM_KERNEL(name, Arguments, threads) FERRUM_KERNEL_NAMED(name, Arguments, threads)
+#define FERRUM_FIRST(first, ...) first
+#define FERRUM_KERNEL(name, Arguments, ...) \
+  FERRUM_KERNEL_NAMED(name, Arguments, FERRUM_FIRST(__VA_ARGS__, 0))
 #define FERRUM_KERNEL_NAMED(name, Arguments, threads)                                  \
   static void name##_body(const Arguments& a);                                         \
   static const ::ferrum::cuda::on_cpu::Kernel name##_kernel(                           \
@@ -53,6 +56,14 @@ inline void load_matrices_transposed(uint32_t (&r)[4], const void* row) {
 }
 
 inline void copy_16(void* shared, const void* global) { on_cpu::begin_copy(shared, global); }
+inline void copy_up_to_16(void* shared, const void* global, int bytes) {
+  if (bytes >= 16) {
+    copy_16(shared, global);
+    return;
+  }
+  memset(shared, 0, 16);
+  if (bytes > 0) memcpy(shared, global, static_cast<size_t>(bytes));
+}
 inline void commit_copies() { on_cpu::close_group(); }
 template <int n>
 inline void wait_for_copies() {
@@ -62,6 +73,33 @@ inline void wait_for_copies() {
 inline uint4 load_once_16(const void* p) {
   on_cpu::expect_aligned_16("load_once_16", p);
   return *static_cast<const uint4*>(p);
+}
+inline float4 load_written_16(const void* p) {
+  on_cpu::expect_aligned_16("load_written_16", p);
+  return *static_cast<const float4*>(p);
+}
+
+inline uint32_t mask_or(uint32_t word, uint32_t mask, uint32_t bits) {
+  return (word & mask) | bits;
+}
+inline uint32_t add_halves(uint32_t a, uint32_t b) {
+  return on_cpu::fused_half(a, 0x3c00, b) | on_cpu::fused_half(a >> 16, 0x3c00, b >> 16) << 16;
+}
+inline uint32_t multiply_halves(uint32_t a, uint32_t b) {
+  // Minus zero leaves a product's sign as it is.
+  return on_cpu::fused_half(a, b, 0x8000) | on_cpu::fused_half(a >> 16, b >> 16, 0x8000) << 16;
+}
+inline uint32_t fma_halves(uint32_t a, uint32_t b, uint32_t c) {
+  return on_cpu::fused_half(a, b, c) | on_cpu::fused_half(a >> 16, b >> 16, c >> 16) << 16;
+}
+inline uint32_t spread_low(uint32_t pair) { return (pair & 0xffff) | pair << 16; }
+inline uint32_t spread_high(uint32_t pair) { return pair >> 16 | (pair & 0xffff0000u); }
+
+inline float fast_exp2(float x) { return exp2f(x); }
+
+inline uint32_t warp_largest(uint32_t x) {
+  for (int step = 16; step > 0; step /= 2) x = max(x, __shfl_xor_sync(0xffffffffu, x, step));
+  return x;
 }
 
 }  // namespace ferrum::cuda

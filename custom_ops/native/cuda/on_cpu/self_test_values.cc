@@ -61,10 +61,24 @@ void test_bfloat16s() {
   expect(to_bfloat16s(1.0f, -2.0f) == 0xc0003f80u, "to_bfloat16s: not the first in the lower half");
 }
 
+void test_half_arithmetic() {
+  for (uint32_t q = 0; q < 1024; ++q) {
+    const uint32_t pair = mask_or(q | 0xabc00000u, 0x3ffu, 0x3c006400u);
+    expect(half_to_float(add_halves(pair, 0xbc00e400u) & 0xffff) == q, q, " + 1024 - 1024");
+  }
+  // Rounded once: in the upper half 1 + 2^-9 + 2^-20 + 2^-11 lies above the middle of two float16,
+  // and in it once the product is rounded.
+  expect(fma_halves(0x3c013c01u, 0x3c013c01u, 0x10009000u) == 0x3c033c02u, "fma_halves");
+  expect(multiply_halves(0x00018000u, 0x38003c00u) == 0x00008000u, "multiply_halves");
+  expect(spread_low(0x12345678u) == 0x56785678u && spread_high(0x12345678u) == 0x12341234u,
+         "spread_low, spread_high");
+}
+
 }  // namespace
 
 void test_conversions() {
   test_halves();
+  test_half_arithmetic();
   test_bfloat16s();
 }
 

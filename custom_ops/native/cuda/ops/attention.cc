@@ -9,10 +9,22 @@
 namespace ferrum::cuda {
 namespace {
 
-const Symbol kRotateAndStore("rotate_and_store");
-const Symbol kDecodeAny("attention_decode_any");
-const Symbol kDecode64F16("attention_decode_64_f16"), kDecode64BF16("attention_decode_64_bf16");
-const Symbol kDecode128F16("attention_decode_128_f16"), kDecode128BF16("attention_decode_128_bf16");
+const Symbol kRotate64("rotate_and_store_64"), kRotate128("rotate_and_store_128");
+const Symbol kRotateAny("rotate_and_store_any");
+const Symbol kDecodeAny("attention_decode_any"), kMerge("attention_merge");
+
+// On tensor cores, by head_dim and the cache's type; `one` is for a step of one token.
+struct DecodeKernels {
+  int64_t head_dim;
+  int type;
+  Symbol some, one;
+};
+const DecodeKernels kDecode[] = {
+    {64, kF16, Symbol("attention_decode_64_f16"), Symbol("attention_decode_one_64_f16")},
+    {64, kBF16, Symbol("attention_decode_64_bf16"), Symbol("attention_decode_one_64_bf16")},
+    {128, kF16, Symbol("attention_decode_128_f16"), Symbol("attention_decode_one_128_f16")},
+    {128, kBF16, Symbol("attention_decode_128_bf16"), Symbol("attention_decode_one_128_bf16")},
+};
 
 // On tensor cores, by head_dim and by the query rows of a block.
 struct PrefillKernels {
@@ -29,11 +41,11 @@ const PrefillKernels kPrefill[] = {
 // Up to this many tokens are decoded each by itself, even if they belong to one sequence: a tile of
 // theirs would leave most of the GPU idle.
 constexpr int64_t kFewTokens = 32;
-// Positions of a chunk. Short ones spread few tokens over the GPU; of many tokens, each block then
-// has more to load for what it costs to begin and to merge. A token's result depends on its own
-// length and on this choice alone.
+// Positions of a chunk, where a token has more than one. Short ones spread few tokens over the GPU;
+// of many tokens, each block then has more to load for what it costs to begin and to merge. A
+// token's result depends on its own length and on this choice alone.
 constexpr int64_t kFewDecoding = 8;  // tokens
-constexpr int64_t kShortChunk = 128, kLongChunk = 512;
+constexpr int64_t kShortChunk = 128;
 constexpr int64_t kSlice = 64;         // tokens that decode at a time, which bounds the partials
 constexpr int64_t kMostBlocks = 4096;  // of a launch; most would find no chunk to do
 constexpr size_t kMostShared = 40 * 1024;
@@ -64,7 +76,7 @@ PagedCache paged_cache(const AttentionProblem& problem) {
 
 // How tokens are decoded: by which kernel, in which units and chunks.
 struct Decoding {
-  const Symbol* kernel;
+  const DecodeKernels* tensor;  // null where there are none
   unsigned threads;
   int unit_heads;
   int units;      // of a token
@@ -72,12 +84,10 @@ struct Decoding {
   size_t shared;  // bytes
 };
 
-// The kernel on tensor cores for a cache, null where there is none.
-const Symbol* tensor_decoding(const KvCache& cache) {
-  if (!is_aligned(cache.keys) || !is_aligned(cache.values) || cache.type == kF32) return nullptr;
-  const bool half = cache.type == kF16;
-  if (cache.head_dim == 64) return half ? &kDecode64F16 : &kDecode64BF16;
-  if (cache.head_dim == 128) return half ? &kDecode128F16 : &kDecode128BF16;
+const DecodeKernels* decode_kernels(const KvCache& cache) {
+  if (!is_aligned(cache.keys) || !is_aligned(cache.values)) return nullptr;
+  for (const DecodeKernels& kernels : kDecode)
+    if (kernels.head_dim == cache.head_dim && kernels.type == cache.type) return &kernels;
   return nullptr;
 }
 
@@ -85,7 +95,7 @@ Decoding plan_decoding(const AttentionProblem& problem) {
   const KvCache& cache = problem.cache;
   const int64_t group = problem.heads / cache.kv_heads;
   const size_t of_head = 2 * static_cast<size_t>(cache.head_dim) * sizeof(float);
-  const Symbol* const tensor = tensor_decoding(cache);
+  const DecodeKernels* const tensor = decode_kernels(cache);
   const int64_t fitting =
       tensor != nullptr ? kUnitHeads : static_cast<int64_t>(kMostShared / of_head);
   if (fitting == 0)
@@ -93,7 +103,7 @@ Decoding plan_decoding(const AttentionProblem& problem) {
          kMostShared / (2 * sizeof(float)), ", for which a GPU has shared memory");
   const int64_t heads = std::min<int64_t>({kUnitHeads, group, fitting});
   Decoding decoding{};
-  decoding.kernel = tensor != nullptr ? tensor : &kDecodeAny;
+  decoding.tensor = tensor;
   decoding.threads = tensor != nullptr ? kDecodeThreads : kDecodeAnyThreads;
   decoding.shared = tensor != nullptr ? 0 : static_cast<size_t>(heads) * of_head;
   decoding.unit_heads = static_cast<int>(heads);
@@ -125,37 +135,36 @@ struct Launcher {
   const Decoding decoding;
   Place* const places;
   float* const queries;
-  int32_t* const arrived;
+
+  Heads heads() const {
+    return {problem.q,        problem.k,     problem.v,       problem.q_norm,    problem.k_norm,
+            problem.inv_freq, problem.scale, problem.epsilon, problem.rope_scale};
+  }
 
   void rotate_and_store() const {
-    const int64_t items = problem.tokens * (problem.heads + 2 * problem.cache.kv_heads);
-    const RotateArguments arguments{cache,
-                                    static_cast<int>(problem.heads),
-                                    problem.q,
-                                    problem.k,
-                                    problem.v,
-                                    problem.q_norm,
-                                    problem.k_norm,
-                                    problem.inv_freq,
-                                    problem.scale,
-                                    problem.epsilon,
-                                    problem.rope_scale,
-                                    places,
-                                    queries,
-                                    arrived,
-                                    decoding.units,
-                                    problem.out};
-    queue.launch(kRotateAndStore, {static_cast<unsigned>(divide_up(items, kRotateWarps))},
+    const int64_t dim = problem.cache.head_dim, all = problem.heads + 2 * problem.cache.kv_heads;
+    // A warp that has more heads of a token finds its place and its angles less often.
+    const int64_t warps = problem.tokens <= kFewTokens ? all : std::min<int64_t>(all, kRotateWarps);
+    const RotateArguments arguments{
+        cache,  static_cast<int>(problem.heads), static_cast<int>(warps), heads(), places, queries,
+        problem.out};
+    const Symbol& kernel = dim <= 64 ? kRotate64 : dim <= 128 ? kRotate128 : kRotateAny;
+    queue.launch(kernel, {static_cast<unsigned>(divide_up(problem.tokens * warps, kRotateWarps))},
                  kRotateThreads, arguments);
   }
 
-  // All tokens, or those that are the only ones of their sequences.
-  void decode(bool single) const {
-    const int64_t count = single ? problem.sequences.count : problem.tokens;
+  // By the kernel of one token, which needs no rotate_and_store; else all tokens, or those that are
+  // the only ones of their sequences.
+  enum class Which { kOne, kAll, kSingle };
+  void decode(Which which) const {
+    const int64_t count = which == Which::kSingle ? problem.sequences.count : problem.tokens;
     const int64_t slice = std::min(count, kSlice);
     const int64_t floats = kUnitHeads * (2 + problem.cache.head_dim);
     const int64_t chunk = count <= kFewDecoding ? kShortChunk : kLongChunk;
-    const auto chunks = std::clamp<int64_t>(divide_up(decoding.bound, chunk), 1, kMostChunks);
+    const int64_t chunks =
+        decoding.bound <= kLongChunk
+            ? 1
+            : std::min<int64_t>(divide_up(decoding.bound, chunk), kMostChunks);
     DecodeArguments arguments{cache,
                               static_cast<int>(problem.heads),
                               static_cast<int>(problem.heads / problem.cache.kv_heads),
@@ -163,21 +172,29 @@ struct Launcher {
                               decoding.units,
                               static_cast<int>(chunk),
                               static_cast<int>(chunks),
-                              single,
+                              which == Which::kSingle,
                               0,
+                              heads(),
                               queries,
                               places,
-                              arrived,
                               nullptr,
                               floats,
                               problem.out};
     if (chunks > 1)
       arguments.partials = queue.take<float>(slice * decoding.units * chunks * floats);
     const auto parts = std::clamp<int64_t>(kMostBlocks / (slice * decoding.units), 1, chunks);
+    const DecodeKernels* const tensor = decoding.tensor;
+    const Symbol& kernel = tensor == nullptr       ? kDecodeAny
+                           : which == Which::kOne ? tensor->one
+                                                   : tensor->some;
+    const auto units = static_cast<unsigned>(decoding.units);
     for (; arguments.first < count; arguments.first += slice) {
-      const Grid grid{static_cast<unsigned>(parts), static_cast<unsigned>(decoding.units),
-                      static_cast<unsigned>(std::min(slice, count - arguments.first))};
-      queue.launch(*decoding.kernel, grid, decoding.threads, arguments, decoding.shared);
+      const auto tokens = static_cast<unsigned>(std::min(slice, count - arguments.first));
+      queue.launch(kernel, {static_cast<unsigned>(parts), units, tokens}, decoding.threads,
+                   arguments, decoding.shared);
+      if (chunks == 1) continue;
+      const auto heads = static_cast<unsigned>(decoding.unit_heads);
+      queue.launch(kMerge, {heads, units, tokens}, kMergeThreads, arguments);
     }
   }
 
@@ -207,23 +224,27 @@ struct Launcher {
 void run_attention(Queue& queue, const AttentionProblem& problem) {
   if (problem.tokens == 0) return;
   const Decoding decoding = plan_decoding(problem);
-  const Launcher launcher{
-      queue,
-      problem,
-      paged_cache(problem),
-      decoding,
-      queue.take<Place>(problem.tokens),
-      queue.take<float>(problem.tokens * problem.heads * problem.cache.head_dim),
-      queue.take<int32_t>(problem.tokens * decoding.units)};
-  launcher.rotate_and_store();
   const int64_t sequences = problem.sequences.count;
+  const bool one = decoding.tensor != nullptr && problem.tokens == 1 && sequences == 1;
+  const int64_t elements = problem.tokens * problem.heads * problem.cache.head_dim;
+  const Launcher launcher{queue,
+                          problem,
+                          paged_cache(problem),
+                          decoding,
+                          queue.take<Place>(problem.tokens),
+                          one ? nullptr : queue.take<float>(elements)};
+  if (one) {
+    launcher.decode(Launcher::Which::kOne);
+    return;
+  }
+  launcher.rotate_and_store();
   const PrefillKernels* const kernels = prefill_kernels(problem);
   if (kernels == nullptr || problem.tokens <= kFewTokens || problem.tokens == sequences) {
-    launcher.decode(false);
+    launcher.decode(Launcher::Which::kAll);
     return;
   }
   launcher.prefill(*kernels, sequences > 1);
-  if (sequences > 1) launcher.decode(true);
+  if (sequences > 1) launcher.decode(Launcher::Which::kSingle);
 }
 
 }  // namespace ferrum::cuda

@@ -1,6 +1,7 @@
 #include "cuda/ops/gemm.h"
 
 #include <algorithm>
+#include <vector>
 
 #include "error.h"
 
@@ -40,51 +41,92 @@ int64_t divided_up(int64_t n, int64_t by) { return (n + by - 1) / by; }
 
 GemmMatrix experts_of(const Matrix& matrix, int64_t experts) {
   const size_t bytes = static_cast<size_t>(matrix.rows) * matrix.row_bytes;
-  return {matrix.data, matrix.data + static_cast<size_t>(experts) * bytes};
+  GemmMatrix all{};
+  all.data = matrix.data;
+  all.end = matrix.data + static_cast<size_t>(experts) * bytes;
+  all.rows = static_cast<int>(matrix.rows);
+  return all;
 }
 
 GemmArguments arguments_of(const Matrix& matrix, int64_t experts) {
   GemmArguments a{};
   a.matrices[0] = experts_of(matrix, experts);
+  a.count = 1;
   a.matrix_bytes = static_cast<size_t>(matrix.rows) * matrix.row_bytes;
   a.row_bytes = matrix.row_bytes;
-  a.rows = static_cast<int>(matrix.rows);
   a.stages = static_cast<int>(divided_up(matrix.k, kStageValues));
+  a.splits = {1, a.stages, nullptr, nullptr};
   return a;
+}
+
+int which_tile(const GemmArguments& a, int count) {
+  int which = 0;
+  while (which < count - 1 && kTiles[which] < a.tile) ++which;
+  return which;
 }
 
 // Launches the kernel of the least tile that holds `a.tile` positions.
 void launch(Queue& queue, int type, const Symbol* kernels, int count, int64_t tiles,
-            int64_t rows_of_block, const GemmArguments& a) {
-  int which = 0;
-  while (which < count - 1 && kTiles[which] < a.tile) ++which;
-  const Grid grid{static_cast<unsigned>(tiles),
-                  static_cast<unsigned>(divided_up(a.rows, rows_of_block))};
+            int64_t row_blocks, const GemmArguments& a) {
+  const int which = which_tile(a, count);
+  const Grid grid{static_cast<unsigned>(tiles), static_cast<unsigned>(row_blocks),
+                  static_cast<unsigned>(a.splits.count)};
   queue.launch(kernels[which], grid, kGemmThreads, a,
                static_cast<size_t>(gemm_shared(type, kTiles[which])));
 }
 
-// The widest tile that is not mostly empty and whose blocks keep every multiprocessor busy: each
-// tile decodes the matrix anew.
-int tile_of(int64_t tokens, int64_t rows, int multiprocessors) {
+int64_t row_blocks_of(const Matrix& matrix) { return divided_up(matrix.rows, kGemmRows); }
+
+// The widest tile that is not mostly empty and leaves blocks for every multiprocessor: each tile
+// decodes the matrix anew. `blocks` is how many there are of one tile.
+int tile_of(int64_t tokens, int64_t blocks, int multiprocessors) {
   int tile = kTiles[0];
-  for (const int wider : kTiles) {
-    const int64_t blocks = divided_up(tokens, wider) * divided_up(rows, kGemmRows);
-    if (wider < 2 * tokens && blocks >= multiprocessors) tile = wider;
-  }
+  for (const int wider : kTiles)
+    if (wider < 2 * tokens && divided_up(tokens, wider) * blocks >= multiprocessors) tile = wider;
   return tile;
 }
 
-void multiply(Queue& queue, const uint16_t* x, int64_t tokens, const Product& product) {
-  const Matrix& matrix = product.matrix;
-  GemmArguments a = arguments_of(matrix, 1);
+// Few tokens leave too few blocks to keep memory busy unless k is split too. The splits depend on
+// the matrices alone, so that a token's sums don't depend on how many tokens there are, up to the
+// bound.
+constexpr int64_t kMostSplitTokens = 128;
+constexpr int64_t kMostSplits = 8;
+constexpr int64_t kSplitBlocks = 2;  // for each multiprocessor
+
+void split(const Queue& queue, int type, int64_t row_blocks, GemmArguments& a) {
+  const int64_t chunk = weight_chunk(type).stages, chunks = divided_up(a.stages, chunk);
+  const int64_t wanted = kSplitBlocks * queue.multiprocessors();
+  const int64_t each = std::max({int64_t{1}, chunks * row_blocks / wanted,
+                                 divided_up(chunks, kMostSplits)});
+  a.splits.stages = static_cast<int>(each * chunk);
+  a.splits.count = static_cast<int>(divided_up(chunks, each));
+}
+
+// Products of one type in one launch. `arrived` has a zero for each of their tiles of 16 tokens and
+// kGemmRows rows where tokens are few.
+void multiply(Queue& queue, const uint16_t* x, int64_t tokens, const Product* const* products,
+              int count, int32_t* arrived) {
+  const Matrix& first = products[0]->matrix;
+  GemmArguments a = arguments_of(first, 1);
+  int64_t row_blocks = 0;
+  for (int i = 0; i < count; ++i) {
+    a.matrices[i] = experts_of(products[i]->matrix, 1);
+    a.matrices[i].out = products[i]->out;
+    a.matrices[i].first_block = static_cast<int>(row_blocks);
+    row_blocks += row_blocks_of(products[i]->matrix);
+  }
+  a.count = count;
   a.x = x;
   a.slots = 1;
-  a.tile = tile_of(tokens, matrix.rows, queue.multiprocessors());
   a.sorted = {nullptr, nullptr, nullptr, static_cast<int>(tokens)};
-  a.out = product.out;
-  launch(queue, matrix.type, kernels_of(matrix).gemm, kGemmTiles, divided_up(tokens, a.tile),
-         kGemmRows, a);
+  if (tokens <= kMostSplitTokens) split(queue, first.type, row_blocks, a);
+  a.tile = tile_of(tokens, row_blocks * a.splits.count, queue.multiprocessors());
+  const int64_t tiles = divided_up(tokens, a.tile);
+  if (a.splits.count > 1) {
+    a.splits.arrived = arrived;
+    a.splits.partial = queue.take<float>(tiles * row_blocks * a.splits.count * kGemmRows * a.tile);
+  }
+  launch(queue, first.type, kernels_of(first).gemm, kGemmTiles, tiles, row_blocks, a);
 }
 
 GemmArguments grouped(const ExpertTiles& tiles, const ExpertRows& rows, const Matrix& matrix) {
@@ -104,8 +146,10 @@ bool gemm_takes(const Matrix& matrix) {
 
 int64_t half_stride(int64_t k) { return divided_up(k, kStageValues) * kStageValues; }
 
-void round_rows(Queue& queue, const float* x, int64_t rows, int64_t k, uint16_t* out) {
-  const RoundArguments a{x, out, static_cast<int>(k), static_cast<int>(half_stride(k))};
+void round_rows(Queue& queue, const float* x, int64_t rows, int64_t k, uint16_t* out,
+                int32_t* zeros, int64_t count) {
+  const RoundArguments a{x,     out,  static_cast<int>(k), static_cast<int>(half_stride(k)),
+                         zeros, static_cast<int>(count)};
   queue.launch(kRoundRows, {static_cast<unsigned>(rows)}, kRoundThreads, a);
 }
 
@@ -113,8 +157,28 @@ void gemm(Queue& queue, const float* x, int64_t tokens, const Product* products,
   if (tokens == 0 || count == 0) return;
   const int64_t k = products[0].matrix.k;
   auto* const halves = queue.take<uint16_t>(tokens * half_stride(k));
-  round_rows(queue, x, tokens, k, halves);
-  for (int i = 0; i < count; ++i) multiply(queue, halves, tokens, products[i]);
+  int64_t tiles = 0;
+  if (tokens <= kMostSplitTokens)
+    for (int i = 0; i < count; ++i)
+      tiles += divided_up(tokens, kTiles[0]) * row_blocks_of(products[i].matrix);
+  auto* arrived = tiles > 0 ? queue.take<int32_t>(tiles) : nullptr;
+  round_rows(queue, x, tokens, k, halves, arrived, tiles);
+
+  std::vector<bool> done(count);
+  for (int i = 0; i < count; ++i) {
+    const Product* same[kGemmMatrices];
+    int found = 0;
+    for (int j = i; j < count && found < kGemmMatrices; ++j)
+      if (!done[j] && products[j].matrix.type == products[i].matrix.type) {
+        same[found++] = &products[j];
+        done[j] = true;
+      }
+    if (found == 0) continue;
+    multiply(queue, halves, tokens, same, found, arrived);
+    if (arrived == nullptr) continue;
+    for (int j = 0; j < found; ++j)
+      arrived += divided_up(tokens, kTiles[0]) * row_blocks_of(same[j]->matrix);
+  }
 }
 
 void gemm(Queue& queue, const float* x, int64_t tokens, const Product& product) {
@@ -124,9 +188,10 @@ void gemm(Queue& queue, const float* x, int64_t tokens, const Product& product) 
 void expert_gemm(Queue& queue, const ExpertTiles& tiles, const ExpertRows& rows,
                  const Matrix& matrix, float* out, bool by_position) {
   GemmArguments a = grouped(tiles, rows, matrix);
-  a.out = out;
+  a.matrices[0].out = out;
   a.out_by_position = by_position;
-  launch(queue, matrix.type, kernels_of(matrix).gemm, kGemmTiles, tiles.most, kGemmRows, a);
+  launch(queue, matrix.type, kernels_of(matrix).gemm, kGemmTiles, tiles.most,
+         row_blocks_of(matrix), a);
 }
 
 void expert_gate_up(Queue& queue, const ExpertTiles& tiles, const ExpertRows& rows,
@@ -135,7 +200,8 @@ void expert_gate_up(Queue& queue, const ExpertTiles& tiles, const ExpertRows& ro
   a.matrices[1] = experts_of(up, tiles.experts);
   a.hidden = hidden;
   a.hidden_stride = static_cast<int>(half_stride(gate.rows));
-  launch(queue, gate.type, kernels_of(gate).gate_up, kGateUpTiles, tiles.most, kGemmRows / 2, a);
+  launch(queue, gate.type, kernels_of(gate).gate_up, kGateUpTiles, tiles.most,
+         divided_up(gate.rows, kGemmRows / 2), a);
 }
 
 }  // namespace ferrum::cuda

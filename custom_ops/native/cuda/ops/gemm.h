@@ -1,5 +1,5 @@
 // Many rows of activations times quantized matrices, on tensor cores: both rounded to float16,
-// added up in float32. What a row gets does not depend on the others.
+// added up in float32. What a row gets depends on the others in one thing: whether they are few.
 #pragma once
 
 #include <cstdint>
@@ -14,14 +14,17 @@ namespace ferrum::cuda {
 // Whether these functions take the matrix; the others are for gemv.
 bool gemm_takes(const Matrix& matrix);
 
+// Those of one type go in one launch.
 void gemm(Queue& queue, const float* x, int64_t tokens, const Product* products, int count);
 void gemm(Queue& queue, const float* x, int64_t tokens, const Product& product);
 
 // Values of a float16 row of k, with the zeros at its end.
 int64_t half_stride(int64_t k);
 
-// x [rows, k] as float16 [rows, half_stride(k)].
-void round_rows(Queue& queue, const float* x, int64_t rows, int64_t k, uint16_t* out);
+// x [rows, k] as float16 [rows, half_stride(k)], as the products read it. And zeros [count] = 0,
+// for a product's counters.
+void round_rows(Queue& queue, const float* x, int64_t rows, int64_t k, uint16_t* out,
+                int32_t* zeros = nullptr, int64_t count = 0);
 
 // Pairs sorted by expert: what a product with the experts' matrices reads and writes.
 struct ExpertTiles {

@@ -53,11 +53,13 @@ void launch_gemv(Queue& queue, const float* x, int64_t tokens, const Product* co
   const int columns = tokens <= 2 ? static_cast<int>(tokens) : 4;
   const unsigned column_groups = blocks_of(tokens, columns);
   GemvArguments a = {x, tokens, static_cast<int>(first.k), lanes, count, column_groups, {}};
+  const int64_t rows_of_block =
+      first.type == kF32 ? gemv_f32_rows(columns) : kGemvRows * kGemvThreads / lanes;
   unsigned blocks = 0;
   for (int i = 0; i < count; ++i) {
     const Matrix& matrix = products[i]->matrix;
     a.parts[i] = {matrix.data, products[i]->out, matrix.rows, matrix.row_bytes, blocks};
-    blocks += blocks_of(matrix.rows, kGemvRows * kGemvThreads / lanes);
+    blocks += blocks_of(matrix.rows, rows_of_block);
   }
   const TypeKernels& kernels = *find_kernels(first.type);
   const Symbol& kernel = columns == 1 ? kernels.one : columns == 2 ? kernels.two : kernels.four;
@@ -90,8 +92,7 @@ void launch_gate_up(Queue& queue, const MoeProblem& p, const PairExperts& chosen
     launch_product(queue, p, chosen, p.up, hidden, hidden);
     return;
   }
-  const int lanes = moe_lanes(p.gate, 2 * p.k * p.gate.rows);
-  const unsigned blocks = blocks_of(p.gate.rows, kMoeGemvThreads / lanes);
+  const unsigned blocks = blocks_of(p.gate.rows, kMoeGemvThreads / kGateUpLanes);
   const MoeGateUpArguments a = {p.x,
                                 hidden,
                                 chosen,
@@ -99,7 +100,6 @@ void launch_gate_up(Queue& queue, const MoeProblem& p, const PairExperts& chosen
                                 rows_of(p.up),
                                 static_cast<int>(p.k),
                                 static_cast<int>(p.gate.k),
-                                lanes,
                                 blocks};
   const auto pairs = static_cast<unsigned>(p.tokens * p.k);
   queue.launch(find_kernels(p.gate.type)->gate_up, {pairs * blocks}, kMoeGemvThreads, a);
@@ -107,8 +107,10 @@ void launch_gate_up(Queue& queue, const MoeProblem& p, const PairExperts& chosen
 
 void launch_down(Queue& queue, const MoeProblem& p, const PairExperts& chosen,
                  const float* hidden) {
-  const int lanes = moe_lanes(p.down, p.k * p.down.rows);
-  const unsigned blocks = blocks_of(p.down.rows, kGemvRows * 32 / lanes);
+  const DownShape shape = down_shape(p.down.type);
+  const unsigned blocks = blocks_of(p.down.rows, shape.rows_of_block);
+  const auto tiles = static_cast<int>((p.down.k + kDownTile - 1) / kDownTile);
+  const int parts = std::min(tiles, kMostDownParts);
   const MoeDownArguments a = {hidden,
                               p.weights,
                               p.out,
@@ -116,10 +118,11 @@ void launch_down(Queue& queue, const MoeProblem& p, const PairExperts& chosen,
                               rows_of(p.down),
                               static_cast<int>(p.k),
                               static_cast<int>(p.down.k),
-                              lanes,
+                              parts,
                               blocks};
   const auto tokens = static_cast<unsigned>(p.tokens);
-  queue.launch(find_kernels(p.down.type)->down, {tokens * blocks}, kMoeGemvThreads, a);
+  const auto threads = static_cast<unsigned>(32 * shape.slots * parts);
+  queue.launch(find_kernels(p.down.type)->down, {tokens * blocks}, threads, a);
 }
 
 }  // namespace

@@ -14,12 +14,12 @@ namespace ferrum::cuda {
 namespace {
 
 // Most (token, slot) pairs that go the way of few where no setting decides. Every pair reads its
-// whole expert there, tiles read it once per expert but do nothing below 16 positions.
+// whole expert there, tiles read it once per expert but do nothing below 16 positions. To be tuned.
 constexpr int64_t kMostGemvPairs = 64;
 constexpr int64_t kMostScratch = int64_t{1} << 30;  // bytes between the products of one pass
 
 const Symbol kCountPairs("count_pairs"), kPlacePairs("place_pairs"), kSiluRows("silu_rows"),
-    kCombinePairs("combine_pairs");
+    kAlignAndRound("align_and_round"), kCombinePairs("combine_pairs");
 
 // Tiles of many pairs fit their experts' share of them, for decoding a tile's weights takes about
 // as long as multiplying them with 32 positions.
@@ -74,8 +74,7 @@ class TiledExperts {
   void run_pass(int64_t first, int64_t tokens) const {
     const int pairs = static_cast<int>(tokens * problem_.k);
     const int32_t* const ids = problem_.ids + first * problem_.k;
-    round_rows(queue_, problem_.x + first * problem_.gate.k, tokens, problem_.gate.k, x_);
-    align(ids, pairs);
+    align_and_round(ids, problem_.x + first * problem_.gate.k, tokens);
     const ExpertTiles tiles{
         {sorted_, tile_expert_, tile_count_, pairs}, tile_, most_tiles(tokens), problem_.experts};
     hidden_rows(tiles);
@@ -83,10 +82,23 @@ class TiledExperts {
     combine(ids, first, tokens);
   }
 
-  void align(const int32_t* ids, int pairs) const {
-    const AlignArguments a{ids,          pairs,      static_cast<int>(problem_.experts),
-                           tile_,        counts_,    sorted_,
-                           tile_expert_, tile_count_};
+  void align_and_round(const int32_t* ids, const float* x, int64_t tokens) const {
+    const int64_t pairs = tokens * problem_.k, k = problem_.gate.k;
+    const AlignArguments a{ids,
+                           static_cast<int>(pairs),
+                           static_cast<int>(problem_.experts),
+                           tile_,
+                           counts_,
+                           sorted_,
+                           tile_expert_,
+                           tile_count_};
+    if (pairs <= kAlignThreads && problem_.experts <= kAlignThreads) {
+      const AlignAndRoundArguments both{
+          a, {x, x_, static_cast<int>(k), static_cast<int>(half_stride(k)), nullptr, 0}};
+      queue_.launch(kAlignAndRound, {static_cast<unsigned>(1 + tokens)}, kAlignThreads, both);
+      return;
+    }
+    round_rows(queue_, x, tokens, k, x_);
     const Grid grid{static_cast<unsigned>(problem_.experts)};
     queue_.launch(kCountPairs, grid, kAlignThreads, a);
     queue_.launch(kPlacePairs, grid, kAlignThreads, a);
@@ -158,10 +170,16 @@ void run_pairs(Queue& queue, const MoeProblem& problem) {
   moe_gemv(queue, chosen, true);
 }
 
-// Whether tiles are asked for, and possible: float32 experts are not rounded to float16.
-bool goes_in_tiles(const MoeProblem& problem, MoePath path) {
-  const int64_t pairs = problem.tokens * problem.k;
-  if (path == MoePath::automatic ? pairs <= kMostGemvPairs : path != MoePath::grouped) return false;
+// Whether pairs go the way of few: as a setting says, by tokens, or else by pairs.
+bool few(const MoeProblem& problem, const Settings& settings) {
+  if (settings.moe_path != MoePath::automatic) return settings.moe_path != MoePath::grouped;
+  if (settings.moe_few_max != Settings{}.moe_few_max) return problem.tokens <= settings.moe_few_max;
+  return problem.tokens * problem.k <= kMostGemvPairs;
+}
+
+// Whether tiles are wanted, and possible: float32 experts are not rounded to float16.
+bool goes_in_tiles(const MoeProblem& problem, const Settings& settings) {
+  if (few(problem, settings)) return false;
   const auto fits = [](const Matrix& matrix) {
     return gemm_takes(matrix) || !has_format(matrix.type);
   };
@@ -172,7 +190,7 @@ bool goes_in_tiles(const MoeProblem& problem, MoePath path) {
 
 void run_moe(Queue& queue, const MoeProblem& problem, const Settings& settings) {
   if (problem.tokens == 0) return;
-  if (goes_in_tiles(problem, settings.moe_path))
+  if (goes_in_tiles(problem, settings))
     TiledExperts(queue, with_formats(queue, problem), settings.fused_gate_up).run();
   else
     run_pairs(queue, problem);

@@ -72,7 +72,10 @@ def test_odd_shapes_come_out_right(type_id: int, tokens: int, rows: int, blocks:
 
 @pytest.mark.parametrize("type_id", NATIVE)
 def test_a_tokens_bits_do_not_depend_on_the_others(type_id: int) -> None:
-    """Within a way of multiplying: few tokens in float32, many on tensor cores."""
+    """Within a way of multiplying: few tokens in float32, more on tensor cores.
+
+    Those with sums split along k up to 128 tokens, and as one sum beyond (float32 up to 256).
+    """
     weight, _ = quantized(type_id, (130, 768))
     x = activations(100, 768)
     node = session("QuantMatMul", {"type": type_id})
@@ -81,9 +84,13 @@ def test_a_tokens_bits_do_not_depend_on_the_others(type_id: int) -> None:
         part = node.run(None, {"x": x[:tokens], "weight": weight})[0]
         np.testing.assert_array_equal(part, few[:tokens])
     many = node.run(None, {"x": x, "weight": weight})[0]
-    for first, last in ((0, 50), (50, 100), (31, 100)):
+    for first, last in ((0, 50), (50, 100), (31, 100), (3, 12)):
         part = node.run(None, {"x": x[first:last], "weight": weight})[0]
         np.testing.assert_array_equal(part, many[first:last])
+    x = activations(250, 768)
+    most = node.run(None, {"x": x, "weight": weight})[0]
+    part = node.run(None, {"x": x[71:], "weight": weight})[0]
+    np.testing.assert_array_equal(part, most[71:])
 
 
 @pytest.mark.parametrize("tokens", [1, 6, MANY])

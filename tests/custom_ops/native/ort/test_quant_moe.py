@@ -107,6 +107,13 @@ def test_every_way_gives_the_same_bits(tokens: int, arithmetic: str, isa: str) -
         np.testing.assert_array_equal(found, wanted, err_msg=str(way))
 
 
+@pytest.mark.parametrize("tokens", [1, 40])
+def test_the_op_that_stays_on_the_host_gives_the_same_bits(tokens: int) -> None:
+    problem = Problem(tokens, 3, 8, 256, 160, (Q4_K, Q6_K, Q8_0))
+    found = run("HostQuantMoE", problem.feeds, problem.attributes)[0]
+    np.testing.assert_array_equal(found, problem.run())
+
+
 @pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("path", ["auto", "few", "grouped"])
 def test_a_token_has_the_same_bits_in_any_batch_and_on_any_threads(path: str, isa: str) -> None:

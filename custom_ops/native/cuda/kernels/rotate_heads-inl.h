@@ -1,0 +1,112 @@
+// A warp normalizes a head and rotates it by halves (NEOX style): element i turns with element
+// i + head_dim / 2.
+#pragma once
+
+#include "cuda/kernels/paged_cache-inl.h"
+
+namespace ferrum::cuda {
+namespace {
+
+// A warp looks for the sequence that has the token, and on the way sees whether the lengths are in
+// order: if they are not, no token has a place. A sequence that does not fit its table has none
+// either. Everything is loaded at once, so that it costs one way to memory.
+FERRUM_DEVICE Place find_place(const PagedCache& cache, int64_t token) {
+  bool ordered = cache.cumulative[0] == 0 && cache.cumulative[cache.sequences] == cache.tokens;
+  bool found = false;
+  int32_t sequence = 0, position = -1;
+#pragma unroll 1
+  for (int64_t b = lane_index(); b < cache.sequences; b += kWarp) {
+    const int64_t start = cache.cumulative[b], end = cache.cumulative[b + 1], past = cache.past[b];
+    ordered = ordered && start <= end;
+    if (token < start || token >= end) continue;
+    const int64_t length = past + end - start;
+    const bool fits =
+        past >= 0 && length <= 0x7fffffff && length <= cache.columns * cache.block_size;
+    found = true;
+    sequence = static_cast<int32_t>(b);
+    position = fits ? static_cast<int32_t>(past + token - start) : -1;
+  }
+  const uint32_t owners = __ballot_sync(kWholeWarp, found);
+  // Lengths that are in order, from 0 to beyond the token, have one owner.
+  if (!__all_sync(kWholeWarp, ordered) || owners == 0) return {0, -1};
+  const int owner = __ffs(static_cast<int>(owners)) - 1;
+  return {__shfl_sync(kWholeWarp, sequence, owner), __shfl_sync(kWholeWarp, position, owner)};
+}
+
+// A lane's elements lane, lane + 32, ... of the first half of a head, and those of the second half
+// that turn with them. kHeld lanes' turns hold a head of up to 64 kHeld elements.
+template <int kHeld>
+struct Head {
+  float first[kHeld], second[kHeld];
+
+  FERRUM_DEVICE void load(const float* head, int half) {
+#pragma unroll
+    for (int j = 0; j < kHeld; ++j) {
+      const int i = j * kWarp + lane_index();
+      first[j] = i < half ? head[i] : 0.0f;
+      second[j] = i < half ? head[i + half] : 0.0f;
+    }
+  }
+
+  // Makes the root mean square 1, but for epsilon and the weight.
+  FERRUM_DEVICE void normalize(const Head& weight, int half, float epsilon) {
+    float squares = 0.0f;
+#pragma unroll
+    for (int j = 0; j < kHeld; ++j)
+      squares = fmaf(first[j], first[j], fmaf(second[j], second[j], squares));
+    const float mean = warp_sum(squares) / static_cast<float>(2 * half);
+    const float factor = 1.0f / sqrtf(mean + epsilon);
+#pragma unroll
+    for (int j = 0; j < kHeld; ++j) {
+      first[j] = first[j] * factor * weight.first[j];
+      second[j] = second[j] * factor * weight.second[j];
+    }
+  }
+
+  template <class Store>
+  FERRUM_DEVICE void store(int half, Store to) const {
+#pragma unroll
+    for (int j = 0; j < kHeld; ++j) {
+      const int i = j * kWarp + lane_index();
+      if (i >= half) continue;
+      to(i, first[j]);
+      to(i + half, second[j]);
+    }
+  }
+};
+
+// The sines and cosines of one position, for all heads.
+template <int kHeld>
+struct Turn {
+  float sine[kHeld], cosine[kHeld];
+
+  FERRUM_DEVICE void load(const float* inv_freq, int half) {
+#pragma unroll
+    for (int j = 0; j < kHeld; ++j) {
+      const int i = j * kWarp + lane_index();
+      cosine[j] = i < half ? inv_freq[i] : 0.0f;
+    }
+  }
+  // From the frequencies that `load` has left. The angle is rounded to float32 as on the CPU, and
+  // then taken as exact, however large.
+  FERRUM_DEVICE void find(int position, float rope_scale) {
+#pragma unroll
+    for (int j = 0; j < kHeld; ++j) {
+      const float angle = static_cast<float>(position) * cosine[j];
+      sincosf(angle, &sine[j], &cosine[j]);
+      sine[j] *= rope_scale;
+      cosine[j] *= rope_scale;
+    }
+  }
+  FERRUM_DEVICE void turn(Head<kHeld>& head) const {
+#pragma unroll
+    for (int j = 0; j < kHeld; ++j) {
+      const float first = head.first[j], second = head.second[j];
+      head.first[j] = first * cosine[j] - second * sine[j];
+      head.second[j] = second * cosine[j] + first * sine[j];
+    }
+  }
+};
+
+}  // namespace
+}  // namespace ferrum::cuda
