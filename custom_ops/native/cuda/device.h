@@ -95,13 +95,6 @@ FERRUM_DEVICE void copy_16(void* shared, const void* global) {
                "l"(global)
                : "memory");
 }
-// The same, but only the first `bytes` of the 16 are read, none where that is negative; the others
-// become zeros.
-FERRUM_DEVICE void copy_up_to_16(void* shared, const void* global, int bytes) {
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(shared)),
-               "l"(global), "r"(bytes > 0 ? bytes : 0)
-               : "memory");
-}
 FERRUM_DEVICE void commit_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 template <int n>
 FERRUM_DEVICE void wait_for_copies() {

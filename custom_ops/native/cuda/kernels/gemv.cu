@@ -3,7 +3,6 @@
 // `lanes` threads share kGemvRows rows of a matrix, so that each value of x that a thread reads
 // from shared memory meets as many weights; the weights come straight from global memory, once for
 // all columns of a launch.
-#include "cuda/kernels/block_copies.h"
 #include "cuda/kernels/gemv_arguments.h"
 #include "cuda/kernels/row_products.h"
 
@@ -30,45 +29,6 @@ FERRUM_DEVICE void sum_over_warps(int lanes, float (&sum)[kGemvRows][kColumns]) 
       for (int c = 0; c < kColumns; ++c) sum[r][c] += of_warp[warp_index() + warp][r][c];
 }
 
-// One column's products with the rows of a part from `first` on, kGemvRows for every kPerBlock
-// lanes, through copies of their blocks: the sums of multiply_rows, but bound by the memory.
-template <int kType, int kTile, class StageTile>
-FERRUM_DEVICE void multiply_copies(const GemvPart& part, int64_t first, int k,
-                                   const StagedX<kTile>* x, const StageTile& stage_tile,
-                                   float (&sum)[kGemvRows][1]) {
-  using Unit = UnitOf<kType>;
-  constexpr int kRows = kGemvRows * kWarp / Unit::kPerBlock;
-  FERRUM_SHARED BlockCopies<kRows, Unit::kBytes> copies[kGemvThreads / kWarp];
-  auto& own = copies[warp_index()];
-  const uint8_t* const end = part.data + static_cast<size_t>(part.rows) * part.row_bytes;
-  const uint8_t* from = part.data + static_cast<size_t>(first) * part.row_bytes;
-  const int unit = lane_index() % Unit::kPerBlock;
-  const int row = lane_index() / Unit::kPerBlock * kGemvRows;
-  const auto copy = [&] {
-    own.begin(from, part.row_bytes, end);
-    commit_copies();
-  };
-  copy();
-  for (int begin = 0; begin < k; begin += kTile) {
-    stage_tile(begin);
-    const int here = min(kTile, k - begin);
-    for (int block = 0; block < here; block += Unit::kBlock) {
-      wait_for_copies<0>();
-      __syncwarp();
-      typename Unit::Raw raw[kGemvRows];
-#pragma unroll
-      for (int r = 0; r < kGemvRows; ++r) {
-        const uint8_t* const at = from + static_cast<size_t>(row + r) * part.row_bytes;
-        raw[r] = Unit::load(own.block(row + r, at), unit);
-      }
-      __syncwarp();
-      from += Unit::kBytes;
-      if (begin + block + Unit::kBlock < k) copy();  // while these are multiplied
-      multiply_unit<Unit, kGemvRows, 1, kTile>(raw, unit, static_cast<unsigned>(block), x, sum);
-    }
-  }
-}
-
 template <int kType, int kColumns>
 FERRUM_DEVICE void gemv(const GemvArguments& a) {
   FERRUM_SHARED StagedX<kGemvTile<kColumns>> x[kColumns];
@@ -92,15 +52,7 @@ FERRUM_DEVICE void gemv(const GemvArguments& a) {
     __syncthreads();
   };
   float sum[kGemvRows][kColumns] = {};
-  bool done = false;
-  if constexpr (kColumns == 1 && UnitOf<kType>::kScattered) {
-    done = a.lanes == UnitOf<kType>::kPerBlock;
-    if (done)
-      multiply_copies<kType>(part, row - kGemvRows * (lane_index() / a.lanes), a.k, x, stage_tile,
-                             sum);
-  }
-  if (!done)
-    multiply_rows<kType, false, kGemvRows, kColumns>(rows, a.k, lane, a.lanes, x, stage_tile, sum);
+  multiply_rows<kType, false, kGemvRows, kColumns>(rows, a.k, lane, a.lanes, x, stage_tile, sum);
   sum_over_lanes(a.lanes, sum);
   if (a.lanes > kWarp) sum_over_warps(a.lanes, sum);
   if (lane != 0) return;

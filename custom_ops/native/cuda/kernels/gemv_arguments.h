@@ -26,8 +26,8 @@ struct GemvPart {
 };
 
 // Grid: the parts' blocks of kGemvRows * kGemvThreads / lanes rows each, or gemv_f32_rows, times
-// groups of columns;
-// blocks of the same rows stand side by side, so that all but one find the weights in L2.
+// groups of columns; blocks of the same rows stand side by side, so that all but one find the
+// weights in L2.
 struct GemvArguments {
   const float* x;  // [tokens, k]
   int64_t tokens;

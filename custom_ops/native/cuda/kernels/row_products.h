@@ -78,8 +78,8 @@ FERRUM_DEVICE void multiply_slice(const typename Unit::Raw (&raw)[kRows], int sl
 // sum[r][c] += this lane's share of row r times column c. Of a row's units lane `lane` of `lanes`,
 // a power of two and not below kPerBlock, takes every `lanes`-th, in order: that is what fixes the
 // order of a sum. `stage_tile(begin)` puts the columns' values from `begin` on into x, with
-// barriers before and after. kAhead: two units are on their way before x is waited for, and one
-// always after, where too few warps run to hide the memory's latency from each other.
+// barriers before and after. kAhead: a unit is loaded before the one in front of it is multiplied,
+// where too few warps run to hide the memory's latency from each other.
 template <int kType, bool kAhead, int kRows, int kColumns, int kTile, class StageTile>
 FERRUM_DEVICE void multiply_rows(const uint8_t* const (&rows)[kRows], int k, int lane, int lanes,
                                  const StagedX<kTile>* x, const StageTile& stage_tile,
@@ -87,34 +87,37 @@ FERRUM_DEVICE void multiply_rows(const uint8_t* const (&rows)[kRows], int k, int
   using Unit = UnitOf<kType>;
   constexpr unsigned kPerBlock = Unit::kPerBlock;
   const unsigned units = static_cast<unsigned>(k) / Unit::kValues;
-  const auto step = static_cast<unsigned>(lanes);
   const int in_block = lane % Unit::kPerBlock;
-  auto unit = static_cast<unsigned>(lane);
-  typename Unit::Raw raw[kRows], next[kRows];
-  const auto load = [&](unsigned from, typename Unit::Raw(&to)[kRows]) {
-    if (from >= units) return;
+  unsigned unit = static_cast<unsigned>(lane);
+  const uint8_t* blocks[kRows];
 #pragma unroll
-    for (int r = 0; r < kRows; ++r)
-      to[r] = Unit::load(rows[r] + from / kPerBlock * Unit::kBytes, in_block);
+  for (int r = 0; r < kRows; ++r) blocks[r] = rows[r] + unit / kPerBlock * Unit::kBytes;
+  typename Unit::Raw raw[kRows];
+  const auto load = [&](typename Unit::Raw(&to)[kRows]) {
+#pragma unroll
+    for (int r = 0; r < kRows; ++r) to[r] = Unit::load(blocks[r], in_block);
   };
-  load(unit, raw);
-  if constexpr (kAhead) load(unit + step, next);
+  if (unit < units) load(raw);  // while x is on its way
   for (int begin = 0; begin < k; begin += kTile) {
     stage_tile(begin);
     const unsigned end = min(units, static_cast<unsigned>(begin + kTile) / Unit::kValues);
     while (unit < end) {
       const unsigned block = unit / kPerBlock * Unit::kBlock - static_cast<unsigned>(begin);
+      unit += static_cast<unsigned>(lanes);
+      const unsigned step = unit < units ? static_cast<unsigned>(lanes) / kPerBlock : 0;
+#pragma unroll
+      for (int r = 0; r < kRows; ++r) blocks[r] += step * Unit::kBytes;
+      typename Unit::Raw next[kRows];
+      if constexpr (kAhead) load(next);  // after the last unit that one again, for nothing
       if constexpr (Unit::kIsSlice)
         multiply_slice<Unit, kRows, kColumns, kTile>(raw, in_block, block, x, sum);
       else
         multiply_unit<Unit, kRows, kColumns, kTile>(raw, in_block, block, x, sum);
-      unit += step;
       if constexpr (!kAhead) {
-        load(unit, raw);
+        if (unit < units) load(raw);
       } else {
 #pragma unroll
         for (int r = 0; r < kRows; ++r) raw[r] = next[r];
-        load(unit + step, next);
       }
     }
   }

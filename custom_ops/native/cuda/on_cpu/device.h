@@ -56,14 +56,6 @@ inline void load_matrices_transposed(uint32_t (&r)[4], const void* row) {
 }
 
 inline void copy_16(void* shared, const void* global) { on_cpu::begin_copy(shared, global); }
-inline void copy_up_to_16(void* shared, const void* global, int bytes) {
-  if (bytes >= 16) {
-    copy_16(shared, global);
-    return;
-  }
-  memset(shared, 0, 16);
-  if (bytes > 0) memcpy(shared, global, static_cast<size_t>(bytes));
-}
 inline void commit_copies() { on_cpu::close_group(); }
 template <int n>
 inline void wait_for_copies() {

@@ -92,7 +92,8 @@ void launch_gate_up(Queue& queue, const MoeProblem& p, const PairExperts& chosen
     launch_product(queue, p, chosen, p.up, hidden, hidden);
     return;
   }
-  const unsigned blocks = blocks_of(p.gate.rows, kMoeGemvThreads / kGateUpLanes);
+  const int lanes = moe_lanes(p.gate, 2 * p.k * p.gate.rows);
+  const unsigned blocks = blocks_of(p.gate.rows, kMoeGemvThreads / lanes);
   const MoeGateUpArguments a = {p.x,
                                 hidden,
                                 chosen,
@@ -100,6 +101,7 @@ void launch_gate_up(Queue& queue, const MoeProblem& p, const PairExperts& chosen
                                 rows_of(p.up),
                                 static_cast<int>(p.k),
                                 static_cast<int>(p.gate.k),
+                                lanes,
                                 blocks};
   const auto pairs = static_cast<unsigned>(p.tokens * p.k);
   queue.launch(find_kernels(p.gate.type)->gate_up, {pairs * blocks}, kMoeGemvThreads, a);
@@ -107,10 +109,8 @@ void launch_gate_up(Queue& queue, const MoeProblem& p, const PairExperts& chosen
 
 void launch_down(Queue& queue, const MoeProblem& p, const PairExperts& chosen,
                  const float* hidden) {
-  const DownShape shape = down_shape(p.down.type);
-  const unsigned blocks = blocks_of(p.down.rows, shape.rows_of_block);
-  const auto tiles = static_cast<int>((p.down.k + kDownTile - 1) / kDownTile);
-  const int parts = std::min(tiles, kMostDownParts);
+  const int lanes = moe_lanes(p.down, p.k * p.down.rows);
+  const unsigned blocks = blocks_of(p.down.rows, kGemvRows * 32 / lanes);
   const MoeDownArguments a = {hidden,
                               p.weights,
                               p.out,
@@ -118,11 +118,10 @@ void launch_down(Queue& queue, const MoeProblem& p, const PairExperts& chosen,
                               rows_of(p.down),
                               static_cast<int>(p.k),
                               static_cast<int>(p.down.k),
-                              parts,
+                              lanes,
                               blocks};
   const auto tokens = static_cast<unsigned>(p.tokens);
-  const auto threads = static_cast<unsigned>(32 * shape.slots * parts);
-  queue.launch(find_kernels(p.down.type)->down, {tokens * blocks}, threads, a);
+  queue.launch(find_kernels(p.down.type)->down, {tokens * blocks}, kMoeGemvThreads, a);
 }
 
 }  // namespace
