@@ -34,6 +34,13 @@ def test_variables_are_read_by_the_field_s_type(
     assert getattr(Settings.read({variable: text}), name) == value
 
 
+def test_a_gpu_s_steps_are_longer_unless_told_otherwise() -> None:
+    assert Settings.read({}).step_tokens == 512
+    assert Settings.read({"FERRUM_DEVICE": "cuda"}).step_tokens == 2048
+    assert Settings(device="cuda").but(max_sequences=4).step_tokens == 2048
+    assert Settings(device="cuda", step_tokens=512).step_tokens == 512
+
+
 @pytest.mark.parametrize("variable", ["FERRUM_MOE_PAHT", "FERRUM_moe_path", "FERRUM_"])
 def test_a_variable_that_is_no_setting_is_refused(variable: str) -> None:
     with pytest.raises(SettingsError, match=rf"{variable} -> one of .*FERRUM_MOE_PATH"):
