@@ -49,10 +49,11 @@ if(FERRUM_CUDA STREQUAL "OFF" OR NOT FERRUM_NVCC)
 endif()
 message(STATUS "ferrum: CUDA kernels for ${FERRUM_CUDA_ARCHITECTURES} by ${FERRUM_NVCC}")
 
-# A unit becomes PTX of the oldest architecture once, and that machine code for each: so that all
-# run the same instructions, and the PTX serves GPUs that are newer than this list. No line numbers:
-# the images are the same bytes wherever they are built.
-# nvcc puts a hash of a source's path into the names of what is internal to it, which is taken out.
+# A unit becomes PTX of the oldest architecture, and machine code for all of its kind from that; the
+# PTX serves GPUs that are newer than this list. From 90 on kernels may wait for one another on the
+# GPU (device.h), which older PTX cannot say: machine code for those comes from PTX of 90. No line
+# numbers, and without the hash of a source's path that nvcc puts into internal names: the images are
+# the same bytes wherever they are built.
 list(GET FERRUM_CUDA_ARCHITECTURES 0 oldest)
 set(CUDA_TO_PTX -std=c++17 -O3 -ptx)
 set(WITHOUT_PATHS "s/(_INTERNAL_|_GLOBAL__N__)[0-9a-f]{8}_/\\1_/g")
@@ -76,26 +77,40 @@ macro(add_image unit architecture portable file)
   list(APPEND image_files ${file})
 endmacro()
 
-foreach(source ${CUDA_KERNELS})
-  get_filename_component(unit ${source} NAME_WE)
-  set(ptx ${images_folder}/${unit}.ptx)
+# ${ptx} by compiling ${source} for that virtual architecture.
+macro(add_ptx ptx architecture source)
   add_custom_command(
     OUTPUT ${ptx}
-    COMMAND ${FERRUM_NVCC} ${CUDA_TO_PTX} -arch=compute_${oldest} -I native -I ${CMAKE_BINARY_DIR} -o
-            ${ptx}.named ${source}
+    COMMAND ${FERRUM_NVCC} ${CUDA_TO_PTX} -arch=compute_${architecture} -I native -I
+            ${CMAKE_BINARY_DIR} -o ${ptx}.named ${source}
     COMMAND sed -E "${WITHOUT_PATHS}" ${ptx}.named > ${ptx}
     WORKING_DIRECTORY ${CMAKE_CURRENT_SOURCE_DIR}
     DEPENDS ${source} ${CUDA_HEADERS} ${IQ_TABLES}
-    COMMENT "CUDA ${unit}: PTX"
+    COMMENT "CUDA ${unit}: PTX of ${architecture}"
     VERBATIM)
+endmacro()
+
+foreach(source ${CUDA_KERNELS})
+  get_filename_component(unit ${source} NAME_WE)
+  set(ptx ${images_folder}/${unit}.ptx)
+  set(ptx_90 ${ptx})
+  add_ptx(${ptx} ${oldest} ${source})
+  if(oldest LESS 90)
+    set(ptx_90 ${images_folder}/${unit}.90.ptx)
+    add_ptx(${ptx_90} 90 ${source})
+  endif()
   add_image(${unit} ${oldest} true ${ptx})
   foreach(architecture ${FERRUM_CUDA_ARCHITECTURES})
+    set(from ${ptx})
+    if(NOT architecture LESS 90)
+      set(from ${ptx_90})
+    endif()
     set(cubin ${images_folder}/${unit}.sm_${architecture}.cubin)
     add_custom_command(
       OUTPUT ${cubin}
-      COMMAND ${FERRUM_NVCC} -cubin -arch=sm_${architecture} -Xptxas -v -o ${cubin} ${ptx} >
+      COMMAND ${FERRUM_NVCC} -cubin -arch=sm_${architecture} -Xptxas -v -o ${cubin} ${from} >
               ${cubin}.log 2>&1 || (cat ${cubin}.log && false)
-      DEPENDS ${ptx}
+      DEPENDS ${from}
       COMMENT "CUDA ${unit}: sm_${architecture}")
     add_image(${unit} ${architecture} false ${cubin})
   endforeach()

@@ -20,11 +20,26 @@
 #define FERRUM_DEVICE __device__ __forceinline__
 #define FERRUM_CONSTANT __device__ const  // a table in device memory
 #define FERRUM_SHARED __shared__
-#define FERRUM_KERNEL(name, Arguments, ...)               \
-  extern "C" __global__ void __launch_bounds__(__VA_ARGS__) \
-      name(const __grid_constant__ Arguments a)
+#define FERRUM_KERNEL(name, Arguments, ...)                                      \
+  FERRUM_DEVICE void name##_body(const Arguments& a);                            \
+  extern "C" __global__ void __launch_bounds__(__VA_ARGS__)                      \
+      name(const __grid_constant__ Arguments a) {                                \
+    ferrum::cuda::follow();                                                      \
+    name##_body(a);                                                              \
+  }                                                                              \
+  FERRUM_DEVICE void name##_body(const Arguments& a)
 
 namespace ferrum::cuda {
+
+// From compute capability 9.0 on, the launch after this one may put its blocks on the GPU as soon as
+// all of this one's are there, and each then waits here for the work before it: so that steps of
+// many short kernels do not wait for launches. A kernel that is launched otherwise does not notice.
+FERRUM_DEVICE void follow() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;");
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
 
 extern __shared__ __align__(128) unsigned char dynamic_shared_bytes[];
 template <class T>

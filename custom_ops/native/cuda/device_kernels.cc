@@ -24,23 +24,27 @@ int attribute(int which, int device) {
   return value;
 }
 
-std::vector<Module> load_modules(int architecture) {
-  std::vector<Module> modules;
-  const char* unit = "";
+std::vector<const Image*> choose_images(int architecture) {
+  std::vector<const Image*> chosen;
   for (const Image& any : images()) {  // images of a unit lie together
-    if (strcmp(any.unit, unit) == 0) continue;
-    unit = any.unit;
-    const Image* const image = image_for(unit, architecture);
-    if (image == nullptr)
+    if (!chosen.empty() && strcmp(any.unit, chosen.back()->unit) == 0) continue;
+    chosen.push_back(image_for(any.unit, architecture));
+    if (chosen.back() == nullptr)
       fail("no kernels for a GPU of compute capability ", architecture / 10, ".",
            architecture % 10, ", expected 8.0 or newer");
-    Module module = nullptr;
-    driver().check(driver().load_module(&module, image->bytes),
-                   text("cuModuleLoadData of ", unit, " for ", image->architecture).c_str());
-    modules.push_back(module);
   }
-  return modules;
+  return chosen;
 }
+
+Module load(const Image& image) {
+  Module module = nullptr;
+  driver().check(driver().load_module(&module, image.bytes),
+                 text("cuModuleLoadData of ", image.unit, " for ", image.architecture).c_str());
+  return module;
+}
+
+// PTX may be of an architecture that cannot say it; machine code from 9.0 on does.
+bool waits_itself(const Image& image) { return !image.portable && image.architecture >= 90; }
 
 Function find(const std::vector<Module>& modules, const char* name) {
   for (const Module module : modules) {
@@ -67,8 +71,13 @@ DeviceKernels::DeviceKernels() {
   driver().check(driver().current_device(&device), "cuCtxGetDevice");
   multiprocessors_ = attribute(kMultiprocessors, device);
   const int most_shared = attribute(kMostSharedPerBlock, device);
-  const std::vector<Module> modules =
-      load_modules(10 * attribute(kCapabilityMajor, device) + attribute(kCapabilityMinor, device));
+  follow_ = driver().launch_with != nullptr;
+  std::vector<Module> modules;
+  for (const Image* const image : choose_images(10 * attribute(kCapabilityMajor, device) +
+                                                attribute(kCapabilityMinor, device))) {
+    modules.push_back(load(*image));
+    follow_ = follow_ && waits_itself(*image);
+  }
   for (int i = 0; i < Symbol::count(); ++i) {
     functions_.push_back(find(modules, Symbol::name_at(i)));
     allow_shared(functions_.back(), most_shared);

@@ -19,12 +19,17 @@ class DeviceKernels {
   }
   int multiprocessors() const { return multiprocessors_; }
 
+  // Whether kernels wait for the work before them by themselves (device.h), so that a launch need
+  // not.
+  bool follow() const { return follow_; }
+
 
  private:
   DeviceKernels();
 
   std::vector<Function> functions_;  // by symbol
   int multiprocessors_;
+  bool follow_;
 };
 
 }  // namespace ferrum::cuda

@@ -28,10 +28,30 @@ using Address = unsigned long long;
      void** extra))                                                                          \
   X(error_name, "cuGetErrorName", (int error, const char** name))
 
+// What a launch asks for beyond its sizes, as the driver lays it out.
+struct LaunchAttribute {
+  int id;
+  int pad;
+  struct {
+    int allowed;
+    char rest[60];
+  } value;
+};
+static_assert(sizeof(LaunchAttribute) == 72);
+struct LaunchConfig {
+  unsigned grid_x, grid_y, grid_z, block_x, block_y, block_z, shared;
+  Stream stream;
+  const LaunchAttribute* attributes;
+  unsigned count;
+};
+
 struct Driver {
 #define FERRUM_DRIVER_FIELD(name, symbol, parameters) int(*name) parameters;
   FERRUM_DRIVER_ENTRIES(FERRUM_DRIVER_FIELD)
 #undef FERRUM_DRIVER_FIELD
+
+  // cuLaunchKernelEx, which drivers have from CUDA 12 on, or null.
+  int (*launch_with)(const LaunchConfig*, Function, void** parameters, void** extra);
 
   // Within the device. Looked for when it is first called: steps with caches bound in place copy
   // nothing.

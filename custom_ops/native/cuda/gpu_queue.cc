@@ -7,6 +7,9 @@ namespace {
 
 Address address(const void* memory) { return reinterpret_cast<Address>(memory); }
 
+// CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION: the launch does not wait for the one before.
+constexpr LaunchAttribute kMayOverlap = {6, 0, {1, {}}};
+
 }  // namespace
 
 GpuQueue::~GpuQueue() {
@@ -16,9 +19,17 @@ GpuQueue::~GpuQueue() {
 void GpuQueue::launch_bytes(const Symbol& kernel, Grid grid, unsigned threads,
                             const void* arguments, size_t, size_t shared) {
   void* parameters[] = {const_cast<void*>(arguments)};
-  const int error =
-      driver().launch(kernels_.function(kernel), grid.x, grid.y, grid.z, threads, 1, 1,
-                      static_cast<unsigned>(shared), stream_, parameters, nullptr);
+  const Function function = kernels_.function(kernel);
+  const auto bytes = static_cast<unsigned>(shared);
+  int error = 0;
+  if (kernels_.follow()) {
+    const LaunchConfig config = {grid.x, grid.y,  grid.z,        threads, 1, 1,
+                                 bytes,  stream_, &kMayOverlap, 1};
+    error = driver().launch_with(&config, function, parameters, nullptr);
+  } else {
+    error = driver().launch(function, grid.x, grid.y, grid.z, threads, 1, 1, bytes, stream_,
+                            parameters, nullptr);
+  }
   if (error == 0) return;
   driver().check(error, text("launching ", kernel.name(), " on ", grid.x, " x ", grid.y, " x ",
                              grid.z, " blocks of ", threads, " threads")
