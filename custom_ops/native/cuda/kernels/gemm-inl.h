@@ -362,14 +362,15 @@ struct GemmBlock {
   }
 };
 
-#define FERRUM_GEMM_KERNEL(type, positions)                                                       \
-  FERRUM_KERNEL(gemm_##type##_##positions, GemmArguments, kGemmThreads, gemm_blocks(positions)) { \
-    GemmBlock<k##type, positions, false>(a).run();                                                \
+#define FERRUM_GEMM_KERNEL(type, positions)                              \
+  FERRUM_KERNEL(gemm_##type##_##positions, GemmArguments, kGemmThreads,    \
+                gemm_blocks(k##type, positions)) {                         \
+    GemmBlock<k##type, positions, false>(a).run();                         \
   }
-#define FERRUM_GATE_UP_KERNEL(type, positions)                        \
+#define FERRUM_GATE_UP_KERNEL(type, positions)                             \
   FERRUM_KERNEL(gate_up_##type##_##positions, GemmArguments, kGemmThreads, \
-                gemm_blocks(positions)) {                             \
-    GemmBlock<k##type, positions, true>(a).run();                     \
+                gemm_blocks(k##type, positions)) {                         \
+    GemmBlock<k##type, positions, true>(a).run();                          \
   }
 #define FERRUM_GEMM_KERNELS(type)             \
   FERRUM_GEMM_TILES(FERRUM_GEMM_KERNEL, type) \
