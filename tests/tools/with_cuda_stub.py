@@ -17,6 +17,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from ferrum.custom_ops.library import describe
+
 ROOT = Path(__file__).resolve().parents[2]
 VERSION = "1.31.1"
 PROVIDER = "onnxruntime/capi/libonnxruntime_providers_cuda.so"
@@ -50,6 +52,8 @@ def stand_ins(provider: Path) -> Path:
 
 
 def main() -> int:
+    if not describe()["cuda"]:
+        sys.exit("with_cuda_stub: the library has no CUDA kernels -> nvcc, and `make setup` anew")
     packages = onnxruntime_gpu()
     libraries = stand_ins(packages / PROVIDER)
     before = os.environ.get("LD_LIBRARY_PATH")
