@@ -113,3 +113,22 @@ def three_sequences(layer: Layer) -> dict[str, np.ndarray]:
 def tolerance(cache: str) -> float:
     """One rounding of the cache's type on values of a few units; float32 by its sums."""
     return {"float32": 2e-5, "float16": 3e-3, "bfloat16": 3e-2}[cache]
+
+
+def random_step(
+    layer: Layer, sequences: list[tuple[int, int]], block_size: int
+) -> dict[str, np.ndarray]:
+    """A step of sequences (tokens, past) over blocks in no order, their pasts filled."""
+    lengths, past = [s[0] for s in sequences], [s[1] for s in sequences]
+    needed = [-(-(a + b) // block_size) for a, b in sequences]
+    ids = np.random.default_rng(1).permutation(sum(needed) + 2)
+    table = np.full((len(sequences), max(needed, default=0) + 1), -1)
+    caches = layer.empty_caches(len(ids), block_size)
+    rng = np.random.default_rng(2)
+    for row, count in enumerate(needed):
+        table[row, :count], ids = ids[:count], ids[count:]
+        for position in range(past[row]):
+            at = table[row, position // block_size], position % block_size
+            for array in caches.values():
+                array[at] = rng.standard_normal((layer.kv_heads, layer.dim))
+    return step(layer, layer.tokens(sum(lengths)), caches, table.tolist(), lengths, past)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from attention_steps import Layer, step, three_sequences
+from attention_steps import Layer, random_step, step, three_sequences
 from cuda_node import session
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -30,25 +30,6 @@ def test_a_mixed_step_equals_the_definition(cache: str, dim: int) -> None:
     layer = Layer(dim=dim, cache=cache, rope_scale=1.25)
     feeds = three_sequences(layer)
     check(layer.node(session).run(None, feeds), layer.oracle(feeds), tolerance(cache))
-
-
-def random_step(
-    layer: Layer, sequences: list[tuple[int, int]], block_size: int
-) -> dict[str, np.ndarray]:
-    """A step of sequences (tokens, past) over blocks in no order, their pasts filled."""
-    lengths, past = [s[0] for s in sequences], [s[1] for s in sequences]
-    needed = [-(-(a + b) // block_size) for a, b in sequences]
-    ids = np.random.default_rng(1).permutation(sum(needed) + 2)
-    table = np.full((len(sequences), max(needed, default=0) + 1), -1)
-    caches = layer.empty_caches(len(ids), block_size)
-    rng = np.random.default_rng(2)
-    for row, count in enumerate(needed):
-        table[row, :count], ids = ids[:count], ids[count:]
-        for position in range(past[row]):
-            at = table[row, position // block_size], position % block_size
-            for array in caches.values():
-                array[at] = rng.standard_normal((layer.kv_heads, layer.dim))
-    return step(layer, layer.tokens(sum(lengths)), caches, table.tolist(), lengths, past)
 
 
 @settings(max_examples=40, deadline=None)

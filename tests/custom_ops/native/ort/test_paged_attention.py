@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
-from attention_steps import CACHES, Layer, step, three_sequences, tolerance
+from attention_steps import CACHES, Layer, random_step, step, three_sequences, tolerance
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -93,20 +93,7 @@ def test_odd_shapes_come_out_right(
     cache: str,
 ) -> None:
     layer = Layer(kv_heads * group, kv_heads, dim, cache)
-    lengths, past = [s[0] for s in sequences], [s[1] for s in sequences]
-    needed = [-(-(a + b) // block_size) for a, b in sequences]
-    columns = max(needed, default=0) + 1
-    ids = np.random.default_rng(1).permutation(sum(needed) + 2)
-    table = np.full((len(sequences), columns), -1)
-    caches = layer.empty_caches(len(ids), block_size)
-    rng = np.random.default_rng(2)
-    for row, count in enumerate(needed):
-        table[row, :count], ids = ids[:count], ids[count:]
-        for position in range(past[row]):
-            at = table[row, position // block_size], position % block_size
-            for array in caches.values():
-                array[at] = rng.standard_normal((kv_heads, dim))
-    feeds = step(layer, layer.tokens(sum(lengths)), caches, table.tolist(), lengths, past)
+    feeds = random_step(layer, sequences, block_size)
     found = layer.node().run(None, feeds)
     wanted = layer.oracle(feeds)
     for ours, theirs in zip(found, wanted, strict=True):
