@@ -21,8 +21,8 @@ void check_caches(const AttentionInputs& in, int64_t kv_heads) {
   if (in.keys.dims[1] == 0)
     fail("input key_cache, got shape ", in.keys.shape(), ", expected a block_size of 1 or more");
   if (in.values.element != in.keys.element)
-    fail("input value_cache, got ONNX element type ", in.values.element,
-         ", expected key_cache's ", in.keys.element);
+    fail("input value_cache, got ONNX element type ", in.values.element, ", expected key_cache's ",
+         in.keys.element);
 }
 
 }  // namespace
@@ -37,20 +37,30 @@ AttentionAttributes::AttentionAttributes(const NodeInfo& info)
     fail("attribute num_heads, got ", heads, ", expected a multiple of kv_num_heads = ", kv_heads);
 }
 
-KvCache AttentionInputs::cache() const {
-  return {nullptr,      nullptr,      cache_type_of(keys), keys.dims[0],
-          keys.dims[1], keys.dims[2], head_dim};
-}
-
-Sequences AttentionInputs::sequences() const {
-  return {past.dims[0], table.dims[1], ends.data<const int32_t>(), past.data<const int32_t>(),
-          table.data<const int32_t>()};
+AttentionProblem AttentionInputs::problem(const AttentionAttributes& attributes) const {
+  AttentionProblem problem{};
+  problem.tokens = tokens();
+  problem.heads = attributes.heads;
+  problem.cache = {nullptr,      nullptr, cache_type_of(keys), keys.dims[0], keys.dims[1],
+                   keys.dims[2], head_dim};
+  problem.sequences = {past.dims[0], table.dims[1], ends.data<const int32_t>(),
+                       past.data<const int32_t>(), table.data<const int32_t>()};
+  problem.q = q.data<const float>();
+  problem.k = k.data<const float>();
+  problem.v = v.data<const float>();
+  problem.q_norm = q_norm.data<const float>();
+  problem.k_norm = k_norm.data<const float>();
+  problem.inv_freq = inv_freq.data<const float>();
+  problem.scale = attributes.scale;
+  problem.epsilon = attributes.epsilon;
+  problem.rope_scale = attributes.rope_scale;
+  return problem;
 }
 
 AttentionInputs attention_inputs(const Context& context, const AttentionAttributes& attributes) {
-  AttentionInputs in{context.input(0, 2), context.input(1, 2), context.input(2, 2),
-                     context.input(3, 4), context.input(4, 4), context.input(5, 2),
-                     context.input(6, 1), context.input(7, 1), context.input(8, 1),
+  AttentionInputs in{context.input(0, 2), context.input(1, 2),  context.input(2, 2),
+                     context.input(3, 4), context.input(4, 4),  context.input(5, 2),
+                     context.input(6, 1), context.input(7, 1),  context.input(8, 1),
                      context.input(9, 1), context.input(10, 1), 0};
   const int64_t dim = in.head_dim = in.q.dims[1] / attributes.heads;
   if (in.q.dims[1] % attributes.heads != 0 || dim == 0 || dim % 2 != 0)

@@ -1,7 +1,7 @@
 // PagedAttention's attributes and inputs, shapes checked against each other.
 #pragma once
 
-#include "ops/kv_cache.h"
+#include "ops/attention.h"
 #include "ort/context.h"
 #include "ort/node_info.h"
 
@@ -20,9 +20,8 @@ struct AttentionInputs {
 
   int64_t tokens() const { return q.dims[0]; }
 
-  // The caches' shape, with neither buffer: those are outputs.
-  KvCache cache() const;
-  Sequences sequences() const;
+  // What a kernel is asked, but for the caches' buffers and `out`: those are outputs.
+  AttentionProblem problem(const AttentionAttributes& attributes) const;
 };
 
 // Throws Error; what the tensors hold is not looked at.

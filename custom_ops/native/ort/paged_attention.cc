@@ -1,6 +1,5 @@
 #include <cstring>
 
-#include "ops/attention.h"
 #include "ort/adapters.h"
 #include "ort/attention_inputs.h"
 #include "ort/kernel.h"
@@ -15,7 +14,7 @@ class PagedAttention : public Kernel {
   void compute(Context& context) const override {
     const StageTimer timer(settings.profile, Stage::attention);
     const AttentionInputs in = attention_inputs(context, attributes_);
-    AttentionProblem problem = problem_of(in);
+    AttentionProblem problem = in.problem(attributes_);
     check_sequences(problem.sequences, problem.tokens, problem.cache);
     // Only now, with everything checked, is a cache touched.
     problem.cache.keys = in_place(context, in.keys, 1);
@@ -27,24 +26,6 @@ class PagedAttention : public Kernel {
   }
 
  private:
-  AttentionProblem problem_of(const AttentionInputs& in) const {
-    AttentionProblem problem{};
-    problem.tokens = in.tokens();
-    problem.heads = attributes_.heads;
-    problem.cache = in.cache();
-    problem.sequences = in.sequences();
-    problem.q = in.q.data<const float>();
-    problem.k = in.k.data<const float>();
-    problem.v = in.v.data<const float>();
-    problem.q_norm = in.q_norm.data<const float>();
-    problem.k_norm = in.k_norm.data<const float>();
-    problem.inv_freq = in.inv_freq.data<const float>();
-    problem.scale = attributes_.scale;
-    problem.epsilon = attributes_.epsilon;
-    problem.rope_scale = attributes_.rope_scale;
-    return problem;
-  }
-
   // The output's buffer: the input's own where the caller bound one tensor to both, else a copy.
   uint8_t* in_place(Context& context, const Tensor& from, size_t output) const {
     const Tensor to =

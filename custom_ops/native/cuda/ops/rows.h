@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "cuda/queue.h"
+#include "ops/route.h"
 
 namespace ferrum::cuda {
 
@@ -16,11 +17,6 @@ void add_rms_norm(Queue& queue, const float* x, const float* residual, const flo
                   int64_t rows, int64_t columns, float epsilon, float* normed, float* sum);
 
 // RouteTopK of logits [tokens, experts]: weights [tokens, k] and chosen [tokens, k].
-struct Routing {
-  int64_t experts, k;
-  bool normalize;
-  float scale;
-};
 void route(Queue& queue, const Routing& routing, const float* logits, int64_t tokens,
            float* weights, int32_t* chosen);
 

@@ -14,17 +14,11 @@ class CudaPagedAttention : public CudaKernel {
  private:
   void enqueue(Context& context, cuda::Queue& queue) const override {
     const AttentionInputs in = attention_inputs(context, attributes_);
-    KvCache cache = in.cache();
-    cache.keys = in_place(context, queue, in.keys, 1);
-    cache.values = in_place(context, queue, in.values, 2);
-    const Tensor out = context.output(0, {in.tokens(), in.q.dims[1]});
-    if (in.tokens() == 0) return;
-    run_attention(queue, {in.tokens(), attributes_.heads, cache, in.sequences(),
-                          in.q.data<const float>(), in.k.data<const float>(),
-                          in.v.data<const float>(), in.q_norm.data<const float>(),
-                          in.k_norm.data<const float>(), in.inv_freq.data<const float>(),
-                          attributes_.scale, attributes_.epsilon, attributes_.rope_scale,
-                          out.data<float>()});
+    AttentionProblem problem = in.problem(attributes_);
+    problem.cache.keys = in_place(context, queue, in.keys, 1);
+    problem.cache.values = in_place(context, queue, in.values, 2);
+    problem.out = context.output(0, {problem.tokens, in.q.dims[1]}).data<float>();
+    if (problem.tokens > 0) run_attention(queue, problem);
   }
 
   // As on the CPU (ort/paged_attention.cc).
