@@ -8,7 +8,9 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
+
+from ferrum.runtime.one_line_parser import OneLineParser
 
 _STDOUT = Path("-")
 
@@ -31,14 +33,6 @@ examples:
 
 exit status: 0 done, 1 a side failed, 2 bad input or arguments (one line says
 what), 130 stopped by Ctrl-C"""
-
-
-class _Parser(argparse.ArgumentParser):
-    """Complains in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        print(f"{self.prog}: {message}; see {self.prog} --help", file=sys.stderr)
-        raise SystemExit(2)
 
 
 def counts(text: str) -> list[int]:
@@ -74,7 +68,7 @@ def whole(text: str) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The arguments of ferrum-bench."""
-    result = _Parser(
+    result = OneLineParser(
         prog="ferrum-bench",
         usage="ferrum-bench OUT.onnx [--vs MODEL.gguf] [options]\n"
         "       ferrum-bench --roofline [OUT.onnx] [--threads N,N]",

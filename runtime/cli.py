@@ -7,8 +7,9 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
+from ferrum.runtime.one_line_parser import OneLineParser
 from ferrum.runtime.options import OptionError, add_options, given
 from ferrum.runtime.sampler import SamplingError, SamplingParams
 from ferrum.runtime.settings import Settings, SettingsError
@@ -35,17 +36,9 @@ exit status: 0 done, 1 the graph failed, 2 bad input or arguments (one line says
 what), 130 stopped by Ctrl-C"""
 
 
-class _Parser(argparse.ArgumentParser):
-    """Complains in one line: a usage of forty options would bury it."""
-
-    def error(self, message: str) -> NoReturn:
-        print(f"{self.prog}: {message}; see {self.prog} --help", file=sys.stderr)
-        raise SystemExit(2)
-
-
 def parser() -> argparse.ArgumentParser:
     """The arguments of ferrum-run."""
-    result = _Parser(
+    result = OneLineParser(
         prog="ferrum-run",
         usage="ferrum-run OUT.onnx [-p PROMPT | -f FILE] [options]",
         description=_DESCRIPTION,

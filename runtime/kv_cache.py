@@ -14,6 +14,8 @@ from ferrum.runtime.device_memory import DeviceMemory
 from ferrum.runtime.free_memory import free_memory
 from ferrum.runtime.settings import Settings
 
+Bytes = npt.NDArray[np.uint8]
+
 _ALIGNMENT = 64  # a cache line, and the widest vector load
 _BFLOAT16 = 16  # ONNX's number for a type that NumPy lacks
 _DEVICE_SHARE = 0.8  # of what a GPU has left beside weights and a step's own memory
@@ -43,11 +45,23 @@ class KvCaches:
                 "had -> a smaller kv_capacity"
             ) from None
         self.values = {name: _ort_value(array, dtype) for name, array in self.arrays.items()}
+        # [blocks, bytes]: the same memory, without types.
+        self._bytes = [array.view(np.uint8).reshape(blocks, -1) for array in self.arrays.values()]
+        self.block_bytes = sum(array.shape[1] for array in self._bytes)
 
     @property
     def nbytes(self) -> int:
         """Bytes of all caches together."""
         return sum(array.nbytes for array in self.arrays.values())
+
+    def read(self, block: int) -> Bytes:
+        """A copy of what a block holds in all layers: uint8[block_bytes]."""
+        return np.concatenate([array[block] for array in self._bytes])
+
+    def write(self, block: int, content: Bytes) -> None:
+        """Fill a block with what `read` has given."""
+        for array, part in zip(self._bytes, np.split(content, len(self._bytes)), strict=True):
+            array[block] = part
 
 
 class DeviceKvCaches:
@@ -66,6 +80,21 @@ class DeviceKvCaches:
                 f"[kv caches] {len(names) * size / 1e9:.1f} GB on the GPU for "
                 f"{blocks * block_size:,} tokens cannot be had ({error}) -> a smaller kv_capacity"
             ) from None
+        self._part = size // blocks  # bytes of a block in one of them
+        self.block_bytes = len(names) * self._part
+
+    def read(self, block: int) -> Bytes:
+        """A copy of what a block holds in all layers: uint8[block_bytes]."""
+        content = np.empty((len(self.memory), self._part), np.uint8)
+        for memory, part in zip(self.memory.values(), content, strict=True):
+            memory.read(part, block * self._part)
+        return content.reshape(-1)
+
+    def write(self, block: int, content: Bytes) -> None:
+        """Fill a block with what `read` has given."""
+        parts = content.reshape(len(self.memory), self._part)
+        for memory, part in zip(self.memory.values(), parts, strict=True):
+            memory.write(part, block * self._part)
 
 
 def bytes_per_token(model: Model, dtype: str) -> int:

@@ -19,11 +19,15 @@ import numpy.typing as npt
 
 from ferrum.custom_ops.library import read_profile
 from ferrum.runtime.artifact import Artifact
+from ferrum.runtime.block_pool import BlockPool
+from ferrum.runtime.cache_file import CacheFileError, Stamp, restore_blocks, save_blocks
+from ferrum.runtime.cache_stamp import cache_stamp
 from ferrum.runtime.chat_template import ChatError, ChatTemplate, Message
 from ferrum.runtime.chrome_trace import write_chrome_trace
 from ferrum.runtime.engine import Engine
 from ferrum.runtime.graph import Graph
 from ferrum.runtime.logprobs import logprobs_of
+from ferrum.runtime.placement import Caches
 from ferrum.runtime.profile import Clock, Stage, stages
 from ferrum.runtime.request import Completion
 from ferrum.runtime.sampler import SamplingParams
@@ -40,6 +44,7 @@ class LLM:
     """A model with its tokenizer and caches.
 
     Threads may share one: steps are taken one at a time, and each advances everyone's requests.
+    `engine` and `session` are for one thread at a time: whoever calls them holds `lock`.
     """
 
     def __init__(
@@ -64,7 +69,7 @@ class LLM:
         manifest = self.artifact.manifest
         self.tokenizer = Tokenizer(self.artifact.tokenizer, manifest.tokenizer)
         self._template: ChatTemplate | None = None
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
         self._trace: Trace | None = None
         wanted = (*self.settings.trace, *((EXPERT_IDS,) if self.settings.expert_load else ()))
         if wanted:
@@ -72,7 +77,7 @@ class LLM:
         else:
             self._graph = Graph.load(self.artifact, self.settings)
         self.session = Session(self._graph, self.settings, self._trace)
-        self._engine = Engine(self.session, self.tokenizer)
+        self.engine = Engine(self.session, self.tokenizer)
         self._closed = False
         self._clear_profile()
 
@@ -82,7 +87,7 @@ class LLM:
         For servers. Profile and trace begin after it. CacheFull or ContextTooLong where such a step
         could not run.
         """
-        with self._lock:
+        with self.lock:
             self._check_open()
             self.session.prepare(max_tokens)
             self._clear_profile()
@@ -113,10 +118,15 @@ class LLM:
             for stream in streams:
                 stream.close()
 
-    def stream(self, prompt: Prompt, params: SamplingParams | None = None) -> Stream:
-        """Continue one prompt; iterate over the result for each token and its text as it comes."""
+    def stream(
+        self, prompt: Prompt, params: SamplingParams | None = None, priority: int = 0
+    ) -> Stream:
+        """Continue one prompt; iterate over the result for each token and its text as it comes.
+
+        Of requests that wait for each other those of lower `priority` are served earlier.
+        """
         ids = self.tokenizer.encode(prompt) if isinstance(prompt, str) else [int(i) for i in prompt]
-        return self._start(ids, params)
+        return self._start(ids, params, priority)
 
     def chat(
         self,
@@ -156,9 +166,9 @@ class LLM:
         ids = self.tokenizer.encode(prompt) if isinstance(prompt, str) else [int(i) for i in prompt]
         following = [*ids[1:], *ids[-1:]]  # the last scores itself, and is left out
         name, scores = object(), np.empty(len(ids), np.float64)
-        with self._lock:
+        with self.lock:
             self._check_open()
-            self._engine.drop_abandoned()
+            self.engine.drop_abandoned()
             try:
                 done = 0
                 for part in self.session.prefill_parts(name, ids):
@@ -170,6 +180,23 @@ class LLM:
                 if name in self.session.sequences:
                     self.session.release(name)
         return scores[:-1].astype(np.float32)
+
+    def save_cache(self, path: str | Path) -> int:
+        """Write the blocks that prompts to come can begin with into a file; how many there are.
+
+        CacheFileError where it cannot be written, or settings.prefix_reuse is off.
+        """
+        with self.lock:
+            return save_blocks(*self._cache_file(path))
+
+    def load_cache(self, path: str | Path) -> int:
+        """Fill unused blocks from what `save_cache` has written, those used last if not all fit.
+
+        Returns how many were filled. CacheFileError where the file is of another model or of other
+        settings that change a block's bits, or is damaged; the caches are then as they were.
+        """
+        with self.lock:
+            return restore_blocks(*self._cache_file(path))
 
     def profile(self) -> list[Stage]:
         """Where the steps' time went so far; with settings.profile, inside the graph too.
@@ -197,11 +224,11 @@ class LLM:
 
     def close(self) -> None:
         """End all requests; writes settings.trace_out. The model can no longer be used."""
-        with self._lock:
+        with self.lock:
             if self._closed:
                 return
             self._closed = True
-            self._engine.cancel_all()
+            self.engine.close()
             if self.settings.trace_out is not None:
                 write_chrome_trace(
                     self.settings.trace_out, self._graph.session, self.session.clock.spans
@@ -218,11 +245,18 @@ class LLM:
     ) -> None:
         self.close()
 
-    def _start(self, ids: list[int], params: SamplingParams | None) -> Stream:
-        with self._lock:
+    def _start(self, ids: list[int], params: SamplingParams | None, priority: int = 0) -> Stream:
+        with self.lock:
             self._check_open()
-            request = self._engine.add(ids, SamplingParams() if params is None else params)
-            return Stream(self._engine, request, self._lock)
+            request = self.engine.add(ids, SamplingParams() if params is None else params, priority)
+            return Stream(self.engine, request, self.lock)
+
+    def _cache_file(self, path: str | Path) -> tuple[Path, BlockPool, Caches, Stamp]:
+        self._check_open()
+        if not self.settings.prefix_reuse:
+            raise CacheFileError(f"[{path}] prefix_reuse, got False -> True to keep any block")
+        stamp = cache_stamp(self.artifact, self.settings)
+        return Path(path), self.session.pool, self.session.caches, stamp
 
     def _load_template(self) -> ChatTemplate:
         path = self.artifact.chat_template

@@ -31,7 +31,8 @@ def add_options(group: argparse._ArgumentGroup, model: type[BaseModel]) -> None:
         else:
             words = _words(field.annotation)
             metavar = "{" + ",".join(words) + "}" if words else _placeholder(field.annotation)
-            repeated = get_args(field.annotation)[:1] == (str,)
+            strings = get_args(field.annotation)[:1] == (str,)
+            repeated = strings and get_origin(field.annotation) is tuple
             group.add_argument(option, dest=name, default=argparse.SUPPRESS, help=described,
                                metavar=metavar,
                                action="append" if repeated else "store")  # fmt: skip

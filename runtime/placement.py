@@ -33,7 +33,19 @@ class StepRunner(Protocol):
         """The captured outputs of the last step."""
 
 
-Parts = tuple[BlockPool, StepRunner, Batcher]
+class Caches(Protocol):
+    """The memory of the blocks, of all layers together."""
+
+    block_bytes: int
+
+    def read(self, block: int) -> npt.NDArray[np.uint8]:
+        """A copy of what a block holds: uint8[block_bytes]."""
+
+    def write(self, block: int, content: npt.NDArray[np.uint8]) -> None:
+        """Fill a block with what `read` has given."""
+
+
+Parts = tuple[BlockPool, Caches, StepRunner, Batcher]
 
 
 def on_host(graph: Graph, settings: Settings) -> Parts:
@@ -43,7 +55,7 @@ def on_host(graph: Graph, settings: Settings) -> Parts:
     pool = BlockPool(-(-capacity // size), size)
     names = [cache.past for cache in graph.caches]
     caches = KvCaches(names, model, dtype, pool.blocks, size)
-    return pool, Binding(graph, caches), Batcher(model.vocabulary)
+    return pool, caches, Binding(graph, caches), Batcher(model.vocabulary)
 
 
 def on_device(graph: Graph, settings: Settings) -> Parts:
@@ -57,4 +69,4 @@ def on_device(graph: Graph, settings: Settings) -> Parts:
     most = min(pool.blocks, pool.blocks_for(model.context_length))
     buckets = DecodeBuckets(spare_block=pool.blocks, most_columns=most) if graphs else None
     binding = DeviceBinding(graph, caches, graphs=graphs)
-    return pool, binding, Batcher(model.vocabulary, buckets)
+    return pool, caches, binding, Batcher(model.vocabulary, buckets)

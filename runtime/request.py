@@ -10,8 +10,11 @@ from typing import Literal
 
 from ferrum.runtime.logits import LogitsRow
 from ferrum.runtime.logprobs import TokenLogprobs, token_logprobs
+from ferrum.runtime.mask_ahead import MaskAhead
+from ferrum.runtime.prefix_cache import Chain
 from ferrum.runtime.sampler import Sampler, SamplingParams
 from ferrum.runtime.sequence import Sequence
+from ferrum.runtime.speculation import Drafter
 from ferrum.runtime.tokenizer import Detokenizer, StopStrings, Tokenizer
 
 FinishReason = Literal["stop", "length", "cancelled", "error"]
@@ -55,6 +58,7 @@ class Completion:
     prompt_tokens: int
     logprobs: list[TokenLogprobs] | None  # of token_ids
     timings: Timings
+    cached_tokens: int = 0  # of the prompt, those that were in the caches already
 
 
 @dataclass(eq=False)
@@ -70,6 +74,13 @@ class Request:
     detokenizer: Detokenizer
     stops: StopStrings
     prompt_tokens: int
+    chain: Chain  # of tokens
+    mask: MaskAhead | None = None  # the parameters' own, computed while the graph runs
+    drafter: Drafter = field(default_factory=Drafter)
+    priority: int = 0  # those of lower value are served earlier
+    arrival: int = 0  # the scheduler's
+    admitted: bool = False  # whether it has ever run
+    cached_tokens: int = 0  # of the prompt, those that were in the caches when it first ran
     pieces: deque[Piece] = field(default_factory=deque)  # not yet taken by the caller
     text: list[str] = field(default_factory=list)
     logprobs: list[TokenLogprobs] = field(default_factory=list)
@@ -90,25 +101,36 @@ class Request:
         *,
         vocabulary: int,
         longest: int,
+        priority: int = 0,
     ) -> Request:
         """A request that has run nothing yet."""
         eos = () if params.ignore_eos else tokenizer.files.eos
+        tokens = list(prompt)
+        mask = None if params.mask is None else MaskAhead(params.mask)
         return cls(
             sequence=sequence,
-            tokens=list(prompt),
+            tokens=tokens,
             params=params,
-            sampler=Sampler(params, prompt, vocabulary),
+            sampler=Sampler(params.model_copy(update={"mask": mask}), prompt, vocabulary),
             longest=longest,
             ends=frozenset((*eos, *params.stop_token_ids)),
             detokenizer=Detokenizer(tokenizer),
             stops=StopStrings(params.stop),
             prompt_tokens=len(prompt),
+            chain=Chain(tokens, sequence.pool.block_size),
+            mask=mask,
+            priority=priority,
         )
 
     @property
     def generated(self) -> list[int]:
         """The tokens after the prompt."""
         return self.tokens[self.prompt_tokens :]
+
+    @property
+    def wanted(self) -> int:
+        """How many more tokens it may get."""
+        return self._limit() - len(self.tokens)
 
     def advance(self, logits: LogitsRow) -> None:
         """Sample the next token from a row of logits and pass its text on."""
@@ -160,6 +182,7 @@ class Request:
             prompt_tokens=self.prompt_tokens,
             logprobs=None if self.params.logprobs is None else self.logprobs,
             timings=Timings(first - self.arrived, self.finished - self.arrived),
+            cached_tokens=self.cached_tokens,
         )
 
     def _sample(self, logits: LogitsRow) -> int:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Annotated, Any
 
 import numpy as np
@@ -199,14 +200,14 @@ def candidates(logits: Floats, params: SamplingParams) -> tuple[npt.NDArray[np.i
     if params.top_k:
         tokens = largest(logits, params.top_k)
         weights = np.exp((logits[tokens] - best) * scale)
+        return _cut(tokens, weights, weights.sum(dtype=np.float64), params)
+    weights = np.exp((logits - best) * scale)
+    if params.top_p < 1.0:
         total = weights.sum(dtype=np.float64)
-    else:
-        weights = np.exp((logits - best) * scale)
-        tokens, total = np.arange(logits.size), weights.sum(dtype=np.float64)
-        if params.top_p < 1.0:
-            tokens = _head(weights, params.top_p * total)
-            weights = weights[tokens]
-    return _cut(tokens, weights, total, params)
+        tokens = _head(weights, params.top_p * total)
+        return _cut(tokens, weights[tokens], total, params)
+    # The total is what top-p alone is a share of.
+    return _cut(_all_tokens(logits.size), weights, 0.0, params)
 
 
 def candidates_among(
@@ -231,6 +232,14 @@ def candidates_among(
     return _cut(tokens, weights, total, params) if len(tokens) else None
 
 
+@lru_cache(maxsize=2)
+def _all_tokens(vocabulary: int) -> npt.NDArray[np.int64]:
+    """Every id in order, made once: it takes a quarter of a draw's time."""
+    tokens = np.arange(vocabulary)
+    tokens.flags.writeable = False
+    return tokens
+
+
 def _cut(
     tokens: npt.NDArray[np.int64], weights: Floats, total: float, params: SamplingParams
 ) -> tuple[npt.NDArray[np.int64], Floats]:
@@ -240,7 +249,7 @@ def _cut(
         reached = np.searchsorted(np.cumsum(weights, dtype=np.float64), params.top_p * total)
         tokens, weights = tokens[: reached + 1], weights[: reached + 1]
     if params.min_p > 0.0:
-        likely = weights >= np.float32(params.min_p)
+        likely = np.flatnonzero(weights >= np.float32(params.min_p))
         tokens, weights = tokens[likely], weights[likely]
     return tokens, weights
 

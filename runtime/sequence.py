@@ -1,10 +1,13 @@
 """One sequence's place in the KV caches: how many tokens are there, and in which blocks.
 
 Its length is the only count there is: positions, the past that the graph is told and the slots
-written all follow from it, so they cannot disagree.
+written all follow from it, so they cannot disagree. Slots are written from its length on, and only
+full blocks before it are shared with others, so nothing is ever written that another reads.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence as Items
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +21,7 @@ class Sequence:
     def __init__(self, pool: BlockPool, max_tokens: int) -> None:
         self.pool, self.max_tokens = pool, max_tokens
         self.length = 0  # tokens in the cache
+        self.published = 0  # of its blocks, the first so many can be found by what they hold
         self._table = np.empty(pool.blocks_for(max_tokens), np.int32)
         self._count = 0
 
@@ -35,11 +39,22 @@ class Sequence:
         slots = (self._count + free) * self.pool.block_size
         return min(slots, self.max_tokens) - self.length
 
+    def share(self, blocks: Items[int]) -> None:
+        """Begin with published blocks that hold its first tokens; it must be empty."""
+        assert not self._count
+        for block in blocks:
+            self.pool.share(block)
+            self._table[self._count] = block
+            self._count += 1
+        self.length = self._count * self.pool.block_size
+        self.published = self._count
+
     def reserve(self, tokens: int) -> None:
         """Take the blocks for `tokens` more tokens, or `OutOfBlocks` and none."""
-        taken = self.pool.take(self.blocks_needed(tokens))
-        self._table[self._count : self._count + len(taken)] = taken
-        self._count += len(taken)
+        needed = self.blocks_needed(tokens)
+        if needed:
+            self._table[self._count : self._count + needed] = self.pool.take(needed)
+            self._count += needed
 
     def trim(self) -> None:
         """Give back the blocks beyond its length, after a step that did not come about."""
@@ -49,5 +64,5 @@ class Sequence:
 
     def release(self) -> None:
         """Give back every block; the sequence is empty again."""
-        self.length = 0
+        self.length = self.published = 0
         self.trim()

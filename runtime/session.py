@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
 from collections.abc import Sequence as Items
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -46,6 +47,20 @@ Logits = npt.NDArray[np.float32]
 _MOST_LOGITS = 1 << 24
 
 
+@dataclass(frozen=True)
+class Part:
+    """Tokens for the end of a sequence, in one step.
+
+    With `every` the step gives logits of each of them instead of the last one's. They go in as that
+    many rows of one token that share a block table: all keys are written before any of them
+    attends, so each sees exactly those before it.
+    """
+
+    sequence: Sequence
+    tokens: Items[int]
+    every: bool = False
+
+
 class Session:
     """Sequences that share one graph, one pool of blocks and one step at a time."""
 
@@ -53,7 +68,8 @@ class Session:
         """Makes caches and buffers for a loaded graph; `trace` keeps what the graph captures."""
         model = graph.manifest.model
         make = on_device if settings.device == "cuda" else on_host
-        self.pool, self._binding, self._batcher = make(graph, settings)
+        self.pool, self.caches, self._binding, self._batcher = make(graph, settings)
+        self.settings = settings
         self._trace = trace
         self._sequences: dict[SequenceId, Sequence] = {}
         self.context_length = model.context_length
@@ -78,12 +94,16 @@ class Session:
         """The ids that are open."""
         return list(self._sequences)
 
+    def open_sequences(self) -> list[Sequence]:
+        """The sequences of those ids."""
+        return list(self._sequences.values())
+
     def kv_capacity(self) -> int:
         """Tokens that the caches hold, over all sequences."""
         return self.pool.blocks * self.pool.block_size
 
     def free_blocks(self) -> int:
-        """Blocks that no sequence has."""
+        """Blocks that no sequence has, those included that are kept for prompts to come."""
         return self.pool.free
 
     def longest(self) -> int:
@@ -106,7 +126,7 @@ class Session:
         self._check_fit([("warm-up", private, max_tokens)])
         try:
             for size in _chunks(max_tokens, self.step_tokens):
-                self.run([(private, [0] * size)])
+                self.run([Part(private, [0] * size)])
         finally:
             private.release()
 
@@ -126,9 +146,7 @@ class Session:
     def prefill_parts(self, seq: SequenceId, tokens: Items[int]) -> Iterator[Logits]:
         """As `prefill_all`, some tokens at a time, in a buffer that the next part overwrites.
 
-        The tokens go in as that many sequences of one token that share a block table: all their
-        keys are written before any of them attends, so each sees exactly those before it. Parts
-        that are not asked for take back those that were.
+        Parts that are not asked for take back those that were.
         """
         return self._append(seq, tokens, None, every=True)
 
@@ -158,37 +176,40 @@ class Session:
             seen.add(seq)
             self._check_tokens(seq, tokens)
         self._check_fit([(seq, self._known(seq), len(tokens)) for seq, tokens in pieces])
-        return self.run([(self._sequences[seq], tokens) for seq, tokens in pieces]).host()
+        return self.run([Part(self._sequences[seq], tokens) for seq, tokens in pieces]).host()
 
     def sequence(self) -> Sequence:
         """An empty sequence for `run`, kept by the caller and known under no id."""
         return Sequence(self.pool, self.context_length)
 
-    def run(self, pieces: Items[tuple[Sequence, Items[int]]]) -> StepLogits:
+    def run(self, parts: Items[Part], *, once: bool = False) -> StepLogits:
         """As `step`, over sequences that the caller keeps and tokens that `check` has passed.
 
-        The logits stay where the graph has left them until they are asked for.
+        The logits stay where the graph has left them until they are asked for. `once`: the step is
+        not one of many alike.
         """
         try:
-            for sequence, tokens in pieces:
-                sequence.reserve(len(tokens))
-            logits = self._run([Row(tokens, s.length, s.blocks) for s, tokens in pieces])
+            for part in parts:
+                part.sequence.reserve(len(part.tokens))
+            logits = self._run([row for part in parts for row in _rows(part)], once=once)
         except BaseException:
-            for sequence, _ in pieces:
-                sequence.trim()
+            for part in parts:
+                part.sequence.trim()
             raise
-        for sequence, tokens in pieces:
-            sequence.length += len(tokens)
+        for part in parts:
+            part.sequence.length += len(part.tokens)
         return logits
 
     def check(self, tokens: Items[int], beyond: int = 0) -> None:
         """Raise where a sequence could never hold these tokens and `beyond` more, all alone."""
         self._check_tokens("new", tokens)
-        if len(tokens) + beyond > self.longest():
+        wanted, pool = len(tokens) + beyond, self.pool
+        if wanted > self.longest():
             raise ContextTooLong(
                 f"[prompt] {len(tokens):,} tokens and {beyond} to come -> at most "
                 f"{self.longest():,}: the model's context is {self.context_length:,}, the caches "
-                f"hold {self.kv_capacity():,}"
+                f"hold {self.kv_capacity():,}; it needs {pool.blocks_for(wanted):,} blocks of "
+                f"{pool.block_size} tokens, there are {pool.blocks:,}"
             )
 
     def release(self, seq: SequenceId) -> None:
@@ -219,8 +240,7 @@ class Session:
             done = 0
             for size in _chunks(len(tokens), min(most, self.step_tokens)):
                 part = tokens[done : done + size]
-                logits = self._every(sequence, part) if every else self.run([(sequence, part)])
-                yield logits.host()
+                yield self.run([Part(sequence, part, every)], once=every).host()
                 done += size
         except BaseException:
             sequence.length = before
@@ -229,15 +249,7 @@ class Session:
                 self.release(seq)
             raise
 
-    def _every(self, sequence: Sequence, tokens: Items[int]) -> StepLogits:
-        sequence.reserve(len(tokens))
-        past, blocks = sequence.length, sequence.blocks
-        rows = [Row([token], past + i, blocks) for i, token in enumerate(tokens)]
-        logits = self._run(rows, once=True)
-        sequence.length += len(tokens)
-        return logits
-
-    def _run(self, rows: list[Row], *, once: bool = False) -> StepLogits:
+    def _run(self, rows: list[Row], *, once: bool) -> StepLogits:
         arrays = self._batcher.arrays(rows, once=once)
         with self.clock.measure("graph"):
             logits = self._binding.run(arrays)
@@ -281,6 +293,13 @@ class Session:
                     f"{needed:,} blocks -> {self.pool.free:,} of {self.pool.blocks:,} are free; "
                     "release sequences, or a larger kv_capacity"
                 )
+
+
+def _rows(part: Part) -> list[Row]:
+    past, blocks = part.sequence.length, part.sequence.blocks
+    if part.every:
+        return [Row([token], past + i, blocks) for i, token in enumerate(part.tokens)]
+    return [Row(part.tokens, past, blocks)]
 
 
 def _chunks(count: int, size: int) -> list[int]:

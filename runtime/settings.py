@@ -9,30 +9,24 @@ Settings that only change how fast a step runs never change which tokens come ou
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from ferrum.custom_ops.library import Arithmetic, GateUp, Isa, MoePath, Route
-from ferrum.runtime.options import OptionError, parse
+from ferrum.runtime.strict_settings import SettingsError as SettingsError
+from ferrum.runtime.strict_settings import StrictSettings, comma_separated
 
-PREFIX = "FERRUM_"
-# Variables with the prefix that others read: the library's own path, the tests' data.
-_NOT_SETTINGS = frozenset({"FERRUM_LIBRARY", "FERRUM_SHARED_DATA"})
 _GPU_STEP_TOKENS = 2048
 
 
-class SettingsError(ValueError):
-    """A setting that does not exist or has a value that is not allowed; one line."""
-
-
-class Settings(BaseModel):
+class Settings(StrictSettings):
     """All settings with their defaults; names in [brackets] are the source systems' switches."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    prefix: ClassVar[str] = "FERRUM_"
+    # The library's own path, the tests' data, the server's settings.
+    others: ClassVar[tuple[str, ...]] = ("FERRUM_LIBRARY", "FERRUM_SHARED_DATA", "FERRUM_SERVE_")
 
     device: Literal["cpu", "cuda"] = Field(
         "cpu",
@@ -108,6 +102,23 @@ class Settings(BaseModel):
         description="most tokens in a step: decodes first, then pieces of prompts; 2048 on a GPU "
         "that is told nothing else",
     )
+    prefix_reuse: bool = Field(
+        True,
+        description="keep full blocks for prompts that begin alike, which then skip what is there; "
+        "off computes every prompt anew",
+    )
+    check_blocks: bool = Field(
+        False,
+        description="after every step check that each block is owned once, or shared and full, and "
+        "that none is lost; for tests, slow",
+    )
+    speculate: int = Field(
+        0,
+        ge=0,
+        le=64,
+        description="most tokens per sequence and step that are guessed from the sequence's own "
+        "text and verified together; 0 guesses none",
+    )
     profile: bool = Field(
         False, description="time a step's stages [MOE_PROFILE, DECODE_OP_PROFILE]"
     )
@@ -126,19 +137,12 @@ class Settings(BaseModel):
     def __init__(self, **values: Any) -> None:
         if values.get("device") == "cuda":  # whose experts want more tokens each to be busy
             values.setdefault("step_tokens", _GPU_STEP_TOKENS)
-        try:
-            super().__init__(**values)
-        except ValidationError as error:
-            raise SettingsError(_sentence(error)) from None
+        super().__init__(**values)
 
     @field_validator("trace", mode="before")
     @classmethod
     def _names(cls, value: Any) -> Any:
-        """Names as one comma-separated string, or as a list of such."""
-        texts = [value] if isinstance(value, str) else value
-        if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-            return value
-        return tuple(name.strip() for text in texts for name in text.split(",") if name.strip())
+        return comma_separated(value)
 
     @field_validator("trace_out", mode="before")
     @classmethod
@@ -162,48 +166,3 @@ class Settings(BaseModel):
                     f"{name}, got {getattr(self, name)!r} -> {wanted!r} with device 'cuda'"
                 )
         return self
-
-    @classmethod
-    def read(cls, environment: Mapping[str, str] | None = None, /, **given: Any) -> Settings:
-        """The settings given, then those of the environment (default os.environ), then defaults."""
-        variables = os.environ if environment is None else environment
-        return cls(**{**_from_environment(variables), **given})
-
-    def but(self, **changes: Any) -> Settings:
-        """A copy with some fields changed, as strictly checked."""
-        return type(self)(**{**self.model_dump(exclude_unset=True), **changes})
-
-
-def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for variable, text in environment.items():
-        if not variable.startswith(PREFIX) or variable in _NOT_SETTINGS:
-            continue
-        name = variable.removeprefix(PREFIX).lower()
-        if name not in Settings.model_fields or variable != PREFIX + name.upper():
-            allowed = sorted(PREFIX + field.upper() for field in Settings.model_fields)
-            raise SettingsError(
-                f"[settings] environment variable {variable} -> one of {', '.join(allowed)}"
-            )
-        if text:  # as with most programs, an empty variable is one that is not set
-            found[name] = _parse(variable, name, text)
-    return found
-
-
-def _parse(variable: str, name: str, text: str) -> Any:
-    try:
-        return parse(Settings, name, text)
-    except OptionError as error:
-        raise SettingsError(f"[settings] environment variable {variable}: {error}") from None
-
-
-def _sentence(error: ValidationError) -> str:
-    """The first of pydantic's findings, as one line of ours."""
-    first = error.errors()[0]
-    name = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
-        return f"[settings] {name} -> one of {', '.join(sorted(Settings.model_fields))}"
-    if not name:
-        return f"[settings] {first['msg'].removeprefix('Value error, ')}"
-    wanted = first["msg"].removeprefix("Input should be ")
-    return f"[settings] {name}, got {first['input']!r} -> {wanted}"

@@ -11,7 +11,7 @@ from ferrum.runtime.artifact import Artifact
 from ferrum.runtime.bench.cases import Case, Tokens, chunks
 from ferrum.runtime.bench.machine import physical_cores
 from ferrum.runtime.profile import stages
-from ferrum.runtime.session import Session
+from ferrum.runtime.session import Part, Session
 from ferrum.runtime.settings import Settings
 
 
@@ -52,7 +52,7 @@ class FerrumSide:
             self._prefill()
         else:
             for step in self._tokens.steps:
-                self._step([(s, [t]) for s, t in zip(self._sequences, step, strict=True)])
+                self._step([Part(s, [t]) for s, t in zip(self._sequences, step, strict=True)])
         seconds = time.perf_counter() - start
         for sequence in self._sequences:
             sequence.length = self._case.context
@@ -75,10 +75,10 @@ class FerrumSide:
     def _prefill(self) -> None:
         prompts = self._tokens.prompts
         for step in chunks([len(prompt) for prompt in prompts], self._step_tokens):
-            self._step([(self._sequences[s], prompts[s][a:b]) for s, a, b in step])
+            self._step([Part(self._sequences[s], prompts[s][a:b]) for s, a, b in step])
 
-    def _step(self, pieces: list[tuple[Any, list[int]]]) -> None:
+    def _step(self, parts: list[Part]) -> None:
         assert self._session is not None
         with self._session.clock.measure("step"):
             self._session.clock.steps += 1
-            self._session.run(pieces)
+            self._session.run(parts)

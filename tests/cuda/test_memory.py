@@ -9,7 +9,11 @@ from ferrum.runtime import kv_cache
 from ferrum.runtime.artifact import Model
 from ferrum.runtime.cudart import CudaError, cuda_runtime
 from ferrum.runtime.device_memory import DeviceMemory, GrowingMemory
-from ferrum.runtime.kv_cache import bytes_per_token, default_device_capacity
+from ferrum.runtime.kv_cache import (
+    DeviceKvCaches,
+    bytes_per_token,
+    default_device_capacity,
+)
 from ferrum.runtime.settings import Settings
 
 MODEL = Model(architecture="x", name="x", layers=3, kv_heads=2, head_dim=8, experts=1,
@@ -41,6 +45,18 @@ def test_what_cannot_be_had_is_an_error() -> None:
 def test_the_gpu_is_known() -> None:
     gpu = cuda_runtime().gpu()
     assert (cuda_runtime().devices(), gpu.capability, gpu.memory_bytes) == (1, "9.0", 8 << 30)
+
+
+def test_a_block_s_bytes_can_be_read_and_put_elsewhere() -> None:
+    caches = DeviceKvCaches(["a", "b"], MODEL, "bfloat16", 5, 4)
+    for i in range(5):
+        caches.write(i, np.full(caches.block_bytes, i, np.uint8))
+    content = np.arange(caches.block_bytes, dtype=np.uint8)
+    caches.write(3, content)
+    assert caches.block_bytes == 2 * 4 * 2 * 8 * 2
+    assert caches.read(3).tolist() == content.tolist()
+    caches.write(1, caches.read(3))
+    assert [caches.read(i)[-1] for i in range(5)] == [0, content[-1], 2, content[-1], 4]
 
 
 def test_caches_take_contexts_or_what_the_gpu_has(monkeypatch: pytest.MonkeyPatch) -> None:

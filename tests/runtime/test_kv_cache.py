@@ -25,6 +25,24 @@ def test_caches_share_aligned_memory_with_onnxruntime(dtype: str, width: int) ->
         assert not np.any(array)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_block_s_bytes_can_be_read_and_put_elsewhere(dtype: str) -> None:
+    caches = KvCaches(["a", "b"], MODEL, dtype, 5, 4)
+    random = np.random.default_rng(1)
+    for array in caches.arrays.values():
+        array.view(np.uint8)[...] = random.integers(0, 256, array.view(np.uint8).shape)
+    before = {name: array.copy() for name, array in caches.arrays.items()}
+    content = caches.read(3)
+    assert content.shape == (caches.block_bytes,) == (caches.nbytes // 5,)
+    caches.write(1, content)
+    for name, array in caches.arrays.items():
+        np.testing.assert_array_equal(array[1].view(np.uint8), before[name][3].view(np.uint8))
+        for other in (0, 2, 3, 4):
+            np.testing.assert_array_equal(
+                array[other].view(np.uint8), before[name][other].view(np.uint8)
+            )
+
+
 def test_a_token_takes_keys_and_values_in_every_layer() -> None:
     assert bytes_per_token(MODEL, "float16") == 2 * 3 * 2 * 8 * 2
 

@@ -226,7 +226,7 @@ def test_a_prompt_that_cannot_run_is_refused_and_takes_no_one_along(
     with pytest.raises(error, match=sentence):
         llm.generate([[1, 2], prompt])
     assert all_free(llm)
-    assert not llm._engine.scheduler.waiting
+    assert not llm.engine.scheduler.waiting
 
 
 def test_logprobs_come_with_each_token(tiny_llm: Open) -> None:
@@ -273,7 +273,7 @@ def test_ctrl_c_between_run_and_sampling_loses_no_token(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(llm._engine, "_commit", interrupted)
+    monkeypatch.setattr(llm.engine, "_commit", interrupted)
     with pytest.raises(KeyboardInterrupt):
         next(one)
     monkeypatch.undo()

@@ -12,6 +12,7 @@ import pytest
 from ferrum.builder.build import BuildOptions, build
 from ferrum.custom_ops.library import describe
 from ferrum.runtime.llm import LLM
+from ferrum.runtime.request import Completion
 from ferrum.runtime.sampler import SamplingParams
 from ferrum.runtime.session import Session
 from ferrum.runtime.settings import Settings
@@ -39,6 +40,8 @@ SWITCHES: list[dict[str, Any]] = [
     {"block_size": 5},
     {"max_sequences": 1},
     {"step_tokens": 16},
+    {"prefix_reuse": False},
+    {"check_blocks": True},
     {"trace": "blk.*"},
     {"expert_load": True},
     {"isa": describe()["isas"][0]},
@@ -157,8 +160,81 @@ def test_texts_survive_preemption(exported: Path) -> None:
     """A pool too small for all has the youngest computed anew, with the same outcome."""
     with LLM(exported, kv_capacity=160, block_size=8) as llm:
         together = [result.token_ids for result in llm.generate(PROMPTS * 2, GREEDY)]
-        assert llm._engine.scheduler.preemptions > 0
+        assert llm.engine.scheduler.preemptions > 0
     assert together == plain(exported)[: len(PROMPTS)] * 2
+
+
+def prefilled(llm: LLM, prompts: list[list[int]]) -> tuple[list[Completion], int]:
+    """What becomes of prompts that run together, and how many tokens of prompts the steps took."""
+    requests, count = [llm.engine.add(prompt, SAMPLED) for prompt in prompts], 0
+    while not llm.engine.idle:
+        llm.engine.step()
+        assert llm.engine.last_step is not None
+        count += llm.engine.last_step.prefill_tokens
+    return [request.completion() for request in requests], count
+
+
+def test_a_second_chat_turn_says_the_same_and_runs_only_what_is_new(exported: Path) -> None:
+    turns, before = [{"role": "user", "content": "Write a parser. " * 20}], 0
+    with LLM(exported, block_size=16) as llm, LLM(exported, prefix_reuse=False) as plainly:
+        for _ in range(3):
+            ids = llm.tokenizer.encode(llm.chat_prompt(turns), add_bos=False)
+            (reused,), count = prefilled(llm, [ids])
+            (anew,), all_of_it = prefilled(plainly, [ids])
+            assert reused.token_ids == anew.token_ids
+            assert (all_of_it, anew.cached_tokens) == (len(ids), 0)
+            assert count == len(ids) - reused.cached_tokens
+            # The answer's text may be cut into other tokens than it was generated in, so that of
+            # the turn before only the prompt is sure to be found.
+            assert reused.cached_tokens >= before // 16 * 16
+            before = len(ids)
+            turns += [{"role": "assistant", "content": reused.text},
+                      {"role": "user", "content": "Now with tests."}]  # fmt: skip
+
+
+def test_a_shared_system_prompt_is_run_once_and_says_the_same(exported: Path) -> None:
+    def prompt(question: str) -> list[int]:
+        messages = [{"role": "system", "content": "You answer in Python. " * 30},
+                    {"role": "user", "content": question}]  # fmt: skip
+        return llm.tokenizer.encode(llm.chat_prompt(messages), add_bos=False)
+
+    with LLM(exported, step_tokens=64) as llm, LLM(exported, prefix_reuse=False) as plainly:
+        prompts = [prompt(f"Write function number {i}.") for i in range(8)]
+        together, count = prefilled(llm, prompts)
+        anew, all_of_it = prefilled(plainly, prompts)
+        assert [c.token_ids for c in together] == [c.token_ids for c in anew]
+        assert all_of_it == sum(map(len, prompts))
+        differing = [len(set(tokens)) > 1 for tokens in zip(*prompts, strict=False)]
+        shared = differing.index(True) // 32 * 32
+        assert shared > 100
+        assert [c.cached_tokens for c in together] == [0] + [shared] * 7
+        assert count == all_of_it - 7 * shared
+        again, count = prefilled(llm, prompts)
+        assert [c.token_ids for c in again] == [c.token_ids for c in anew]
+        assert count == sum((len(p) - 1) % 32 + 1 for p in prompts)
+
+
+def test_preempted_ones_find_their_blocks(exported: Path) -> None:
+    counts = {}
+    for reuse in (True, False):
+        with LLM(exported, kv_capacity=160, block_size=8, prefix_reuse=reuse) as llm:
+            prompts = [llm.tokenizer.encode(prompt) for prompt in PROMPTS]
+            completions, counts[reuse] = prefilled(llm, prompts)
+            assert llm.engine.scheduler.preemptions > 0
+            assert [c.token_ids for c in completions] == plain(exported)[len(PROMPTS) :]
+            assert counts[reuse] > sum(map(len, prompts))
+    assert counts[True] < counts[False]
+
+
+def test_blocks_from_a_file_are_as_good_as_computed_ones(exported: Path, tmp_path: Path) -> None:
+    ids = list(range(40, 140))
+    with LLM(exported) as llm:
+        before = llm.generate(ids, SAMPLED)[0]
+        llm.save_cache(tmp_path / "cache")
+    with LLM(exported) as llm:
+        llm.load_cache(tmp_path / "cache")
+        after = llm.generate(ids, SAMPLED)[0]
+    assert (after.token_ids, after.cached_tokens) == (before.token_ids, 96)
 
 
 def test_scores_are_those_of_single_steps(exported: Path) -> None:

@@ -2,56 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from itertools import pairwise
 
 import pytest
+from block_world import Job, World
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ferrum.runtime.block_pool import BlockPool
 from ferrum.runtime.scheduler import Scheduler
-from ferrum.runtime.sequence import Sequence
-
-
-@dataclass(eq=False)
-class Job:
-    """A prompt of some tokens that wants some more."""
-
-    sequence: Sequence
-    prompt: int
-    wanted: int
-    tokens: list[int] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.tokens = [0] * self.prompt
-
-
-class World:
-    """A scheduler, and steps that really take the blocks."""
-
-    def __init__(self, blocks: int = 8, block_size: int = 4, most: int = 4, budget: int = 8):
-        self.pool = BlockPool(blocks, block_size)
-        self.scheduler: Scheduler[Job] = Scheduler(self.pool, most, budget)
-
-    def add(self, prompt: int, wanted: int = 3) -> Job:
-        job = Job(Sequence(self.pool, 1000), prompt, wanted)
-        self.scheduler.add(job)
-        return job
-
-    def step(self) -> list[tuple[Job, int]]:
-        batch = self.scheduler.next_batch()
-        assert {id(p.request) for p in batch} <= {id(job) for job in self.scheduler.running}
-        for piece in batch:
-            piece.request.sequence.reserve(piece.count)
-        for piece in batch:
-            job = piece.request
-            job.sequence.length += piece.count
-            assert job.sequence.length <= len(job.tokens)
-            if job.sequence.length == len(job.tokens):
-                job.tokens.append(0)
-                if len(job.tokens) == job.prompt + job.wanted:
-                    self.scheduler.remove(job)
-        return [(piece.request, piece.count) for piece in batch]
 
 
 def test_decodes_come_before_prompts_and_prompts_take_the_rest() -> None:
@@ -149,6 +108,179 @@ def test_a_budget_below_the_number_of_sequences_is_refused() -> None:
         Scheduler(BlockPool(1, 1), 4, 3)
 
 
+def test_of_those_that_wait_the_more_urgent_is_served_first() -> None:
+    world = World(blocks=20, most=1)
+    first = world.add(3, wanted=2)
+    world.step()
+    later, urgent, as_urgent = world.add(1), world.add(1, priority=-1), world.add(1, priority=-1)
+    assert world.scheduler.waiting == [urgent, as_urgent, later]
+    world.step()
+    assert first.done
+    assert world.step() == [(urgent, 1)]
+
+
+def test_an_urgent_newcomer_comes_before_prompts_half_way_through() -> None:
+    world = World(blocks=40)
+    world.add(40)
+    world.step()
+    urgent = world.add(30, priority=-1)
+    assert world.step() == [(urgent, 8)]
+    assert world.step() == [(urgent, 8)]
+
+
+def test_blocks_are_taken_from_the_least_urgent() -> None:
+    world = World(blocks=4, budget=16)
+    background = world.add(7, wanted=9, priority=1)
+    world.step()
+    urgent = world.add(8, wanted=9)
+    world.step()
+    while world.pool.free:
+        world.step()
+    while background in world.scheduler.running:
+        assert urgent in [job for job, _ in world.step()]
+    assert background in world.scheduler.waiting
+
+
+def test_a_short_prompt_comes_one_chunk_of_a_long_one_later_at_most() -> None:
+    world = World(blocks=40)
+    long = world.add(40)
+    assert world.step() == [(long, 8)]
+    short = world.add(5)
+    assert world.step() == [(short, 5)]  # the long one sits out
+    assert world.step() == [(short, 1), (long, 7)]
+
+
+def test_a_long_prompt_has_every_other_step_whatever_comes() -> None:
+    world = World(blocks=200, most=50, budget=50)
+    long = world.add(400)
+    steps = []
+    while long.sequence.length < 400:
+        for _ in range(3):
+            world.add(8, wanted=1)
+        steps.append(dict(world.step()).get(long, 0))
+    assert not any(a == b == 0 for a, b in pairwise(steps))
+    assert 0 in steps
+
+
+def test_a_long_prompt_does_not_sit_out_for_one_before_it_or_for_a_less_urgent_one() -> None:
+    world = World(blocks=60)
+    before = world.add(10)
+    long = world.add(40)
+    assert world.step() == [(before, 8)]
+    assert world.step() == [(before, 2), (long, 6)]
+    world.add(3, priority=1)
+    assert world.step() == [(before, 1), (long, 7)]
+
+
+def test_long_newcomers_keep_their_place_while_a_short_one_overtakes() -> None:
+    world = World(blocks=40, most=3)
+    long = world.add(40)
+    world.step()
+    second, short, late = world.add(30), world.add(5, wanted=1), world.add(2, wanted=9)
+    assert world.step() == [(short, 5)]
+    assert world.scheduler.waiting == [second, late]
+    world.step()
+    # A sequence for each that is before it, though only one of them runs.
+    assert world.step() == [(late, 2)]
+    assert world.step() == [(late, 1), (long, 7)]
+    even_later = world.add(1)
+    for _ in range(3):
+        assert even_later not in dict(world.step())
+
+
+def test_what_is_there_of_a_prompt_is_not_run_again() -> None:
+    world = World(blocks=20, budget=40, reuse=True)
+    prompt = [i % 3 for i in range(21)]
+    world.add(prompt, wanted=1)
+    assert [count for _, count in world.step()] == [21]
+    again = world.add([*prompt[:14], 2, 2])  # three blocks of the beginning
+    assert world.step() == [(again, 4)]
+    assert again.cached_tokens == 12
+    assert (world.prefix.queries, world.prefix.hits) == (21 + 16, 12)
+
+
+@pytest.mark.parametrize(("length", "cached"), [(3, 0), (4, 0), (5, 4), (8, 4), (9, 8)])
+def test_the_last_token_runs_even_if_all_blocks_are_there(length: int, cached: int) -> None:
+    world = World(blocks=20, budget=40, reuse=True)
+    world.add([1] * 12, wanted=1)
+    world.step()
+    job = world.add([1] * length)
+    assert world.step() == [(job, length - cached)]
+
+
+def test_a_second_turn_finds_the_answer_too() -> None:
+    world = World(blocks=20, budget=40, reuse=True)
+    first = world.add([1, 2, 0, 1, 2], wanted=8)
+    while not first.done:
+        world.step()
+    second = world.add([*first.tokens, 0, 0])
+    assert world.step() == [(second, 15 - 12)]
+
+
+def test_blocks_that_are_just_computed_are_waited_for_and_run_once() -> None:
+    world = World(blocks=40, most=8, budget=16, reuse=True)
+    jobs = [world.add([1] * 40 + [i] * 3, wanted=1) for i in range(8)]
+    while not all(job.admitted for job in jobs):
+        world.step()
+    assert [job.ran for job in jobs] == [43] + [3] * 7
+    assert [job.cached_tokens for job in jobs] == [0] + [40] * 7
+
+
+def test_nobody_waits_for_one_that_was_cancelled() -> None:
+    world = World(blocks=40, budget=8, reuse=True)
+    first, second = world.add([1] * 30), world.add([1] * 30)
+    assert world.step() == [(first, 8)]
+    assert world.step() == [(first, 8)]
+    world.scheduler.remove(first)
+    assert world.step() == [(second, 8)]
+    assert second.cached_tokens == 16
+
+
+def test_an_urgent_one_does_not_wait_for_a_less_urgent_one_s_blocks() -> None:
+    world = World(blocks=40, budget=8, reuse=True)
+    world.add([1] * 30, priority=1)
+    world.step()
+    urgent = world.add([1] * 30)
+    assert world.step() == [(urgent, 8)]
+
+
+def test_a_preempted_one_finds_what_is_left_of_its_blocks() -> None:
+    world = World(blocks=6, budget=32, reuse=True)
+    old, young = world.add([1] * 8, wanted=12), world.add([2] * 8, wanted=12)
+    while not world.scheduler.preemptions:
+        world.step()
+    assert young in world.scheduler.waiting
+    ran = young.ran
+    while not old.done:
+        world.step()
+    while not young.done:
+        world.step()
+    assert young.ran - ran < len(young.tokens) - 1  # not from the beginning
+    assert young.cached_tokens == 0  # as its user sees it
+
+
+def test_what_is_kept_for_later_makes_nobody_wait() -> None:
+    world = World(blocks=4, budget=16, reuse=True)
+    world.add([1] * 16, wanted=1)
+    world.step()
+    assert (world.pool.free, world.pool.cached) == (4, 4)
+    other = world.add([2] * 12, wanted=4)
+    assert world.step() == [(other, 12)]
+    world.step()
+    assert world.pool.cached == 0
+
+
+def test_found_blocks_are_no_longer_free_for_others() -> None:
+    """The pool has room for both prompts only as long as nobody counts a cached block twice."""
+    world = World(blocks=6, budget=32, reuse=True)
+    world.add([1] * 12, wanted=1)
+    world.step()
+    first = world.add([1] * 12 + [2] * 4, wanted=8)  # 3 cached ones and 1, then 2 more
+    second = world.add([0] * 12, wanted=1)
+    assert world.step() == [(first, 4)]
+    assert second in world.scheduler.waiting
+
+
 @given(data=st.data())
 def test_everyone_finishes_whatever_comes(data: st.DataObject) -> None:
     blocks, size = data.draw(st.integers(2, 10)), data.draw(st.integers(1, 5))
@@ -175,15 +307,16 @@ def test_everyone_finishes_whatever_comes(data: st.DataObject) -> None:
 
 
 def _checked_step(world: World, live: list[Job]) -> None:
-    """One step: within budget and blocks, the oldest always moves, the order of lines is kept."""
+    """One step: within budget and blocks; the oldest moves at every other, lines are in order."""
     oldest = live[0]
     before = len(oldest.tokens), oldest.sequence.length
+    sat_out = world.scheduler._held_back
     batch = world.step()
     assert sum(count for _, count in batch) <= world.scheduler._step_tokens
     assert len({id(job) for job, _ in batch}) == len(batch) <= world.scheduler._max_sequences
-    assert (len(oldest.tokens), oldest.sequence.length) != before
+    assert (len(oldest.tokens), oldest.sequence.length) != before or not sat_out
     owned = [block for job in live for block in job.sequence.blocks.tolist()]
     assert len(set(owned)) == len(owned) == world.pool.blocks - world.pool.free
-    live[:] = [job for job in live if len(job.tokens) < job.prompt + job.wanted]
+    live[:] = [job for job in live if not job.done]
     order = [job for job in live if job in world.scheduler.running]
     assert world.scheduler.running == order

@@ -54,6 +54,26 @@ def test_release_empties_it_and_it_can_begin_anew() -> None:
     sequence.reserve(12)
 
 
+def test_it_can_begin_with_blocks_that_others_have_filled() -> None:
+    pool = BlockPool(4, 4)
+    first, second = Sequence(pool, 16), Sequence(pool, 16)
+    first.reserve(9)
+    first.length = 9
+    for i, block in enumerate(first.blocks.tolist()[:2]):
+        pool.publish(block, b"%d" % i)
+    second.share(first.blocks.tolist()[:2])
+    assert (second.length, second.published, second.room(pool.free)) == (8, 2, 4)
+    second.reserve(1)
+    assert second.blocks.tolist()[:2] == first.blocks.tolist()[:2]
+    assert second.blocks.tolist()[2] != first.blocks.tolist()[2]
+    first.release()
+    assert (first.published, pool.free) == (0, 1)
+    second.length = 8  # a step that did not come about
+    second.trim()
+    second.release()
+    assert (pool.free, pool.cached) == (4, 2)
+
+
 @given(st.integers(1, 9), st.integers(0, 60), st.integers(0, 20), st.integers(1, 60))
 def test_room_is_exactly_what_can_be_reserved(
     block_size: int, length: int, free: int, limit: int

@@ -21,6 +21,8 @@ def test_an_argument_wins_over_the_environment_and_that_over_the_default() -> No
     [
         ("FERRUM_PROFILE", "1", "profile", True),
         ("FERRUM_SPIN", "false", "spin", False),
+        ("FERRUM_PREFIX_REUSE", "no", "prefix_reuse", False),
+        ("FERRUM_SPECULATE", "4", "speculate", 4),
         ("FERRUM_KV_CAPACITY", "2048", "kv_capacity", 2048),
         ("FERRUM_KV_CAPACITY", "none", "kv_capacity", None),
         ("FERRUM_TRACE_OUT", "/tmp/t.json", "trace_out", Path("/tmp/t.json")),
@@ -48,7 +50,8 @@ def test_a_variable_that_is_no_setting_is_refused(variable: str) -> None:
 
 
 def test_variables_of_others_are_left_alone() -> None:
-    assert Settings.read({"FERRUM_LIBRARY": "/x.so", "FERRUM_SHARED_DATA": "/d"}) == Settings()
+    others = {"FERRUM_LIBRARY": "/x.so", "FERRUM_SHARED_DATA": "/d", "FERRUM_SERVE_PORT": "1"}
+    assert Settings.read(others) == Settings()
 
 
 @pytest.mark.parametrize(
@@ -71,6 +74,7 @@ def test_a_variable_without_sense_is_named(variable: str, text: str) -> None:
         ({"profile": 1}, "profile, got 1"),
         ({"block_size": 0}, "block_size, got 0"),
         ({"kv_capacity": 0}, "kv_capacity, got 0"),
+        ({"speculate": -1}, "speculate, got -1"),
         ({"trace": 7}, "trace, got 7"),
         ({"device": "gpu"}, "device, got 'gpu' -> 'cpu' or 'cuda'"),
         ({"device": "cuda", "kernels": "reference"}, "kernels, got 'reference' -> 'native' with"),
