@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 SAMPLE := models/samples/tinycode-Q4_K_M.gguf
 NATIVE := $(shell find custom_ops/native custom_ops/CMakeLists.txt custom_ops/cuda.cmake -type f 2>/dev/null)
 
-.PHONY: demo test test-native test-aarch64 test-cuda-sanitized test-cuda-stub test-gpu test-onnxruntime test-bench test-node lint typecheck accuracy setup clean
+.PHONY: demo test test-native test-aarch64 test-cuda-sanitized test-cuda-stub test-gpu test-onnxruntime test-bench test-node test-page test-ray lint typecheck accuracy setup clean
 
 setup: $(VENV)/.test-ready
 
@@ -77,6 +77,19 @@ test-node: $(VENV)/.test-ready
 		echo "make test-node: no $$tool -> install Node.js 20 or newer, with npm" >&2; exit 2; }; done
 	npm ci --prefix examples/node
 	$(BIN)/python -m pytest tests/examples
+
+# A real Chromium drives the chat page. Debian's packages are installed where one may, else named.
+test-page: $(VENV)/.test-ready
+	tests/tools/chromium.sh
+	$(BIN)/python -c 'import selenium' 2>/dev/null || \
+		$(BIN)/python -m pip install --quiet 'selenium>=4.20'
+	$(BIN)/python -m pytest tests/page
+
+# Replicas behind Ray Serve, on this machine.
+test-ray: $(VENV)/.test-ready
+	$(BIN)/python -c 'from ray import serve' 2>/dev/null || \
+		$(BIN)/python -m pip install --quiet 'ray[serve]>=2.60'
+	$(BIN)/python -m pytest tests/ray
 
 # llama.cpp is built for this machine, which takes minutes: needed beside ferrum-bench alone.
 test-bench: $(VENV)/.test-ready

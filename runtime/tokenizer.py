@@ -10,6 +10,7 @@ from tokenizers import Tokenizer as _Tokenizer
 from tokenizers.decoders import ByteLevel
 
 from ferrum.runtime.artifact import ArtifactError, TokenizerFiles
+from ferrum.runtime.tags import TAGS
 
 
 class Tokenizer:
@@ -28,7 +29,10 @@ class Tokenizer:
             kind = None if decoder is None else type(decoder).__name__
             raise ArtifactError(f"[{path}] decoder is {kind} -> ByteLevel, as ferrum-build writes")
         added = self._tokenizer.get_added_tokens_decoder()
-        self._special = {token for token, how in added.items() if how.special}
+        # Thoughts and tool calls are told by their tags, so those are text in every file.
+        self._special = {
+            token for token, how in added.items() if how.special and how.content not in TAGS
+        }
         self._alphabet = _byte_alphabet()
         self._bytes: dict[int, bytes] = {}  # of the tokens that have been asked for
 
@@ -41,7 +45,10 @@ class Tokenizer:
 
         `add_bos` None puts the model's first token in front where the model wants it.
         """
-        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
+        # Of a batch, even of one: that lets go of the interpreter's lock, under which nothing else
+        # would get on for the second that a text of megabytes takes.
+        (encoding,) = self._tokenizer.encode_batch_fast([text], add_special_tokens=False)
+        ids: list[int] = encoding.ids
         wanted = self.files.add_bos if add_bos is None else add_bos
         return [self.files.bos, *ids] if wanted and self.files.bos is not None else ids
 

@@ -65,6 +65,21 @@ def test_special_tokens_are_read_but_not_shown(tokenizer: Tokenizer) -> None:
     assert tokenizer.token(ids[0]) == "<|im_start|>"
 
 
+@pytest.mark.parametrize("special", [False, True])
+def test_tags_of_thoughts_and_calls_are_text_in_every_file(
+    tiny: Path, tmp_path: Path, special: bool
+) -> None:
+    path = tmp_path / "tokenizer.json"
+    tagged = tokenizers.Tokenizer.from_file(str(tiny.parent / "tokenizer.json"))
+    tags = ["<think>", "</think>", "<tool_call>", "</tool_call>"]
+    tagged.add_tokens([tokenizers.AddedToken(tag, special=special) for tag in tags])
+    tagged.save(str(path))
+    tokenizer = Tokenizer(path, files())
+    ids = tokenizer.encode("".join(tags))
+    assert len(ids) == 4
+    assert tokenizer.decode(ids) == "".join(tags)
+
+
 def test_the_first_token_is_added_where_the_model_wants_it(tiny: Path) -> None:
     path = tiny.parent / "tokenizer.json"
     wanting = Tokenizer(path, files(bos=7, add_bos=True))
