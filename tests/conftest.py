@@ -7,6 +7,11 @@ import signal
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# No test asserts a time, Hypothesis' 200 ms per example included.
+settings.register_profile("ferrum", deadline=None)
+settings.load_profile("ferrum")
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -1,0 +1,64 @@
+"""An HTTP request to what its endpoint works with.
+
+Bodies are parsed, chat templates rendered, texts tokenized and grammars compiled in a thread, so
+that a large request keeps nobody else's tokens waiting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from starlette.requests import Request
+
+from ferrum.runtime.serve.errors import ApiError, ContextExceeded
+from ferrum.runtime.serve.generation import refusal
+from ferrum.runtime.serve.service import Service
+from ferrum.runtime.session_errors import SessionError
+
+T = TypeVar("T")
+
+
+def service_of(request: Request) -> Service:
+    """What answers this application's requests."""
+    service: Service = request.app.state.service
+    return service
+
+
+async def taken_in(request: Request, prepare: Callable[[Service, bytes], T]) -> T:
+    """What `prepare` makes of the body, in a thread; ApiError (415) for one that is not JSON.
+
+    A page of another site cannot send JSON without being asked for permission first, so this also
+    keeps such pages from using a server that listens on their visitor's own machine.
+    """
+    written = request.headers.get("content-type", "")
+    media = written.partition(";")[0].strip().lower()
+    if media != "application/json":
+        raise ApiError(415, f"[request] Content-Type, got {written!r} -> application/json")
+    return await asyncio.to_thread(prepare, service_of(request), await request.body())
+
+
+def check_model(service: Service, model: str | None) -> None:
+    """ApiError (404) for a model that is not served here."""
+    if model is not None and model != service.model_name:
+        raise ApiError(
+            404,
+            f"[request] model, got {model!r} -> {service.model_name!r}",
+            param="model",
+            code="model_not_found",
+        )
+
+
+def check_prompt(service: Service, ids: Sequence[int], param: str) -> None:
+    """ApiError (400) for a prompt that is longer than this server takes, or could never run."""
+    most = service.settings.max_prompt
+    if most is not None and len(ids) > most:
+        raise ContextExceeded(
+            f"[request] {param} of {len(ids)} tokens -> at most {most} (max_prompt)", param
+        )
+    # The engine would say the same, but on the event loop, where millions of tokens take a while.
+    try:
+        service.llm.session.check(ids, beyond=1)
+    except SessionError as error:
+        raise refusal(error, param) from None

@@ -1,0 +1,50 @@
+"""Where a JSON object in a stream of text ends."""
+
+from __future__ import annotations
+
+_CLOSES = {"{": "}", "[": "]"}
+
+
+class JsonExtent:
+    """Follows the brackets and strings of an object, from its first brace on, as its text comes.
+
+    It tells an object's end, and what no JSON could have; that it is JSON in between is not said.
+    """
+
+    def __init__(self) -> None:
+        self._open: list[str] = []  # what closes the brackets that are open
+        self._in_string = self._escaped = False
+        self.closed = self.broken = False
+
+    def feed(self, text: str) -> int:
+        """How many of these characters belong to the object; all, where it neither ends nor breaks.
+
+        Not to be called again after that.
+        """
+        for i, character in enumerate(text):
+            if self._in_string:
+                self._string(character)
+            elif character == '"':
+                self._in_string = True
+            elif character in _CLOSES:
+                self._open.append(_CLOSES[character])
+            elif character in "}]":
+                self.broken = self._open.pop() != character
+                self.closed = not self.broken and not self._open
+            elif character == "<":  # a tag
+                self.broken = True
+            if self.broken:
+                return i
+            if self.closed:
+                return i + 1
+        return len(text)
+
+    def _string(self, character: str) -> None:
+        if character < " ":  # a new line, or another one that must be escaped
+            self.broken = True
+        elif self._escaped:
+            self._escaped = False
+        elif character == "\\":
+            self._escaped = True
+        elif character == '"':
+            self._in_string = False

@@ -1,0 +1,50 @@
+"""Bodies that are too large or too slow."""
+
+from __future__ import annotations
+
+import pytest
+from asgi import ask, echo
+from starlette.types import ASGIApp
+
+from ferrum.runtime.serve.body_limit import BodyLimit
+from ferrum.runtime.serve.middleware import Errors
+
+
+def limited(most: int = 10, seconds: float = 60.0) -> ASGIApp:
+    return Errors(BodyLimit(echo, most, seconds))
+
+
+def test_a_body_up_to_the_limit_passes_whole() -> None:
+    assert ask(limited(), method="POST", body=[b"01234", b"56789"]).body == b"0123456789"
+    assert ask(limited(), method="POST").body == b""
+
+
+@pytest.mark.parametrize("announced", [True, False])
+def test_a_longer_one_is_413_announced_or_not(announced: bool) -> None:
+    headers = {"content-length": "11"} if announced else {"transfer-encoding": "chunked"}
+    answer = ask(limited(), method="POST", headers=headers, body=[b"01234", b"56789", b"x"])
+    assert answer.status == 413
+    assert answer.json()["error"]["code"] == "body_too_large"
+    assert "10 bytes" in answer.json()["error"]["message"]
+
+
+def test_an_announced_one_is_not_even_read() -> None:
+    answer = ask(limited(), method="POST", headers={"content-length": "11"}, stalls=True)
+    assert answer.status == 413
+
+
+def test_a_small_announcement_hides_no_large_body() -> None:
+    answer = ask(limited(), method="POST", headers={"content-length": "5"}, body=[b"x" * 11])
+    assert answer.status == 413
+
+
+@pytest.mark.parametrize("length", ["-1", "ten", "1e1", "²"])
+def test_an_announcement_that_is_no_number_is_refused(length: str) -> None:
+    answer = ask(limited(), method="POST", headers={"content-length": length}, body=[b"x"])
+    assert answer.status == 413
+
+
+def test_a_body_that_does_not_come_is_408() -> None:
+    answer = ask(limited(seconds=0.02), method="POST", body=[b"01"], stalls=True)
+    assert answer.status == 408
+    assert answer.headers["connection"] == "close"

@@ -1,0 +1,111 @@
+"""Clients of one server, of whom some go away or ask for nonsense: no other notices."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import openai
+import pytest
+
+if TYPE_CHECKING:
+    from conftest import Api
+
+MESSAGES: Any = [{"role": "user", "content": "def fibonacci(n):"}]
+ENDLESS: Any = {"messages": MESSAGES, "ignore_eos": True, "n": 6}
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Until it holds; it must within a minute."""
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def test_a_stream_that_is_closed_ends_all_its_choices(api: Api) -> None:
+    stream = api.client.chat.completions.create(
+        model="tinycode", messages=MESSAGES, n=6, stream=True, extra_body={"ignore_eos": True}
+    )
+    next(iter(stream))
+    requests = [
+        *api.service.llm.engine.scheduler.running,
+        *api.service.llm.engine.scheduler.waiting,
+    ]
+    stream.close()
+    wait_for(lambda: api.service.engine.idle)
+    assert len(requests) == 6
+    assert {request.finish_reason for request in requests} == {"cancelled"}
+    assert api.service.llm.session.pool.used == 0
+
+
+def test_a_client_that_stops_waiting_for_its_answer_ends_all_choices(api: Api) -> None:
+    with pytest.raises(httpx.ReadTimeout):
+        httpx.post(
+            f"{api.url}/v1/chat/completions", json=ENDLESS, timeout=httpx.Timeout(60, read=0.2)
+        )
+    wait_for(lambda: api.service.engine.idle)
+    assert api.service.llm.session.pool.used == 0
+
+
+def test_answers_are_the_same_beside_bad_requests_and_clients_that_go(api: Api) -> None:
+    def good(seed: int) -> str:
+        answer = api.client.chat.completions.create(
+            model="tinycode", messages=MESSAGES, max_tokens=40, seed=seed
+        )
+        return str(answer.choices[0].message.content)
+
+    def bad(number: int) -> None:
+        bodies: list[Any] = [
+            {"messages": "none"},
+            {"messages": MESSAGES, "structured_outputs": {"regex": "("}},
+            {"messages": [{"role": "user", "content": "a " * 5000}]},
+        ]
+        answer = api.post("/v1/chat/completions", bodies[number % 3])
+        assert answer.status_code == 400
+
+    def gone(_: int) -> None:
+        with httpx.stream(
+            "POST", f"{api.url}/v1/chat/completions", json={**ENDLESS, "n": 2, "stream": True}
+        ) as answer:
+            next(answer.iter_raw())
+
+    alone = [good(seed) for seed in range(4)]
+    with ThreadPoolExecutor(12) as clients:
+        beside = [clients.submit(good, seed) for seed in range(4)]
+        others = [clients.submit(what, i) for i in range(6) for what in (bad, gone)]
+        assert [answer.result() for answer in beside] == alone
+        for other in others:
+            other.result()
+    wait_for(lambda: api.service.engine.idle)
+    assert api.service.llm.session.pool.used == 0
+
+
+def test_a_large_request_is_read_beside_the_steps(api: Api) -> None:
+    """The event loop answers while a body of megabytes is parsed and tokenized."""
+    large, answered = {"prompt": "the quick brown fox " * 100_000}, threading.Event()
+
+    def ask() -> None:
+        assert api.post("/tokenize", large).status_code == 200
+        answered.set()
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    between = 0
+    while not answered.is_set():
+        assert httpx.get(f"{api.url}/health").status_code == 200
+        between += not answered.is_set()
+    asking.join()
+    assert between >= 2
+
+
+def test_a_refused_request_leaves_nothing_behind(api: Api) -> None:
+    for _ in range(3):
+        with pytest.raises(openai.BadRequestError):
+            api.client.completions.create(model="tinycode", prompt=["a", "a " * 2000], n=4)
+    wait_for(lambda: api.service.engine.idle)
+    assert api.service.llm.session.pool.used == 0
