@@ -97,11 +97,12 @@ class Scheduler(Generic[R]):
         return plan.pieces()
 
     def _serve_prompts(self, plan: _Plan[R], prompts: list[R], held_back: bool) -> None:
-        """Plan prompts in their order, or those that end in this step without the longer ones.
+        """Plan prompts in their order, or those that end in this step without the longest one.
 
-        `held_back`: whether these sat the last step out.
+        `held_back`: whether that sat the last step out. Its last piece may fit into this step too,
+        and yet is what a shorter one would wait for.
         """
-        long = next((request for request in prompts if _remaining(request) > plan.budget), None)
+        long = max(prompts, key=_remaining, default=None)
         if long is not None and not held_back:
             served = self._serve(plan, prompts, ahead_of=long)
             # Where only those before it end, it may as well have what they leave of the step.
@@ -112,7 +113,7 @@ class Scheduler(Generic[R]):
     def _serve(self, plan: _Plan[R], prompts: list[R], ahead_of: R | None = None) -> list[R]:
         """Plan running prompts and start waiting ones, in one order; returns whom it has planned.
 
-        With `ahead_of` only those that end in this step, and none that is less urgent than it is.
+        With `ahead_of` only shorter ones that end in this step, and none that is less urgent.
         """
         served = []
         door = _Door(self._pool, self.running, self._max_sequences)
@@ -121,9 +122,10 @@ class Scheduler(Generic[R]):
                 break
             if plan.has(request) or plan.lost(request):
                 continue
+            most = None if ahead_of is None else min(plan.budget, _remaining(ahead_of) - 1)
             if waits:
-                self._admit(plan, door, request, only_whole=ahead_of is not None)
-            elif ahead_of is None or _remaining(request) <= plan.budget:
+                self._admit(plan, door, request, most)
+            elif most is None or _remaining(request) <= most:
                 self._advance(plan, request)
             if plan.has(request):
                 served.append(request)
@@ -157,11 +159,11 @@ class Scheduler(Generic[R]):
         insort(self.waiting, victim, key=_order)
         self.preemptions += 1
 
-    def _admit(self, plan: _Plan[R], door: _Door, request: R, *, only_whole: bool) -> None:
+    def _admit(self, plan: _Plan[R], door: _Door, request: R, most: int | None) -> None:
         """Start a waiting request if its whole prompt fits beside those half-way through.
 
         One whose next block another one before it is computing keeps its place until that is there,
-        and with `only_whole` so does one that would not end in this step.
+        and so does one of more than `most` tokens.
         """
         if plan.preempted:
             return
@@ -170,7 +172,7 @@ class Scheduler(Generic[R]):
         if not door.lets_in(self._pool.blocks_for(tokens) + self._pool.idle(found.blocks)):
             return
         awaits = found.computing is not None and _order(found.computing) < _order(request)
-        if awaits or (only_whole and tokens > plan.budget):
+        if awaits or (most is not None and tokens > most):
             return
         self.waiting.remove(request)
         insort(self.running, request, key=_order)

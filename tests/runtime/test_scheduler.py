@@ -23,9 +23,19 @@ def test_decodes_come_before_prompts_and_prompts_take_the_rest() -> None:
 
 def test_prompts_are_served_in_order_of_arrival() -> None:
     world = World(blocks=20)
-    first, second, third = world.add(5), world.add(6), world.add(1)
+    first, second, third = world.add(5), world.add(6), world.add(3)
     assert world.step() == [(first, 5), (second, 3)]
-    assert world.step() == [(first, 1), (second, 3), (third, 1)]
+    assert world.step() == [(first, 1), (second, 3), (third, 3)]
+
+
+def test_a_short_prompt_does_not_wait_for_a_long_ones_last_piece_either() -> None:
+    world = World(blocks=20)
+    long = world.add(15)
+    assert world.step() == [(long, 8)]
+    short, as_long = world.add(2), world.add(7)
+    assert world.step() == [(short, 2)]
+    assert world.step() == [(short, 1), (long, 7)]
+    assert world.step() == [(long, 1), (short, 1), (as_long, 6)]
 
 
 def test_no_more_sequences_run_than_allowed() -> None:
