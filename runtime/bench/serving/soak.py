@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import median
+from statistics import linear_regression, mean
 
 from ferrum.runtime.bench.memory import Memory, memory_of
 from ferrum.runtime.bench.serving.client import Answer, send
@@ -60,11 +60,15 @@ class Soak:
 
 
 def growth(samples: Sequence[tuple[float, int]]) -> float:
-    """By how much the last tenth's median is above that of the tenth after the middle."""
-    whole = samples[-1][0]
-    middle = [size for when, size in samples if 0.5 * whole <= when <= 0.6 * whole]
-    last = [size for when, size in samples if when >= 0.9 * whole]
-    return median(last) / median(middle) - 1
+    """What a straight line through the second half's readings rises by, as a share of their mean.
+
+    All of them count: tokenizing long prompts takes and gives back some megabytes all the time.
+    """
+    half = [(when, size) for when, size in samples if when >= 0.5 * samples[-1][0]]
+    if len(half) < 2:
+        return 0.0
+    times, sizes = [when for when, _ in half], [size for _, size in half]
+    return linear_regression(times, sizes).slope * (times[-1] - times[0]) / mean(sizes)
 
 
 def soak(

@@ -89,7 +89,9 @@ def test_a_crowd_for_a_moment(measured: Any) -> None:
     found, printed = measured("soak", "--minutes", "0.1", "--clients", "6")
     assert found["unexpected"] == []
     assert found["outcomes"]["answered"] > 0
-    assert found["outcomes"]["abandoned"] > 0
+    assert set(found["outcomes"]) <= {
+        "answered", "abandoned", *(f"refused ({status})" for status in (400, 404, 405, 413, 415)),
+    }  # fmt: skip
     assert found["end"]["ferrum_blocks_used"] == 0
     assert found["status"] == 0
     assert "all blocks back: yes" in printed

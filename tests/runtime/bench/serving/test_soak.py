@@ -60,11 +60,14 @@ def test_every_answer_is_judged(request_: Request, came: Answer, outcome: str) -
 
 def test_growth_is_that_of_the_second_half() -> None:
     rising_first = [(float(t), 100 + min(t, 50)) for t in range(101)]
-    assert growth(rising_first) == 0
+    assert growth(rising_first) == pytest.approx(0)
     always = [(float(t), 1000 + 2 * t) for t in range(101)]
-    assert growth(always) == pytest.approx((1190 - 1110) / 1110)
-    spike = [(float(t), 500 if t == 97 else 100) for t in range(101)]
-    assert growth(spike) == 0
+    assert growth(always) == pytest.approx(100 / 1150)
+    falling = [(float(t), 1000 - 2 * t) for t in range(101)]
+    assert growth(falling) == pytest.approx(-100 / 850)
+    up_and_down = [(float(t), 100 + 10 * (t % 2)) for t in range(101)]
+    assert abs(growth(up_and_down)) < 0.005
+    assert growth([(0.0, 100)]) == 0
 
 
 def test_a_block_that_is_kept_is_seen() -> None:
