@@ -74,8 +74,6 @@ def parser() -> argparse.ArgumentParser:
         "       ferrum-bench --roofline [OUT.onnx] [--threads N,N]",
         description=_DESCRIPTION,
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     add = result.add_argument
     add("model", metavar="OUT.onnx", type=Path, nargs="?",

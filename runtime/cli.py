@@ -43,8 +43,6 @@ def parser() -> argparse.ArgumentParser:
         usage="ferrum-run OUT.onnx [-p PROMPT | -f FILE] [options]",
         description=_DESCRIPTION,
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     result.add_argument("model", metavar="OUT.onnx", type=Path,
                         help="the graph that ferrum-build wrote, or its folder")  # fmt: skip

@@ -8,7 +8,20 @@ from typing import NoReturn
 
 
 class OneLineParser(argparse.ArgumentParser):
-    """Complains in one line: a usage of forty options would bury it."""
+    """Complains in one line: a usage of forty options would bury it.
+
+    Its help shows texts as they are laid out, and options are spelled whole.
+    """
+
+    def __init__(self, *, prog: str, usage: str, description: str, epilog: str) -> None:
+        super().__init__(
+            prog=prog,
+            usage=usage,
+            description=description,
+            epilog=epilog,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
 
     def error(self, message: str) -> NoReturn:
         print(f"{self.prog}: {message}; see {self.prog} --help", file=sys.stderr)

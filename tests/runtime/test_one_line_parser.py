@@ -8,7 +8,7 @@ from ferrum.runtime.one_line_parser import OneLineParser
 
 
 def test_a_mistake_is_one_line_with_the_way_to_help(capsys: pytest.CaptureFixture[str]) -> None:
-    parser = OneLineParser(prog="some-program")
+    parser = OneLineParser(prog="some-program", usage="", description="", epilog="")
     parser.add_argument("--size", type=int)
     with pytest.raises(SystemExit) as end:
         parser.parse_args(["--size", "many"])
