@@ -22,6 +22,7 @@ LIBRARY_NAME = "libferrum_ops.so"
 Arithmetic = Literal["fast", "exact"]
 Isa = Literal["auto", "generic", "avx2", "avx512", "neon"]
 MoePath = Literal["auto", "one", "few", "grouped"]
+BlockSize = Literal["auto", "8", "16", "32", "48", "64"]
 GateUp = Literal["fused", "unfused"]
 Route = Literal["graph", "host"]
 PageIn = Literal["faults", "experts"]
@@ -79,6 +80,7 @@ def register(
     isa: Isa = "auto",
     moe_path: MoePath = "auto",
     moe_few_max: int = 32,
+    moe_block_size: BlockSize = "auto",
     moe_gate_up: GateUp = "fused",
     route: Route = "graph",
     page_in: PageIn = "faults",
@@ -92,7 +94,9 @@ def register(
     isa: the instruction set; "auto" leaves it to FERRUM_ISA and then to the machine.
     moe_path: forces one of QuantMoE's ways; "auto" goes by the number of tokens, of which
         `moe_few_max` is the largest that takes "few". moe_gate_up="unfused" runs gate, up and SiLU
-        as loops of their own. None of these changes a bit of the results.
+        as loops of their own. None of these changes a bit of the CPU's results.
+    moe_block_size: on CUDA, how many of an expert's sorted (token, slot) pairs make a tile of its
+        grouped products; "auto" goes by how many pairs there are.
     route: "host" leaves RouteTopK to ONNX Runtime's standard ops.
     page_in: "experts" has a step ask for the pages of all experts that a layer has chosen before
         it needs the first, for weights that do not all fit the memory; "faults" leaves it to page
@@ -107,6 +111,7 @@ def register(
         "isa": isa,
         "moe_path": moe_path,
         "moe_few_max": str(moe_few_max),
+        "moe_block_size": moe_block_size,
         "moe_gate_up": moe_gate_up,
         "route": route,
         "page_in": page_in,

@@ -146,6 +146,7 @@ def _register(options: ort.SessionOptions, settings: Settings) -> None:
             isa=settings.isa,
             moe_path=settings.moe_path,
             moe_few_max=settings.moe_few_max,
+            moe_block_size=settings.moe_block_size,
             moe_gate_up=settings.moe_gate_up,
             route=settings.route,
             page_in="experts" if settings.page_in == "experts" else "faults",

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from ferrum.custom_ops.library import Arithmetic, GateUp, Isa, MoePath, Route
+from ferrum.custom_ops.library import Arithmetic, BlockSize, GateUp, Isa, MoePath, Route
 from ferrum.runtime.strict_settings import SettingsError as SettingsError
 from ferrum.runtime.strict_settings import StrictSettings, comma_separated
 
@@ -61,6 +61,11 @@ class Settings(StrictSettings):
         le=999_999_999,
         description="with moe_path auto, steps of more tokens are grouped by expert "
         "[MOE_BATCH_THRESHOLD, MOE_PREFILL_THRESHOLD]",
+    )
+    moe_block_size: BlockSize = Field(
+        "auto",
+        description="on a GPU, how many of an expert's sorted (token, slot) pairs make a tile of "
+        "its grouped products; auto goes by how many pairs there are",
     )
     moe_gate_up: GateUp = Field(
         "fused",

@@ -17,6 +17,7 @@ struct Settings {
   bool exact = false;                // float32 products of decoded weights, no int8, no bfloat16
   MoePath moe_path = MoePath::automatic;
   int64_t moe_few_max = 32;  // most tokens that the few-token path takes
+  int moe_block_size = 0;    // on CUDA, pairs of a tile of the grouped path; 0: by their count
   bool fused_gate_up = true;
   bool host_route = false;       // RouteTopK is left to its body in standard ops
   bool page_in_experts = false;  // a step asks for its experts' pages before it needs them
@@ -24,9 +25,9 @@ struct Settings {
 
   bool operator==(const Settings& other) const {
     return kernels == other.kernels && exact == other.exact && moe_path == other.moe_path &&
-           moe_few_max == other.moe_few_max && fused_gate_up == other.fused_gate_up &&
-           host_route == other.host_route && page_in_experts == other.page_in_experts &&
-           profile == other.profile;
+           moe_few_max == other.moe_few_max && moe_block_size == other.moe_block_size &&
+           fused_gate_up == other.fused_gate_up && host_route == other.host_route &&
+           page_in_experts == other.page_in_experts && profile == other.profile;
   }
 };
 

@@ -123,6 +123,7 @@ def test_dequantize_refuses_what_is_no_blocks(
         ("arithmetic", "int4", "fast, exact"),
         ("isa", "sse2", "generic"),
         ("moe_path", "Few", "auto, one, few, grouped"),
+        ("moe_block_size", "24", "auto, 8, 16, 32, 48, 64"),
         ("moe_gate_up", "", "fused, unfused"),
         ("route", "gpu", "graph, host"),
         ("page_in", "ahead", "faults, experts"),

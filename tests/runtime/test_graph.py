@@ -81,6 +81,7 @@ def test_an_instruction_set_that_the_library_lacks_is_a_setting_s_error(export: 
         ({"isa": "generic"}, "ferrum.isa", "generic"),
         ({"moe_path": "grouped"}, "ferrum.moe_path", "grouped"),
         ({"moe_few_max": 7}, "ferrum.moe_few_max", "7"),
+        ({"moe_block_size": "32"}, "ferrum.moe_block_size", "32"),
         ({"moe_gate_up": "unfused"}, "ferrum.moe_gate_up", "unfused"),
         ({"route": "host"}, "ferrum.route", "host"),
         ({"page_in": "experts"}, "ferrum.page_in", "experts"),

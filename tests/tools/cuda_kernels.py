@@ -20,16 +20,10 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 # Kernels that a step of a usual model does not spend its time in: those for types, caches and head
 # sizes that are rare.
 COLD = re.compile(r"dequantize|gather|_any$|F32|f32|attention_prefill_(80|96)_")
-# Spills that no way around was found for yet: the most bytes on any architecture. The widest tiles
-# need all the registers there are, and prefill alone runs them.
+# Spills that no way around was found for yet: the most bytes on any architecture.
 KNOWN = {
     "attention_prefill_64_rows128": 72,
-    "gemm_IQ4_XS_128": 112,
-    "gemm_MXFP4_128": 112,
-    "gemm_Q4_0_128": 112,
-    "gemm_Q4_K_128": 40,  # below compute capability 9.0
-    "gemm_Q6_K_128": 168,
-    "gemm_Q8_0_128": 328,
+    "gemm_Q4_0_128": 28,
     "moe_down_IQ4_XS": 16,
 }
 # Types whose blocks are a multiple of 8 or 16 bytes, and how wide their loads must be.

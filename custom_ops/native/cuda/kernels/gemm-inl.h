@@ -28,8 +28,8 @@ struct GemmBlock {
   static constexpr int kChunkBuffers = chunk_buffers(kType, kPositions);
   static constexpr int kMatrices = kGateUp ? 2 : 1;
   static constexpr int kColumns = kPositions / 8;  // operands of 8 positions
-  static constexpr int kCopies = kPositions / 16;  // 16 bytes each, of a thread and stage
-  static constexpr int kPrepared = prepared_bytes(kType);
+  static constexpr int kCopies = (kPositions + 15) / 16;  // 16 bytes each, of a thread and stage
+  static constexpr int kPrepared = prepared_bytes(kType, kPositions);
 
   const GemmArguments& a;
   const int quad = lane_index() / 4, c = lane_index() % 4;
@@ -42,7 +42,7 @@ struct GemmBlock {
   const uint8_t* next_chunk[kMatrices];  // of the quad's first row, to be copied
   uint32_t first_byte[kMatrices];        // of that row, the address's lower half
   uint32_t lane_byte;                    // of row `lane` of the warp, likewise
-  uint32_t x_row[kCopies];               // in units of 16 bytes
+  uint32_t x_row[kCopies];               // in units of 16 bytes; see x_row_at
   float sum[2][kColumns][4];
 
   FERRUM_DEVICE explicit GemmBlock(const GemmArguments& arguments) : a(arguments) {
@@ -62,6 +62,11 @@ struct GemmBlock {
       for (int n = 0; n < kColumns; ++n)
 #pragma unroll
         for (int i = 0; i < 4; ++i) sum[m][n][i] = 0.0f;
+  }
+
+  // There are as many blocks as there may be tiles.
+  FERRUM_DEVICE bool has_work() const {
+    return a.sorted.pairs == nullptr || static_cast<int>(blockIdx.x) < *a.sorted.tile_count;
   }
 
   FERRUM_DEVICE int first_position() const { return static_cast<int>(blockIdx.x) * a.tile; }
@@ -106,14 +111,27 @@ struct GemmBlock {
     }
     const int lane = lane_index();
     lane_byte = low_address(first_chunk(expert, matrix_of_row(lane), place_of_row(lane)));
+  }
+
+  // Where x's row of position i begins, in units of 16 bytes; x's first where there is none.
+  FERRUM_DEVICE uint32_t x_row_of(int i) const {
+    const int pair = pair_at(i);
+    int from = 0;
+    if (pair < a.sorted.count) from = a.slots == 0 ? first_position() + i : pair / a.slots;
+    return static_cast<uint32_t>(from) * static_cast<uint32_t>(a.stages * 8);
+  }
+
+  // Of the positions that the thread copies. The widest tiles have no registers for them: they are
+  // of tokens alone, whose rows follow one another, those of the last tile too (gemm.cc).
+  static constexpr bool kKeepsRows = kPositions < 128;
+  FERRUM_DEVICE void find_activations() {
 #pragma unroll
-    for (int j = 0; j < kCopies; ++j) {
-      const int i = static_cast<int>(threadIdx.x) / 8 + 16 * j;
-      const int pair = pair_at(i);
-      int from = 0;
-      if (pair < a.sorted.count) from = a.slots == 0 ? first_position() + i : pair / a.slots;
-      x_row[j] = static_cast<uint32_t>(from) * static_cast<uint32_t>(a.stages * 8);
-    }
+    for (int j = 0; j < (kKeepsRows ? kCopies : 1); ++j)
+      x_row[j] = x_row_of(static_cast<int>(threadIdx.x) / 8 + 16 * j);
+  }
+  FERRUM_DEVICE uint32_t x_row_at(int j) const {
+    if constexpr (kKeepsRows) return x_row[j];
+    return x_row[0] + static_cast<uint32_t>(16 * j * a.stages * 8);
   }
 
   // Chunk `chunk` of position i: 8 positions side by side would meet in half the banks, so every
@@ -131,7 +149,7 @@ struct GemmBlock {
     uint8_t* const to = activations + stage % kDepth * (kPositions * kStageBytes) + place(i, chunk);
 #pragma unroll
     for (int j = 0; j < kCopies; ++j)
-      copy_16(to + 16 * j * kStageBytes, a.x + 8 * static_cast<size_t>(x_row[j] + at));
+      copy_16(to + 16 * j * kStageBytes, a.x + 8 * static_cast<size_t>(x_row_at(j) + at));
   }
 
   // How far behind a multiple of 16 a row's chunk begins, in the file as in shared memory.
@@ -352,8 +370,9 @@ struct GemmBlock {
   }
 
   FERRUM_DEVICE void run() {
-    if (a.sorted.pairs != nullptr && static_cast<int>(blockIdx.x) >= *a.sorted.tile_count) return;
+    if (!has_work()) return;
     find_rows();
+    find_activations();
     accumulate();
     if constexpr (kGateUp)
       store_hidden();
@@ -361,19 +380,5 @@ struct GemmBlock {
       store();
   }
 };
-
-#define FERRUM_GEMM_KERNEL(type, positions)                              \
-  FERRUM_KERNEL(gemm_##type##_##positions, GemmArguments, kGemmThreads,    \
-                gemm_blocks(k##type, positions)) {                         \
-    GemmBlock<k##type, positions, false>(a).run();                         \
-  }
-#define FERRUM_GATE_UP_KERNEL(type, positions)                             \
-  FERRUM_KERNEL(gate_up_##type##_##positions, GemmArguments, kGemmThreads, \
-                gemm_blocks(k##type, positions)) {                         \
-    GemmBlock<k##type, positions, true>(a).run();                          \
-  }
-#define FERRUM_GEMM_KERNELS(type)             \
-  FERRUM_GEMM_TILES(FERRUM_GEMM_KERNEL, type) \
-  FERRUM_GATE_UP_TILES(FERRUM_GATE_UP_KERNEL, type)
 
 }  // namespace ferrum::cuda

@@ -17,8 +17,9 @@ namespace ferrum::cuda {
   X(Q4_K) X(Q5_K) X(Q6_K) X(Q8_0) X(Q4_0) X(IQ4_XS) X(MXFP4) X(F16) X(BF16)
 // X(type, positions of a tile): the kernels gemm_<type>_<positions>, and the kernels
 // gate_up_<type>_<positions>.
-#define FERRUM_GEMM_TILES(X, type) X(type, 16) X(type, 32) X(type, 64) X(type, 128)
-#define FERRUM_GATE_UP_TILES(X, type) X(type, 16) X(type, 32) X(type, 64)
+#define FERRUM_GEMM_TILES(X, type) \
+  X(type, 8) X(type, 16) X(type, 32) X(type, 64) X(type, 128)
+#define FERRUM_GATE_UP_TILES(X, type) X(type, 8) X(type, 16) X(type, 32) X(type, 64)
 
 constexpr int kGemmThreads = 128;
 constexpr int kGemmRows = 128;    // that a block multiplies; of gate and up half each
@@ -113,6 +114,7 @@ constexpr int gemm_depth(int positions) { return positions <= 32 ? 4 : positions
 // Blocks that a multiprocessor has registers for: as many as shared memory mostly lets it have, and
 // as fit without spills.
 constexpr int gemm_blocks(int type, int positions) {
+  if (positions == 8) return 4;
   if (positions <= 32) return 4;
   return positions <= 64 && (type == kQ4_K || type == kQ5_K) ? 3 : 2;
 }
@@ -123,18 +125,21 @@ constexpr int chunk_buffers(int type, int positions) {
   return (gemm_depth(positions) - 1 + stages - 1) / stages + 1;
 }
 
-// Of a row and chunk, the scales as Halves<type>::prepare leaves them; 0: it has none.
-constexpr int prepared_bytes(int type) {
+// Of a row and chunk, the scales as Codes<type>::prepare leaves them for tiles of 8, or else as
+// Halves<type>::prepare does; 0: it has none.
+constexpr int prepared_bytes(int type, int positions) {
+  if (type == kQ4_K && positions == 8) return 64;
   return type == kQ4_K || type == kQ5_K || type == kQ6_K ? 32 : type == kIQ4_XS ? 16 : 0;
 }
 
+// Tiles of 8 take them as they lie in global memory.
 constexpr int activation_bytes(int positions) {
-  return gemm_depth(positions) * positions * kStageBytes;
+  return positions == 8 ? 0 : gemm_depth(positions) * positions * kStageBytes;
 }
 constexpr int gemm_shared(int type, int positions) {
   return activation_bytes(positions) +
          chunk_buffers(type, positions) * kGemmRows * weight_chunk(type).stride +
-         kGemmRows * prepared_bytes(type);
+         kGemmRows * prepared_bytes(type, positions);
 }
 
 }  // namespace ferrum::cuda

@@ -1,5 +1,5 @@
 // The products of the 16 bit floats.
-#include "cuda/kernels/gemm-inl.h"
+#include "cuda/kernels/gemm_kernels-inl.h"
 
 namespace ferrum::cuda {
 FERRUM_GEMM_KERNELS(F16)

@@ -1,5 +1,5 @@
 // The products of Q4_K and Q5_K.
-#include "cuda/kernels/gemm-inl.h"
+#include "cuda/kernels/gemm_kernels-inl.h"
 
 namespace ferrum::cuda {
 FERRUM_GEMM_KERNELS(Q4_K)

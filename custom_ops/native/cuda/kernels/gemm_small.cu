@@ -1,5 +1,5 @@
 // The products of the blocks of 32.
-#include "cuda/kernels/gemm-inl.h"
+#include "cuda/kernels/gemm_kernels-inl.h"
 
 namespace ferrum::cuda {
 FERRUM_GEMM_KERNELS(Q8_0)

@@ -10,10 +10,11 @@ namespace {
 
 struct GemmKernels {
   int type;
-  Symbol gemm[4], gate_up[3];  // by kTiles
+  Symbol gemm[5], gate_up[4];  // by kTiles
 };
-constexpr int kTiles[] = {16, 32, 64, 128};
-constexpr int kGemmTiles = 4, kGateUpTiles = 3;
+constexpr int kTiles[] = {8, 16, 32, 64, 128};
+constexpr int kGemmTiles = 5, kGateUpTiles = 4;
+constexpr int kLeastTile = 16;  // of tokens; one of 8 is for experts' pairs
 
 #define FERRUM_GEMM_SYMBOL(type, positions) Symbol("gemm_" #type "_" #positions),
 #define FERRUM_GATE_UP_SYMBOL(type, positions) Symbol("gate_up_" #type "_" #positions),
@@ -80,9 +81,9 @@ int64_t row_blocks_of(const Matrix& matrix) { return divided_up(matrix.rows, kGe
 // The widest tile that is not mostly empty and leaves blocks for every multiprocessor: each tile
 // decodes the matrix anew. `blocks` is how many there are of one tile.
 int tile_of(int64_t tokens, int64_t blocks, int multiprocessors) {
-  int tile = kTiles[0];
+  int tile = kLeastTile;
   for (const int wider : kTiles)
-    if (wider < 2 * tokens && divided_up(tokens, wider) * blocks >= multiprocessors) tile = wider;
+    if (wider > tile && wider < 2 * tokens && divided_up(tokens, wider) * blocks >= multiprocessors) tile = wider;
   return tile;
 }
 
@@ -156,11 +157,14 @@ void round_rows(Queue& queue, const float* x, int64_t rows, int64_t k, uint16_t*
 void gemm(Queue& queue, const float* x, int64_t tokens, const Product* products, int count) {
   if (tokens == 0 || count == 0) return;
   const int64_t k = products[0].matrix.k;
-  auto* const halves = queue.take<uint16_t>(tokens * half_stride(k));
+  // The widest tiles read all their rows, also those of the last that don't exist.
+  constexpr int64_t kWidest = kTiles[kGemmTiles - 1];
+  auto* const halves =
+      queue.take<uint16_t>(divided_up(tokens, kWidest) * kWidest * half_stride(k));
   int64_t tiles = 0;
   if (tokens <= kMostSplitTokens)
     for (int i = 0; i < count; ++i)
-      tiles += divided_up(tokens, kTiles[0]) * row_blocks_of(products[i].matrix);
+      tiles += divided_up(tokens, kLeastTile) * row_blocks_of(products[i].matrix);
   auto* arrived = tiles > 0 ? queue.take<int32_t>(tiles) : nullptr;
   round_rows(queue, x, tokens, k, halves, arrived, tiles);
 
@@ -177,7 +181,7 @@ void gemm(Queue& queue, const float* x, int64_t tokens, const Product* products,
     multiply(queue, halves, tokens, same, found, arrived);
     if (arrived == nullptr) continue;
     for (int j = 0; j < found; ++j)
-      arrived += divided_up(tokens, kTiles[0]) * row_blocks_of(same[j]->matrix);
+      arrived += divided_up(tokens, kLeastTile) * row_blocks_of(same[j]->matrix);
   }
 }
 

@@ -31,13 +31,14 @@ int large_size(int64_t pairs, int64_t experts) {
 // One way of many pairs, some tokens at a time so that what lies between the products stays small.
 class TiledExperts {
  public:
-  TiledExperts(Queue& queue, const MoeProblem& problem, bool fused)
+  TiledExperts(Queue& queue, const MoeProblem& problem, const Settings& settings)
       : queue_(queue),
         problem_(problem),
-        fused_(fused && problem.gate.type == problem.up.type),
+        fused_(settings.fused_gate_up && problem.gate.type == problem.up.type),
         tokens_(std::clamp<int64_t>(kMostScratch / bytes_of_token(), 1, problem.tokens)) {
     const int64_t pairs = tokens_ * problem.k;
     BlockSizeRule rule;
+    rule.forced = settings.moe_block_size;
     rule.large_m = large_size(pairs, problem.experts);
     tile_ = block_size(rule, pairs);
     const int64_t positions = most_tiles(tokens_) * tile_;
@@ -191,7 +192,7 @@ bool goes_in_tiles(const MoeProblem& problem, const Settings& settings) {
 void run_moe(Queue& queue, const MoeProblem& problem, const Settings& settings) {
   if (problem.tokens == 0) return;
   if (goes_in_tiles(problem, settings))
-    TiledExperts(queue, with_formats(queue, problem), settings.fused_gate_up).run();
+    TiledExperts(queue, with_formats(queue, problem), settings).run();
   else
     run_pairs(queue, problem);
 }

@@ -43,9 +43,9 @@ class Problem:
         feeds = self.feeds
         return moe(feeds["x"], feeds["weights"], feeds["experts"], *self.matrices)
 
-    def error(self, way: str) -> float:
+    def error(self, way: str, **settings: str) -> float:
         """Norm of the difference, relative to the result's."""
-        found = run("QuantMoE", self.feeds, self.attributes, moe_path=way)[0]
+        found = run("QuantMoE", self.feeds, self.attributes, moe_path=way, **settings)[0]
         wanted = self.wanted()
         return float(np.linalg.norm(found - wanted) / max(np.linalg.norm(wanted), 1e-30))
 
@@ -113,6 +113,19 @@ def test_odd_shapes_come_out_right(
 ) -> None:
     problem = Problem(skewed(tokens, k, experts, k), experts, hidden, width, (Q8_0, Q8_0, Q4_0))
     assert problem.error(way) < 1.5e-3
+
+
+@pytest.mark.parametrize("size", ["8", "16", "32", "48", "64"])
+@pytest.mark.parametrize(
+    "types",
+    [(Q4_K, Q4_K, Q6_K), (Q5_K, Q5_K, Q4_K), (Q8_0, Q8_0, Q4_0), (MXFP4, IQ4_XS, F16)],
+    ids=str,
+)
+def test_the_grouped_way_is_right_with_tiles_of_any_size(
+    types: tuple[int, int, int], size: str
+) -> None:
+    problem = Problem(skewed(90, 3, 12), 12, 512, 256, types)
+    assert problem.error("grouped", moe_block_size=size) < 1.5e-3
 
 
 @pytest.mark.parametrize("way", ["few", "grouped"])

@@ -1,0 +1,31 @@
+// FERRUM_GEMM_KERNELS(type): the kernels of one type's products, for tiles of each size.
+#pragma once
+
+#include "cuda/kernels/gemm_tile8-inl.h"
+
+namespace ferrum::cuda {
+
+template <int kType, int kPositions, bool kGateUp>
+struct GemmOf {
+  using Block = GemmBlock<kType, kPositions, kGateUp>;
+};
+template <int kType, bool kGateUp>
+struct GemmOf<kType, 8, kGateUp> {
+  using Block = GemmTile8<kType, kGateUp>;
+};
+
+#define FERRUM_GEMM_KERNEL(type, positions)                              \
+  FERRUM_KERNEL(gemm_##type##_##positions, GemmArguments, kGemmThreads,    \
+                gemm_blocks(k##type, positions)) {                         \
+    GemmOf<k##type, positions, false>::Block(a).run();                         \
+  }
+#define FERRUM_GATE_UP_KERNEL(type, positions)                             \
+  FERRUM_KERNEL(gate_up_##type##_##positions, GemmArguments, kGemmThreads, \
+                gemm_blocks(k##type, positions)) {                         \
+    GemmOf<k##type, positions, true>::Block(a).run();                          \
+  }
+#define FERRUM_GEMM_KERNELS(type)             \
+  FERRUM_GEMM_TILES(FERRUM_GEMM_KERNEL, type) \
+  FERRUM_GATE_UP_TILES(FERRUM_GATE_UP_KERNEL, type)
+
+}  // namespace ferrum::cuda
