@@ -24,6 +24,7 @@ COLD = re.compile(r"dequantize|gather|_any$|F32|f32|attention_prefill_(80|96)_")
 KNOWN = {
     "attention_prefill_64_rows128": 72,
     "gemm_Q4_0_128": 28,
+    "gemm_Q4_K_8": 8,  # below compute capability 9.0
     "moe_down_IQ4_XS": 16,
 }
 # Types whose blocks are a multiple of 8 or 16 bytes, and how wide their loads must be.

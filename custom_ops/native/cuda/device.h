@@ -168,6 +168,14 @@ FERRUM_DEVICE uint32_t fma_halves(uint32_t a, uint32_t b, uint32_t c) {  // a b 
   asm("fma.rn.f16x2 %0, %1, %2, %3;" : "=r"(sum) : "r"(a), "r"(b), "r"(c));
   return sum;
 }
+// Each within +-65504, float16's largest; NaN stays.
+FERRUM_DEVICE uint32_t finite_halves(uint32_t pair) {
+  uint32_t within;
+  asm("{ .reg .b32 t; min.NaN.f16x2 t, %1, %2; max.NaN.f16x2 %0, t, %3; }"
+      : "=r"(within)
+      : "r"(pair), "r"(0x7bff7bffu), "r"(0xfbfffbffu));
+  return within;
+}
 // The lower or the upper float16 in both halves.
 FERRUM_DEVICE uint32_t spread_low(uint32_t pair) {
   uint32_t both;

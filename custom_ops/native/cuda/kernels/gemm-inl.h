@@ -19,24 +19,27 @@
 
 namespace ferrum::cuda {
 
-template <int kType, int kPositions, bool kGateUp>
+// kSplits: of k, that a block's warps have one each; they then share 32 rows.
+template <int kType, int kPositions, bool kGateUp, int kSplits = 1,
+          int kBuffers = chunk_buffers(kType, kPositions)>
 struct GemmBlock {
   using Weights = Format<kType>;
   static constexpr WeightChunk kChunk = weight_chunk(kType);
   static constexpr int kDepth = gemm_depth(kPositions);
-  static constexpr int kActivations = activation_bytes(kPositions);
-  static constexpr int kChunkBuffers = chunk_buffers(kType, kPositions);
+  static constexpr int kActivations = kSplits > 1 ? 0 : activation_bytes(kPositions);
+  static constexpr int kRows = kSplits > 1 ? 32 : kGemmRows;  // of a block
+  static constexpr int kStagedRows = 32 * (kSplits > 1 ? kSplits : kGemmThreads / kWarp);
   static constexpr int kMatrices = kGateUp ? 2 : 1;
   static constexpr int kColumns = kPositions / 8;  // operands of 8 positions
   static constexpr int kCopies = (kPositions + 15) / 16;  // 16 bytes each, of a thread and stage
-  static constexpr int kPrepared = prepared_bytes(kType, kPositions);
+  static constexpr int kPrepared = prepared_bytes(kType, kPositions == 8 || kSplits > 1);
 
   const GemmArguments& a;
   const int quad = lane_index() / 4, c = lane_index() % 4;
 
   uint8_t* activations;                  // [kDepth, kPositions, kStageBytes]
-  uint8_t* chunks;                       // [kChunkBuffers, kGemmRows, kChunk.stride]
-  uint8_t* scales;                       // [kGemmRows, kPrepared], of the chunk that is decoded
+  uint8_t* chunks;                       // [kBuffers, kStagedRows, kChunk.stride]
+  uint8_t* scales;                       // [kStagedRows, kPrepared], of the chunk that is decoded
   int product = 0, row_block;            // which of the matrices, and the block's place in it
   unsigned begin, end;                   // stages
   const uint8_t* next_chunk[kMatrices];  // of the quad's first row, to be copied
@@ -48,9 +51,9 @@ struct GemmBlock {
   FERRUM_DEVICE explicit GemmBlock(const GemmArguments& arguments) : a(arguments) {
     activations = dynamic_shared<uint8_t>();
     chunks = activations + kActivations;
-    scales = chunks + kChunkBuffers * kGemmRows * kChunk.stride;
+    scales = chunks + kBuffers * kStagedRows * kChunk.stride;
     row_block = static_cast<int>(blockIdx.y);
-    if constexpr (!kGateUp) {
+    if constexpr (!kGateUp && kPositions > 8) {  // those of 8 are of experts alone
       while (product + 1 < a.count && row_block >= a.matrices[product + 1].first_block) ++product;
       row_block -= a.matrices[product].first_block;
     }
@@ -85,8 +88,10 @@ struct GemmBlock {
   // Row i of the warp's 32: in which matrix, and where in it, which may be behind its last row.
   static FERRUM_DEVICE int matrix_of_row(int i) { return kGateUp ? i / 16 : 0; }
   FERRUM_DEVICE int place_of_row(int i) const {
-    return kGateUp ? row_block * (kGemmRows / 2) + warp_index() * 16 + i % 16
-                   : row_block * kGemmRows + warp_index() * 32 + i;
+    return kGateUp ? row_block * (kRows / 2) + warp_index() * 16 + i % 16
+           : kSplits > 1
+               ? row_block * kRows + i
+               : row_block * kRows + warp_index() * 32 + i;
   }
   // The quad's rows are `quad`, + 8, + 16 and + 24. Row j of them.
   static FERRUM_DEVICE int matrix_of(int j) { return matrix_of_row(8 * j); }
@@ -163,7 +168,7 @@ struct GemmBlock {
   }
   // Of row i of the warp.
   FERRUM_DEVICE uint8_t* chunk_at(int i, unsigned chunk) const {
-    return chunks + (chunk % kChunkBuffers * kGemmRows + warp_index() * 32 + i) * kChunk.stride;
+    return chunks + (chunk % kBuffers * kStagedRows + warp_index() * 32 + i) * kChunk.stride;
   }
   FERRUM_DEVICE uint8_t* scales_at(int i) const {
     return scales + (warp_index() * 32 + i) * kPrepared;

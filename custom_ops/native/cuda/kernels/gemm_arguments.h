@@ -22,6 +22,9 @@ namespace ferrum::cuda {
 #define FERRUM_GATE_UP_TILES(X, type) X(type, 8) X(type, 16) X(type, 32) X(type, 64)
 
 constexpr int kGemmThreads = 128;
+constexpr int kFewTokens = 16;  // the kernels gemm_few_<type> take
+constexpr int kFewRows = 32;    // of a block of theirs, whose warps divide k
+constexpr int kFewWarps = 8;
 constexpr int kGemmRows = 128;    // that a block multiplies; of gate and up half each
 constexpr int kStageValues = 64;  // of k that a stage covers
 constexpr int kStageSlices = kStageValues / 16;
@@ -58,7 +61,9 @@ struct GemmArguments {
   size_t matrix_bytes;                 // from expert to expert
   size_t row_bytes;
   int stages;         // k / kStageValues, rounded up
-  const uint16_t* x;  // float16 [rows of x, stages * kStageValues], as round_rows leaves it
+  const uint16_t* x;    // float16 [rows of x, stages * kStageValues], as round_rows leaves it
+  const float* values;  // gemm_few: in place of that, float32 [rows of x, k]
+  int k;
   int slots;          // row of x = pair / slots; 0: the position
   int tile;           // positions of a tile, at most those of the kernel
   SortedPairs sorted;
@@ -125,10 +130,15 @@ constexpr int chunk_buffers(int type, int positions) {
   return (gemm_depth(positions) - 1 + stages - 1) / stages + 1;
 }
 
-// Of a row and chunk, the scales as Codes<type>::prepare leaves them for tiles of 8, or else as
+// Of gemm_few: one where two would take more than the 99 KiB that some GPUs have for a block.
+constexpr int few_buffers(int type) {
+  return 2 * kFewRows * kFewWarps * weight_chunk(type).stride <= 90 * 1024 ? 2 : 1;
+}
+
+// Of a row and chunk, the scales as Codes<type>::prepare leaves them for tiles of 8 and few tokens, or else as
 // Halves<type>::prepare does; 0: it has none.
-constexpr int prepared_bytes(int type, int positions) {
-  if (type == kQ4_K && positions == 8) return 64;
+constexpr int prepared_bytes(int type, bool codes) {
+  if (type == kQ4_K && codes) return 64;
   return type == kQ4_K || type == kQ5_K || type == kQ6_K ? 32 : type == kIQ4_XS ? 16 : 0;
 }
 
@@ -139,7 +149,11 @@ constexpr int activation_bytes(int positions) {
 constexpr int gemm_shared(int type, int positions) {
   return activation_bytes(positions) +
          chunk_buffers(type, positions) * kGemmRows * weight_chunk(type).stride +
-         kGemmRows * prepared_bytes(type, positions);
+         kGemmRows * prepared_bytes(type, positions == 8);
+}
+constexpr int few_shared(int type) {
+  return kFewRows * kFewWarps *
+         (few_buffers(type) * weight_chunk(type).stride + prepared_bytes(type, true));
 }
 
 }  // namespace ferrum::cuda

@@ -1,6 +1,7 @@
 // FERRUM_GEMM_KERNELS(type): the kernels of one type's products, for tiles of each size.
 #pragma once
 
+#include "cuda/kernels/gemm_few-inl.h"
 #include "cuda/kernels/gemm_tile8-inl.h"
 
 namespace ferrum::cuda {
@@ -24,7 +25,10 @@ struct GemmOf<kType, 8, kGateUp> {
                 gemm_blocks(k##type, positions)) {                         \
     GemmOf<k##type, positions, true>::Block(a).run();                          \
   }
+#define FERRUM_GEMM_FEW_KERNEL(type)                                                  \
+  FERRUM_KERNEL(gemm_few_##type, GemmArguments, kFewWarps * kWarp, 2) { GemmFew<k##type>(a).run(); }
 #define FERRUM_GEMM_KERNELS(type)             \
+  FERRUM_GEMM_FEW_KERNEL(type)                \
   FERRUM_GEMM_TILES(FERRUM_GEMM_KERNEL, type) \
   FERRUM_GATE_UP_TILES(FERRUM_GATE_UP_KERNEL, type)
 

@@ -82,6 +82,13 @@ inline uint32_t mask_or(uint32_t word, uint32_t mask, uint32_t bits) {
 inline uint32_t add_halves(uint32_t a, uint32_t b) {
   return on_cpu::fused_half(a, 0x3c00, b) | on_cpu::fused_half(a >> 16, 0x3c00, b >> 16) << 16;
 }
+inline uint32_t finite_half(uint32_t half) {
+  const uint32_t size = half & 0x7fff;
+  return (size == 0x7c00 ? half - 1 : half) & 0xffff;  // the largest is next to infinity
+}
+inline uint32_t finite_halves(uint32_t pair) {
+  return finite_half(pair) | finite_half(pair >> 16) << 16;
+}
 inline uint32_t multiply_halves(uint32_t a, uint32_t b) {
   // Minus zero leaves a product's sign as it is.
   return on_cpu::fused_half(a, b, 0x8000) | on_cpu::fused_half(a >> 16, b >> 16, 0x8000) << 16;

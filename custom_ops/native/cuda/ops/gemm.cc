@@ -10,7 +10,7 @@ namespace {
 
 struct GemmKernels {
   int type;
-  Symbol gemm[5], gate_up[4];  // by kTiles
+  Symbol few, gemm[5], gate_up[4];  // by kTiles
 };
 constexpr int kTiles[] = {8, 16, 32, 64, 128};
 constexpr int kGemmTiles = 5, kGateUpTiles = 4;
@@ -20,6 +20,7 @@ constexpr int kLeastTile = 16;  // of tokens; one of 8 is for experts' pairs
 #define FERRUM_GATE_UP_SYMBOL(type, positions) Symbol("gate_up_" #type "_" #positions),
 #define FERRUM_GEMM_ROW(type)                                \
   GemmKernels{k##type,                                       \
+              Symbol("gemm_few_" #type),                     \
               {FERRUM_GEMM_TILES(FERRUM_GEMM_SYMBOL, type)}, \
               {FERRUM_GATE_UP_TILES(FERRUM_GATE_UP_SYMBOL, type)}},
 const GemmKernels kKernels[] = {FERRUM_GEMM_FORMATS(FERRUM_GEMM_ROW)};
@@ -103,22 +104,41 @@ void split(const Queue& queue, int type, int64_t row_blocks, GemmArguments& a) {
   a.splits.count = static_cast<int>(divided_up(chunks, each));
 }
 
+// The matrices of one type, whose blocks have `block_rows` rows each; returns how many there are.
+int64_t lay_out(const Product* const* products, int count, int64_t block_rows, GemmArguments& a) {
+  int64_t row_blocks = 0;
+  for (int i = 0; i < count; ++i) {
+    a.matrices[i] = experts_of(products[i]->matrix, 1);
+    a.matrices[i].out = products[i]->out;
+    a.matrices[i].first_block = static_cast<int>(row_blocks);
+    row_blocks += divided_up(products[i]->matrix.rows, block_rows);
+  }
+  a.count = count;
+  a.slots = 1;
+  return row_blocks;
+}
+
+// Products of one type with at most kFewTokens tokens in one launch.
+void multiply_few(Queue& queue, const float* x, int64_t tokens, const Product* const* products,
+                  int count) {
+  const Matrix& first = products[0]->matrix;
+  GemmArguments a = arguments_of(first, 1);
+  const int64_t row_blocks = lay_out(products, count, kFewRows, a);
+  a.values = x;
+  a.k = static_cast<int>(first.k);
+  a.sorted.count = static_cast<int>(tokens);
+  queue.launch(kernels_of(first).few, {1, static_cast<unsigned>(row_blocks)}, kFewWarps * 32, a,
+               static_cast<size_t>(few_shared(first.type)));
+}
+
 // Products of one type in one launch. `arrived` has a zero for each of their tiles of 16 tokens and
 // kGemmRows rows where tokens are few.
 void multiply(Queue& queue, const uint16_t* x, int64_t tokens, const Product* const* products,
               int count, int32_t* arrived) {
   const Matrix& first = products[0]->matrix;
   GemmArguments a = arguments_of(first, 1);
-  int64_t row_blocks = 0;
-  for (int i = 0; i < count; ++i) {
-    a.matrices[i] = experts_of(products[i]->matrix, 1);
-    a.matrices[i].out = products[i]->out;
-    a.matrices[i].first_block = static_cast<int>(row_blocks);
-    row_blocks += row_blocks_of(products[i]->matrix);
-  }
-  a.count = count;
+  const int64_t row_blocks = lay_out(products, count, kGemmRows, a);
   a.x = x;
-  a.slots = 1;
   a.sorted = {nullptr, nullptr, nullptr, static_cast<int>(tokens)};
   if (tokens <= kMostSplitTokens) split(queue, first.type, row_blocks, a);
   a.tile = tile_of(tokens, row_blocks * a.splits.count, queue.multiprocessors());
@@ -128,6 +148,22 @@ void multiply(Queue& queue, const uint16_t* x, int64_t tokens, const Product* co
     a.splits.partial = queue.take<float>(tiles * row_blocks * a.splits.count * kGemmRows * a.tile);
   }
   launch(queue, first.type, kernels_of(first).gemm, kGemmTiles, tiles, row_blocks, a);
+}
+
+// Calls multiply(products, count) with those of each type, at most kGemmMatrices at a time.
+template <class Multiply>
+void for_each_type(const Product* products, int count, const Multiply& multiply) {
+  std::vector<bool> done(count);
+  for (int i = 0; i < count; ++i) {
+    const Product* same[kGemmMatrices];
+    int found = 0;
+    for (int j = i; j < count && found < kGemmMatrices; ++j)
+      if (!done[j] && products[j].matrix.type == products[i].matrix.type) {
+        same[found++] = &products[j];
+        done[j] = true;
+      }
+    if (found > 0) multiply(same, found);
+  }
 }
 
 GemmArguments grouped(const ExpertTiles& tiles, const ExpertRows& rows, const Matrix& matrix) {
@@ -156,6 +192,12 @@ void round_rows(Queue& queue, const float* x, int64_t rows, int64_t k, uint16_t*
 
 void gemm(Queue& queue, const float* x, int64_t tokens, const Product* products, int count) {
   if (tokens == 0 || count == 0) return;
+  if (tokens <= kFewTokens) {
+    for_each_type(products, count, [&](const Product* const* same, int found) {
+      multiply_few(queue, x, tokens, same, found);
+    });
+    return;
+  }
   const int64_t k = products[0].matrix.k;
   // The widest tiles read all their rows, also those of the last that don't exist.
   constexpr int64_t kWidest = kTiles[kGemmTiles - 1];
@@ -167,22 +209,12 @@ void gemm(Queue& queue, const float* x, int64_t tokens, const Product* products,
       tiles += divided_up(tokens, kLeastTile) * row_blocks_of(products[i].matrix);
   auto* arrived = tiles > 0 ? queue.take<int32_t>(tiles) : nullptr;
   round_rows(queue, x, tokens, k, halves, arrived, tiles);
-
-  std::vector<bool> done(count);
-  for (int i = 0; i < count; ++i) {
-    const Product* same[kGemmMatrices];
-    int found = 0;
-    for (int j = i; j < count && found < kGemmMatrices; ++j)
-      if (!done[j] && products[j].matrix.type == products[i].matrix.type) {
-        same[found++] = &products[j];
-        done[j] = true;
-      }
-    if (found == 0) continue;
+  for_each_type(products, count, [&](const Product* const* same, int found) {
     multiply(queue, halves, tokens, same, found, arrived);
-    if (arrived == nullptr) continue;
-    for (int j = 0; j < found; ++j)
-      arrived += divided_up(tokens, kLeastTile) * row_blocks_of(same[j]->matrix);
-  }
+    if (arrived == nullptr) return;
+    for (int i = 0; i < found; ++i)
+      arrived += divided_up(tokens, kLeastTile) * row_blocks_of(same[i]->matrix);
+  });
 }
 
 void gemm(Queue& queue, const float* x, int64_t tokens, const Product& product) {

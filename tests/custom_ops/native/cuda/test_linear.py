@@ -15,7 +15,7 @@ from ferrum.custom_ops.quants import QUANTS
 
 F32, F16, BF16, Q4_0, Q8_0, Q4_K, Q5_K, Q6_K, IQ4_XS, MXFP4 = 0, 1, 30, 2, 8, 12, 13, 14, 23, 39
 NATIVE = (F32, F16, BF16, Q4_0, Q8_0, Q4_K, Q5_K, Q6_K, IQ4_XS, MXFP4)
-MANY = 40  # tokens that go to tensor cores
+FEW, MANY = 12, 40  # tokens that go to tensor cores, in one of two ways
 
 
 def activations(tokens: int, k: int, seed: int = 0) -> np.ndarray:
@@ -40,11 +40,11 @@ def float16_bound(x: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 def bound(tokens: int, type_id: int, x: np.ndarray, values: np.ndarray) -> np.ndarray:
-    exact = type_id == F32 or (type_id in NATIVE and tokens < MANY)
+    exact = type_id == F32 or (type_id in NATIVE and tokens <= 8)
     return float32_bound(x, values) if exact else float16_bound(x, values)
 
 
-@pytest.mark.parametrize("tokens", [1, 3, MANY])
+@pytest.mark.parametrize("tokens", [1, 3, FEW, MANY])
 @pytest.mark.parametrize("quant", QUANTS, ids=lambda quant: quant.name)
 def test_every_type_is_multiplied_within_its_arithmetics_error(quant: Any, tokens: int) -> None:
     blocks, values = quantized(quant.id, (33, 512))
@@ -74,7 +74,8 @@ def test_odd_shapes_come_out_right(type_id: int, tokens: int, rows: int, blocks:
 def test_a_tokens_bits_do_not_depend_on_the_others(type_id: int) -> None:
     """Within a way of multiplying: few tokens in float32, more on tensor cores.
 
-    Those with sums split along k up to 128 tokens, and as one sum beyond (float32 up to 256).
+    Those with k divided among a block's warps up to 16 tokens, with k split over blocks up to 128,
+    and as one sum beyond (float32 up to 256).
     """
     weight, _ = quantized(type_id, (130, 768))
     x = activations(100, 768)
@@ -83,8 +84,12 @@ def test_a_tokens_bits_do_not_depend_on_the_others(type_id: int) -> None:
     for tokens in (1, 2, 3, 5, 7):
         part = node.run(None, {"x": x[:tokens], "weight": weight})[0]
         np.testing.assert_array_equal(part, few[:tokens])
+    sixteen = node.run(None, {"x": x[:16], "weight": weight})[0]
+    for first, last in ((0, 9), (3, 12), (6, 16)):
+        part = node.run(None, {"x": x[first:last], "weight": weight})[0]
+        np.testing.assert_array_equal(part, sixteen[first:last])
     many = node.run(None, {"x": x, "weight": weight})[0]
-    for first, last in ((0, 50), (50, 100), (31, 100), (3, 12)):
+    for first, last in ((0, 50), (50, 100), (31, 100), (3, 20)):
         part = node.run(None, {"x": x[first:last], "weight": weight})[0]
         np.testing.assert_array_equal(part, many[first:last])
     x = activations(250, 768)
@@ -93,7 +98,23 @@ def test_a_tokens_bits_do_not_depend_on_the_others(type_id: int) -> None:
     np.testing.assert_array_equal(part, most[71:])
 
 
-@pytest.mark.parametrize("tokens", [1, 6, MANY])
+@pytest.mark.parametrize("tokens", [FEW, MANY])
+def test_activations_that_float16_does_not_hold_count_as_its_largest(tokens: int) -> None:
+    weight, _ = quantized(Q4_K, (33, 512))
+    x = activations(tokens, 512)
+    x[1, 3], x[2, 300], x[4, 7] = 1e9, -np.inf, 65504.0
+    node = session("QuantMatMul", {"type": Q4_K})
+    found = node.run(None, {"x": x, "weight": weight})[0]
+    held = node.run(None, {"x": np.clip(x, -65504, 65504), "weight": weight})[0]
+    np.testing.assert_array_equal(found, held)
+    assert np.isfinite(found).all()
+    x[3, 9] = np.nan
+    found = node.run(None, {"x": x, "weight": weight})[0]
+    assert np.isnan(found[3]).all()
+    np.testing.assert_array_equal(np.delete(found, 3, 0), np.delete(held, 3, 0))
+
+
+@pytest.mark.parametrize("tokens", [1, 6, FEW, MANY])
 @pytest.mark.parametrize(
     "types", [(Q4_K, Q4_K, Q4_K), (Q4_K, Q4_K, Q6_K), (Q8_0, F16, 11)], ids=str
 )
