@@ -135,8 +135,8 @@ constexpr int few_buffers(int type) {
   return 2 * kFewRows * kFewWarps * weight_chunk(type).stride <= 90 * 1024 ? 2 : 1;
 }
 
-// Of a row and chunk, the scales as Codes<type>::prepare leaves them for tiles of 8 and few tokens, or else as
-// Halves<type>::prepare does; 0: it has none.
+// Of a row and chunk, the scales as Codes<type>::prepare leaves them, for tiles of 8 and for few
+// tokens, or Halves<type>::prepare; 0: it has none.
 constexpr int prepared_bytes(int type, bool codes) {
   if (type == kQ4_K && codes) return 64;
   return type == kQ4_K || type == kQ5_K || type == kQ6_K ? 32 : type == kIQ4_XS ? 16 : 0;

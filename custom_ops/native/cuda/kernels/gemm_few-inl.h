@@ -1,9 +1,9 @@
 // The gemm for at most 16 tokens, what a decode step of a small batch has.
 //
 // Blocks of 128 rows would leave most of the GPU idle, and k split over blocks costs counters, all
-// sums' way through memory, and a launch to round activations and clear the counters. So a block has
-// 32 rows, its warps divide k among themselves, and their sums meet in shared memory, in the order
-// of k. Activations are rounded to float16 on their way to the operand.
+// sums' way through memory, and a launch to round activations and clear the counters. So a block
+// has 32 rows, its warps divide k among themselves, and their sums meet in shared memory, in the
+// order of k. Activations are rounded to float16 on their way to the operand.
 #pragma once
 
 #include "cuda/kernels/gemm_warps-inl.h"

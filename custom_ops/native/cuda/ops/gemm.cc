@@ -83,8 +83,10 @@ int64_t row_blocks_of(const Matrix& matrix) { return divided_up(matrix.rows, kGe
 // decodes the matrix anew. `blocks` is how many there are of one tile.
 int tile_of(int64_t tokens, int64_t blocks, int multiprocessors) {
   int tile = kLeastTile;
-  for (const int wider : kTiles)
-    if (wider > tile && wider < 2 * tokens && divided_up(tokens, wider) * blocks >= multiprocessors) tile = wider;
+  for (const int wider : kTiles) {
+    const bool enough = divided_up(tokens, wider) * blocks >= multiprocessors;
+    if (wider > kLeastTile && wider < 2 * tokens && enough) tile = wider;
+  }
   return tile;
 }
 
