@@ -14,6 +14,7 @@
 #include "cuda/device.h"
 #include "cuda/kernels/formats.h"
 #include "cuda/kernels/gemm_arguments.h"
+#include "cuda/kernels/gemm_planes-inl.h"
 #include "cuda/kernels/halves.h"
 #include "cuda/kernels/within_half.h"
 
@@ -30,6 +31,8 @@ struct GemmBlock {
   static constexpr int kColumns = kPositions / 8;  // operands of 8 positions
   static constexpr int kCopies = kPositions / 16;  // 16 bytes each, of a thread and stage
   static constexpr int kPrepared = prepared_bytes(kType);
+  static constexpr uint32_t kChunkBlocks = kChunk.bytes / Weights::kBytes;
+  using Place = ChunkBlock<kType, kChunkBlocks>;
 
   const GemmArguments& a;
   const int quad = lane_index() / 4, c = lane_index() % 4;
@@ -42,6 +45,8 @@ struct GemmBlock {
   const uint8_t* next_chunk[kMatrices];  // of the quad's first row, to be copied
   uint32_t first_byte[kMatrices];        // of that row, the address's lower half
   uint32_t lane_byte;                    // of row `lane` of the warp, likewise
+  GemmPlanes<kType> planes[kMatrices];   // of a type in planes, in place of these three
+  uint32_t lane_block;
   uint32_t x_row[kCopies];               // in units of 16 bytes
   float sum[2][kColumns][4];
 
@@ -96,16 +101,28 @@ struct GemmBlock {
     return static_cast<uint32_t>(reinterpret_cast<uintptr_t>(p));
   }
 
-  FERRUM_DEVICE void find_rows() {
-    const int expert = a.sorted.pairs != nullptr ? a.sorted.tile_expert[blockIdx.x] : 0;
-#pragma unroll
-    for (int m = 0; m < kMatrices; ++m) {
-      next_chunk[m] = first_chunk(expert, m, row_of(0));
-      first_byte[m] = low_address(next_chunk[m]);
-      next_chunk[m] += begin / kChunk.stages * static_cast<size_t>(kChunk.bytes);
-    }
+  FERRUM_DEVICE void find_weights(int expert) {
     const int lane = lane_index();
-    lane_byte = low_address(first_chunk(expert, matrix_of_row(lane), place_of_row(lane)));
+    if constexpr (kInPlanes<kType>) {
+      const auto in_row = static_cast<uint32_t>(a.row_bytes) / Weights::kBytes;
+#pragma unroll
+      for (int m = 0; m < kMatrices; ++m)
+        planes[m] = {first_chunk(expert, m, 0), static_cast<uint32_t>(rows()) * in_row,
+                     static_cast<uint32_t>(row_of(0)) * in_row};
+      lane_block = static_cast<uint32_t>(place_of_row(lane)) * in_row;
+    } else {
+#pragma unroll
+      for (int m = 0; m < kMatrices; ++m) {
+        next_chunk[m] = first_chunk(expert, m, row_of(0));
+        first_byte[m] = low_address(next_chunk[m]);
+        next_chunk[m] += begin / kChunk.stages * static_cast<size_t>(kChunk.bytes);
+      }
+      lane_byte = low_address(first_chunk(expert, matrix_of_row(lane), place_of_row(lane)));
+    }
+  }
+
+  FERRUM_DEVICE void find_rows() {
+    find_weights(a.sorted.pairs != nullptr ? a.sorted.tile_expert[blockIdx.x] : 0);
 #pragma unroll
     for (int j = 0; j < kCopies; ++j) {
       const int i = static_cast<int>(threadIdx.x) / 8 + 16 * j;
@@ -159,6 +176,16 @@ struct GemmBlock {
   // Chunks in their order, from one call to the next. Rows that don't exist are left as they are,
   // for what they are decoded to is stored nowhere.
   FERRUM_DEVICE void copy_weights(unsigned chunk) {
+    if constexpr (kInPlanes<kType>) {
+      const auto in_row = static_cast<uint32_t>(a.row_bytes) / Weights::kBytes;
+      constexpr int kAtOnce = kPositions <= 64 ? 4 : 1;  // the widest tile has no registers left
+#pragma unroll kAtOnce
+      for (int j = 0; j < 4; ++j)
+        if (row_of(j) < rows())
+          planes[matrix_of(j)].copy(block_of(j, chunk), in_row - chunk * kChunkBlocks, c,
+                                    chunk_at(quad + 8 * j, chunk));
+      return;
+    }
     if constexpr (kChunk.whole) {
 #pragma unroll
       for (int j = 0; j < 4; ++j)
@@ -168,6 +195,13 @@ struct GemmBlock {
     }
 #pragma unroll
     for (int m = 0; m < kMatrices; ++m) next_chunk[m] += kChunk.bytes;
+  }
+
+  // The first block of row j's chunk in its matrix, of a type in planes.
+  FERRUM_DEVICE uint32_t block_of(int j, unsigned chunk) const {
+    const auto in_row = static_cast<uint32_t>(a.row_bytes) / Weights::kBytes;
+    return planes[matrix_of(j)].first + static_cast<uint32_t>(rows_after_first(j)) * in_row +
+           chunk * kChunkBlocks;
   }
 
   // Pieces at either end may hold bytes of neighbours; only those of the last rows of all could lie
@@ -230,7 +264,12 @@ struct GemmBlock {
     if (kPrepared == 0 || stage % kChunk.stages != 0) return;
     const unsigned chunk = stage / kChunk.stages;
     const int i = lane_index();
-    Halves<kType>::prepare(chunk_at(i, chunk) + lead_at(lane_byte, chunk), scales_at(i));
+    if constexpr (kInPlanes<kType>) {
+      const Place place{chunk_at(i, chunk), lane_block + chunk * kChunkBlocks, 0};
+      Halves<kType>::prepare(place, scales_at(i));
+    } else {
+      Halves<kType>::prepare(chunk_at(i, chunk) + lead_at(lane_byte, chunk), scales_at(i));
+    }
     __syncwarp();
   }
 
@@ -242,9 +281,15 @@ struct GemmBlock {
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
       uint32_t pairs[8];
-      Halves<kType>::unpack(
-          chunk_at(quad + 8 * j, chunk) + lead_of(j, chunk) + block * Weights::kBytes,
-          scales_at(quad + 8 * j), static_cast<int>(slice % Weights::kSlices), pairs);
+      const int in_block = static_cast<int>(slice % Weights::kSlices);
+      if constexpr (kInPlanes<kType>) {
+        const Place place{chunk_at(quad + 8 * j, chunk), block_of(j, chunk), block};
+        Halves<kType>::unpack(place, scales_at(quad + 8 * j), in_block, pairs);
+      } else {
+        Halves<kType>::unpack(
+            chunk_at(quad + 8 * j, chunk) + lead_of(j, chunk) + block * Weights::kBytes,
+            scales_at(quad + 8 * j), in_block, pairs);
+      }
 #pragma unroll
       for (int s = 0; s < 4; ++s) {
         operand[j / 2][s][j % 2] = pairs[2 * s];
