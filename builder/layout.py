@@ -119,7 +119,7 @@ def write_relaid(relaid: Relaid, target: Path, *, progress: bool) -> SourceFile:
             for name, source in relaid.sources.items():
                 at = relaid.tensors[name].offset
                 for blocks in _write_tensor(source, file.fileno(), at):
-                    whole.update(blocks)
+                    whole.update(blocks.data)
                     advance(blocks.nbytes)
             header = _header(relaid.sources, whole.hexdigest())
             _write(file.fileno(), header, 0)

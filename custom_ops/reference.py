@@ -81,7 +81,9 @@ def planes_decoder(quant: Quant) -> onnx.FunctionProto:
     assert quant.blocks is not None
 
     def call(name: str, inputs: list[str], output: str, **attributes: int) -> onnx.NodeProto:
-        return helper.make_node(name, inputs, [output], domain=DOMAIN, **attributes)
+        node = helper.make_node(name, inputs, [output], domain=DOMAIN)
+        node.attribute.extend(helper.make_attribute(k, v) for k, v in attributes.items())
+        return node
 
     begins = [0, *cuts(quant)]
     fields = [f"field_{i}" for i in range(len(begins))]

@@ -95,7 +95,7 @@ def hash_blocks(relaid: Relaid, name: str, advance: Callable[[int], None]) -> st
     """SHA-256 of the blocks that a re-laid tensor holds."""
     digest = hashlib.sha256()
     for blocks in read_blocks(relaid, name):
-        digest.update(blocks)
+        digest.update(blocks.data)
         advance(blocks.nbytes)
     return digest.hexdigest()
 
