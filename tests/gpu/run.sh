@@ -108,8 +108,10 @@ step batch4 90 bash -c 'bench 4 --prefill "" --decode 128 --batch 16,64 --repeat
 step bench48 120 bash -c 'bench 48 --prefill 2048 --decode 64 --context 128,4096 --repeat 3'
 step batch48 120 bash -c 'bench 48 --prefill "" --decode 64 --batch 16,64 --repeat 3'
 # The same beside weights that are re-laid: compare with bench* and batch* of the same run.
-step layout4 90 bash -c 'bench 4-cuda --prefill 512,2048 --decode 128 --batch 1,16,64 --repeat 3'
-step layout48 120 bash -c 'bench 48-cuda --prefill 2048 --decode 64 --batch 1,16,64 --repeat 3'
+step layout4 90 bash -c 'bench 4-cuda --prefill 512,2048 --decode 128 --repeat 3 &&
+  bench 4-cuda --prefill "" --decode 128 --batch 16,64 --repeat 3'
+step layout48 120 bash -c 'bench 48-cuda --prefill 2048 --decode 64 --repeat 3 &&
+  bench 48-cuda --prefill "" --decode 64 --batch 16,64 --repeat 3'
 step host 60 bash -c host
 step kernels 120 bash -c kernels
 cat "$out"/bench*.log "$out"/batch*.log "$out"/layout*.log "$out"/host.log 2>/dev/null | grep -E "^(prefill|decode) [0-9]"

@@ -1,10 +1,10 @@
 #include "ops/linear.h"
 
 #include <algorithm>
-#include <cstring>
 #include <vector>
 
 #include "error.h"
+#include "ops/planes.h"
 
 namespace ferrum {
 namespace {
@@ -13,35 +13,18 @@ constexpr int64_t kMinChunk = 32, kMaxChunk = 512;
 constexpr int64_t kTermTokens = 32;  // whose terms are added up while a cache holds them
 constexpr int64_t kPlanesRows = 32;  // whose blocks are put together at once
 
-// The blocks of rows begin .. end of a matrix in planes.
-void put_blocks_together(const Matrix& matrix, int64_t begin, int64_t end, uint8_t* blocks) {
-  const QuantFormat& format = *matrix.type.format;
-  const int64_t in_row = matrix.k / format.block;
-  const uint8_t* plane = matrix.data;
-  uint8_t* to_field = blocks;
-  for (int i = 0; i < kMostFields && format.fields[i] != 0; ++i) {
-    const auto size = static_cast<size_t>(format.fields[i]);
-    const uint8_t* from = plane + static_cast<size_t>(begin * in_row) * size;
-    uint8_t* to = to_field;
-    for (int64_t block = 0; block < (end - begin) * in_row; ++block, from += size) {
-      memcpy(to, from, size);
-      to += format.bytes;
-    }
-    plane += static_cast<size_t>(matrix.rows * in_row) * size;
-    to_field += size;
-  }
-}
-
 void multiply_planes(const Matrix& matrix, const Activations& x, int64_t first, int64_t columns,
                      int64_t begin, int64_t end, float* out, int64_t stride) {
   thread_local std::vector<uint8_t> blocks;  // kept, for threads live as long as their session
   blocks.resize(static_cast<size_t>(std::min(kPlanesRows, end - begin)) * matrix.row_bytes);
+  const int64_t in_row = matrix.k / matrix.type.format->block;
   Matrix part = matrix;
   part.type.format = find_quant(matrix.type.format->blocks);
   part.data = blocks.data();
   for (int64_t row = begin; row < end; row += kPlanesRows) {
     part.rows = std::min(kPlanesRows, end - row);
-    put_blocks_together(matrix, row, row + part.rows, blocks.data());
+    put_blocks_together(*matrix.type.format, matrix.data, matrix.rows * in_row, row * in_row,
+                        part.rows * in_row, blocks.data());
     multiply(part, x, first, columns, 0, part.rows, out + row - begin, stride, nullptr);
   }
 }

@@ -46,7 +46,6 @@ struct GemmBlock {
   uint32_t first_byte[kMatrices];        // of that row, the address's lower half
   uint32_t lane_byte;                    // of row `lane` of the warp, likewise
   GemmPlanes<kType> planes[kMatrices];   // of a type in planes, in place of these three
-  uint32_t lane_block;
   uint32_t x_row[kCopies];               // in units of 16 bytes
   float sum[2][kColumns][4];
 
@@ -101,15 +100,19 @@ struct GemmBlock {
     return static_cast<uint32_t>(reinterpret_cast<uintptr_t>(p));
   }
 
-  FERRUM_DEVICE void find_weights(int expert) {
-    const int lane = lane_index();
-    if constexpr (kInPlanes<kType>) {
-      const auto in_row = static_cast<uint32_t>(a.row_bytes) / Weights::kBytes;
+  FERRUM_DEVICE void find_planes(int expert) {
+    const auto in_row = static_cast<uint32_t>(a.row_bytes) / Weights::kBytes;
 #pragma unroll
-      for (int m = 0; m < kMatrices; ++m)
-        planes[m] = {first_chunk(expert, m, 0), static_cast<uint32_t>(rows()) * in_row,
-                     static_cast<uint32_t>(row_of(0)) * in_row};
-      lane_block = static_cast<uint32_t>(place_of_row(lane)) * in_row;
+    for (int m = 0; m < kMatrices; ++m)
+      planes[m] = {first_chunk(expert, m, 0), static_cast<uint32_t>(rows()) * in_row,
+                   static_cast<uint32_t>(row_of(0)) * in_row,
+                   static_cast<uint32_t>(place_of_row(lane_index())) * in_row};
+  }
+
+  FERRUM_DEVICE void find_rows() {
+    const int expert = a.sorted.pairs != nullptr ? a.sorted.tile_expert[blockIdx.x] : 0;
+    if constexpr (kInPlanes<kType>) {
+      find_planes(expert);
     } else {
 #pragma unroll
       for (int m = 0; m < kMatrices; ++m) {
@@ -117,12 +120,9 @@ struct GemmBlock {
         first_byte[m] = low_address(next_chunk[m]);
         next_chunk[m] += begin / kChunk.stages * static_cast<size_t>(kChunk.bytes);
       }
+      const int lane = lane_index();
       lane_byte = low_address(first_chunk(expert, matrix_of_row(lane), place_of_row(lane)));
     }
-  }
-
-  FERRUM_DEVICE void find_rows() {
-    find_weights(a.sorted.pairs != nullptr ? a.sorted.tile_expert[blockIdx.x] : 0);
 #pragma unroll
     for (int j = 0; j < kCopies; ++j) {
       const int i = static_cast<int>(threadIdx.x) / 8 + 16 * j;
@@ -178,8 +178,7 @@ struct GemmBlock {
   FERRUM_DEVICE void copy_weights(unsigned chunk) {
     if constexpr (kInPlanes<kType>) {
       const auto in_row = static_cast<uint32_t>(a.row_bytes) / Weights::kBytes;
-      constexpr int kAtOnce = kPositions <= 64 ? 4 : 1;  // the widest tile has no registers left
-#pragma unroll kAtOnce
+#pragma unroll 4
       for (int j = 0; j < 4; ++j)
         if (row_of(j) < rows())
           planes[matrix_of(j)].copy(block_of(j, chunk), in_row - chunk * kChunkBlocks, c,
@@ -265,7 +264,7 @@ struct GemmBlock {
     const unsigned chunk = stage / kChunk.stages;
     const int i = lane_index();
     if constexpr (kInPlanes<kType>) {
-      const Place place{chunk_at(i, chunk), lane_block + chunk * kChunkBlocks, 0};
+      const Place place{chunk_at(i, chunk), planes[0].of_lane + chunk * kChunkBlocks, 0};
       Halves<kType>::prepare(place, scales_at(i));
     } else {
       Halves<kType>::prepare(chunk_at(i, chunk) + lead_at(lane_byte, chunk), scales_at(i));
@@ -281,14 +280,14 @@ struct GemmBlock {
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
       uint32_t pairs[8];
-      const int in_block = static_cast<int>(slice % Weights::kSlices);
       if constexpr (kInPlanes<kType>) {
         const Place place{chunk_at(quad + 8 * j, chunk), block_of(j, chunk), block};
-        Halves<kType>::unpack(place, scales_at(quad + 8 * j), in_block, pairs);
+        Halves<kType>::unpack(place, scales_at(quad + 8 * j),
+                              static_cast<int>(slice % Weights::kSlices), pairs);
       } else {
         Halves<kType>::unpack(
             chunk_at(quad + 8 * j, chunk) + lead_of(j, chunk) + block * Weights::kBytes,
-            scales_at(quad + 8 * j), in_block, pairs);
+            scales_at(quad + 8 * j), static_cast<int>(slice % Weights::kSlices), pairs);
       }
 #pragma unroll
       for (int s = 0; s < 4; ++s) {

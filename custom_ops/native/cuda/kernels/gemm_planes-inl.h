@@ -8,13 +8,18 @@
 
 namespace ferrum::cuda {
 
-// One matrix of `count` blocks; `first` is the first one of the quad's first row.
+// Of a type that is not in planes: nothing.
+template <int kType, bool = kInPlanes<kType>>
+struct GemmPlanes {};
+
+// One matrix of `count` blocks; `first` is the first one of the quad's first row, `of_lane` that of
+// row `lane` of the warp.
 template <int kType>
-struct GemmPlanes {
+struct GemmPlanes<kType, true> {
   static constexpr int kBlocks = weight_chunk(kType).bytes / kBlockBytes<kType>;
 
   const uint8_t* matrix;
-  uint32_t count, first;
+  uint32_t count, first, of_lane;
 
   // Lane `c` of a quad's share of the chunk that begins with `block`, of a row that has `left`
   // blocks from there on.
