@@ -60,7 +60,7 @@ FERRUM_DEVICE void multiply_slice(const typename Unit::Raw (&raw)[kRows], int sl
 #pragma unroll
   for (int r = 0; r < kRows; ++r) {
     float w[16];
-    Unit::F::unpack(raw[r].block, slice, w);
+    Unit::unpack(raw[r], slice, w);
 #pragma unroll
     for (int i = 0; i < 16; i += 4) {
 #pragma unroll

@@ -34,6 +34,27 @@ struct UnitOf {
     BlockOf<kType> block;
   };
   static FERRUM_DEVICE Raw load(BlockOf<kType> block, int) { return {block}; }
+  static FERRUM_DEVICE void unpack(const Raw& raw, int slice, float (&w)[16]) {
+    F::unpack(raw.block, slice, w);
+  }
+};
+
+template <>
+struct UnitOf<kMXFP4_planes> {
+  using F = Format<kMXFP4_planes>;
+  static constexpr bool kIsSlice = true, kSums = false;
+  static constexpr int kBlock = F::kBlock, kBytes = F::kBytes;
+  static constexpr int kValues = 16, kPerBlock = F::kSlices;
+  struct Raw {
+    uint2 q;
+    uint32_t exponent;
+  };
+  static FERRUM_DEVICE Raw load(const PlanesBlock<kMXFP4_planes>& block, int slice) {
+    return {load_8(block.field<1>() + 8 * slice), *block.field<0>()};
+  }
+  static FERRUM_DEVICE void unpack(const Raw& raw, int, float (&w)[16]) {
+    F::put(raw.q, raw.exponent, w);
+  }
 };
 
 // Q4_K and Q5_K: 64 values, group 0 in the low nibbles of 32 bytes, group 1 in the high ones.
