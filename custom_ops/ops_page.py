@@ -19,9 +19,9 @@ activation type, `cache` the caches' type. `uint8 blocks` are rows of ggml block
 
 _PLANES = """## Layouts in planes
 
-Types of their own, which no GGUF has: a matrix of the same shape with its type's very bytes, all first
-fields of its blocks, then all second ones, and so on, each row by row and block by block; a stack is
-one such matrix after the other. Every plane must be whole pieces of 16 bytes long. QuantGather, which
+Types of their own, which no GGUF has: a matrix of the same shape with its blocks' very bytes, all
+first fields, then all second ones, and so on, each row by row and block by block. A stack is one
+such matrix after the other. Every plane must be whole pieces of 16 bytes long. QuantGather, which
 reads single rows, takes none.
 """
 

@@ -1,4 +1,4 @@
-"""--layout cuda: what is re-laid, where it lies, and that a build of it is as whole as any other."""
+"""--layout cuda: what is re-laid, where it lies, and that such a build is as whole as any other."""
 
 from __future__ import annotations
 
@@ -45,7 +45,8 @@ def references(output: Path) -> dict[str, tuple[str, int, int]]:
     for tensor in onnx.load(output, load_external_data=False).graph.initializer:
         entries = {entry.key: entry.value for entry in tensor.external_data}
         if entries:
-            found[tensor.name] = (entries["location"], int(entries["offset"]), int(entries["length"]))
+            offset, length = int(entries["offset"]), int(entries["length"])
+            found[tensor.name] = (entries["location"], offset, length)
     return found
 
 
@@ -186,7 +187,7 @@ def test_a_full_disk_is_said_before_and_while(
             build(model, tmp_path / "out" / "m.onnx", CUDA)
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(0, 0, 1 << 24))
-    with pytest.raises(WeightsError, match="re-laid weights need .* are free -> --layout file"):
+    with pytest.raises(WeightsError, match=r"re-laid weights need .* are free -> --layout file"):
         build(model, tmp_path / "out" / "m.onnx", CUDA)
     assert not (tmp_path / "out").exists()
 
