@@ -17,12 +17,12 @@ from gguf.quants import dequantize
 import ferrum
 from ferrum.builder import genai, manifest
 from ferrum.builder.gguf import GGUF, GGUFError, Tensor
+from ferrum.builder.layout import Layout, plan_layout, write_relaid
 from ferrum.builder.outputs import OutputError, publish
 from ferrum.builder.tokenizer import read_tokenizer
 from ferrum.builder.weights import (
     Method,
     Mode,
-    Placement,
     WeightsError,
     place_weights,
     plan_weights,
@@ -41,6 +41,7 @@ class BuildOptions:
     """What a build can be told; the command line has the same names."""
 
     weights: Mode = "auto"
+    layout: Layout = "file"
     kv_dtype: str = "float16"
     max_context: int | None = None
     cpu_experts: int = 0  # layers, from the first
@@ -60,6 +61,7 @@ class BuildResult:
     sources: tuple[Path, ...]
     methods: tuple[Method, ...]
     types: Mapping[str, Mapping[str, int]]
+    relaid_bytes: int  # in a file of their own
     files: tuple[str, ...]
 
     def as_dict(self) -> dict[str, Any]:
@@ -72,6 +74,7 @@ class BuildResult:
             "model": self.config.as_dict(),
             "cpu_experts": self.cpu_experts,
             "types": dict(self.types),
+            "relaid_bytes": self.relaid_bytes,
             "files": list(self.files),
         }
 
@@ -100,34 +103,45 @@ def build(source: Path, output: Path, options: BuildOptions | None = None) -> Bu
         )
     plan = plan_weights([file.path for file in gguf.files], output.parent, options.weights)
     library = _library() if options.copy_library else None
+    relaid = plan_layout(gguf, output, options.layout, options.cpu_experts)
+    tensors = {**gguf.tensors, **(relaid.tensors if relaid else {})}
     texts = {
         **tokenizer.files(),
-        manifest.FILE: manifest.manifest(
-            ferrum.__version__,
-            config,
-            output.name,
-            options.kv_dtype,
-            options.cpu_experts,
-            manifest.source_records(gguf.files, plan),
-            tokenizer,
-            gguf.tensors.values(),
-        ),
         genai.FILE: genai.genai_config(
             config, output.name, options.kv_dtype, tokenizer, library.name if library else None
         ),
     }
     names = [placement.name for placement in plan if not placement.in_place]
-    names += [*texts, *([library.name] if library else []), output.name]
+    names += [relaid.path.name] if relaid else []
+    names += [*texts, manifest.FILE, *([library.name] if library else []), output.name]
     with publish(
         output.parent, names, inputs=[file.path for file in gguf.files], force=options.force
     ) as staging:
-        graph = _graph(gguf, config, plan, options)
+        methods = place_weights(
+            plan, staging, options.weights,
+            progress=options.progress, more_bytes=relaid.size if relaid else 0,
+        )  # fmt: skip
+        records = manifest.source_records(gguf.files, plan)
+        if relaid:
+            target = staging / relaid.path.name
+            written = write_relaid(relaid, target, progress=options.progress)
+            records.append(manifest.relaid_record(written, options.layout))
+        texts[manifest.FILE] = manifest.manifest(
+            ferrum.__version__,
+            config,
+            output.name,
+            options.kv_dtype,
+            options.cpu_experts,
+            records,
+            tokenizer,
+            tensors.values(),
+        )
+        graph = _graph(gguf, config, tensors, records, options)
         (staging / output.name).write_bytes(graph)
         for name, text in texts.items():
             (staging / name).write_text(text, encoding="utf-8")
         if library:
             shutil.copyfile(library, staging / library.name)
-        methods = place_weights(plan, staging, options.weights, progress=options.progress)
     return BuildResult(
         output=output,
         config=config,
@@ -135,7 +149,8 @@ def build(source: Path, output: Path, options: BuildOptions | None = None) -> Bu
         graph_bytes=len(graph),
         sources=tuple(file.path for file in gguf.files),
         methods=tuple(methods),
-        types=manifest.type_totals(gguf.tensors.values()),
+        types=manifest.type_totals(tensors.values()),
+        relaid_bytes=relaid.size if relaid else 0,
         files=tuple(names),
     )
 
@@ -160,17 +175,22 @@ def model_config(gguf: GGUF, max_context: int | None) -> Qwen3MoeConfig:
 
 
 def _graph(
-    gguf: GGUF, config: Qwen3MoeConfig, plan: list[Placement], options: BuildOptions
+    gguf: GGUF,
+    config: Qwen3MoeConfig,
+    tensors: Mapping[str, Tensor],
+    records: list[dict[str, Any]],
+    options: BuildOptions,
 ) -> bytes:
-    locations = {
-        file.path: placement.name for file, placement in zip(gguf.files, plan, strict=True)
-    }
+    """The .onnx; `records` name the files that hold the tensors: the GGUF's, then any other."""
+    paths = [file.path for file in gguf.files]
+    paths += sorted({tensor.path for tensor in tensors.values()} - set(paths))
+    locations = {path: record["file"] for path, record in zip(paths, records, strict=True)}
     writer = Qwen3MoeGraph(
-        config, gguf.tensors, locations, options.kv_dtype, decoded_norms(gguf), options.cpu_experts
+        config, tensors, locations, options.kv_dtype, decoded_norms(gguf), options.cpu_experts
     )
     metadata = {
         "ferrum.version": ferrum.__version__,
-        "ferrum.source": json.dumps(manifest.source_records(gguf.files, plan)),
+        "ferrum.source": json.dumps(records),
         "ferrum.config": json.dumps(config.as_dict()),
     }
     model = writer.write().model(ferrum.__version__, metadata)

@@ -27,10 +27,16 @@ where the weights lie (--weights):
              file system can)
   auto       the first of these that works: reference, link, copy
 
+in which order their bytes lie (--layout):
+  file       as in the GGUF, to which the graph refers
+  cuda       matrices whose blocks a GPU cannot load in vectors (Q6_K, Q8_0, MXFP4)
+             are written once more, re-laid, to OUT.planes; the rest stays
+
 examples:
   ferrum-build Qwen3-30B-A3B-Q4_K_M.gguf qwen3/model.onnx
   ferrum-build model-00001-of-00003.gguf out/model.onnx --max-context 16384
   ferrum-build model.gguf out/model.onnx --cpu-experts 20 # for a GPU with little memory
+  ferrum-build model.gguf out/model.onnx --layout cuda    # for a GPU, more disk
   ferrum-build model.gguf out/model.onnx --copy-library   # for onnxruntime-genai
 
 exit status: 0 done, 2 bad input or arguments (one line says what), 130 stopped"""
@@ -49,6 +55,9 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("output", metavar="OUT.onnx", type=Path, help="the graph to write")
     result.add_argument("--weights", choices=("auto", "reference", "link", "copy"), default="auto",
                         help="how the weights come beside the output (default: auto)")  # fmt: skip
+    result.add_argument("--layout", choices=("file", "cuda"), default="file",
+                        help="the order of the weights' bytes; cuda is for GPUs, and slower on a "
+                        "CPU (default: file)")  # fmt: skip
     result.add_argument("--kv-dtype", choices=("float32", "float16", "bfloat16"),
                         default="float16", help="element type of the KV caches "
                         "(default: float16)")  # fmt: skip
@@ -78,6 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     options = BuildOptions(
         weights=arguments.weights,
+        layout=arguments.layout,
         kv_dtype=arguments.kv_dtype,
         max_context=arguments.max_context,
         cpu_experts=arguments.cpu_experts,
@@ -105,10 +115,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"{weight_bytes / 1e6:,.0f} MB of weights by {', '.join(sorted(set(result.methods)))}\n"
             f"  {config.layers} layers, {config.experts} experts, {config.experts_per_token} per "
             f"token, context {config.context_length:,}; {kinds}\n"
-            f"{_on_the_cpu(result.cpu_experts)}"
+            f"{_on_the_cpu(result.cpu_experts)}{_relaid(result.relaid_bytes)}"
             f"  done in {seconds:.1f} s"
         )
     return 0
+
+
+def _relaid(count: int) -> str:
+    return f"  {count / 1e6:,.0f} MB of the weights re-laid beside the graph\n" if count else ""
 
 
 def _on_the_cpu(layers: int) -> str:

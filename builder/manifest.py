@@ -29,6 +29,17 @@ def source_records(files: Sequence[SourceFile], plan: Sequence[Placement]) -> li
     ]
 
 
+def relaid_record(file: SourceFile, layout: str) -> dict[str, Any]:
+    """The same of the file of re-laid weights."""
+    return {
+        "file": file.path.name,
+        "bytes": file.size,
+        "header_bytes": file.header_bytes,
+        "header_sha256": file.sha256,
+        "layout": layout,
+    }
+
+
 def type_totals(tensors: Iterable[Tensor]) -> dict[str, dict[str, int]]:
     """Per ggml type, how many tensors have it and how many bytes they take; largest first."""
     totals: dict[str, dict[str, int]] = {}

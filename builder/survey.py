@@ -104,14 +104,17 @@ def survey(path: Path, *, context: int | None = None, batch: int = 1) -> Survey:
         except NotChecked as reason:
             raise ExportError(f"[{path}] {reason}") from reason
         config, graph, crossing = export.config, _graph(export), transfers(export)
+        tensors, relaid = export.tensors, export.relaid
     else:
-        gguf = GGUF.open(path)
-        config = model_config(gguf, None)
-    tensors = gguf.tensors
+        gguf, relaid = GGUF.open(path), None
+        config, tensors = model_config(gguf, None), gguf.tensors
+    files = [{"file": file.path.name, "bytes": file.size} for file in gguf.files]
+    if relaid:
+        files.append({"file": relaid.path.name, "bytes": relaid.size})
     return Survey(
         path=path,
         config=config,
-        files=tuple({"file": file.path.name, "bytes": file.size} for file in gguf.files),
+        files=tuple(files),
         parameters=sum(_values(tensor) for tensor in tensors.values()),
         kv_dtype=kv_dtype,
         types=tuple(_types(tensors.values())),

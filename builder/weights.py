@@ -89,13 +89,19 @@ def _plan_file(source: Path, folder: Path, mode: Mode) -> Placement:
 
 
 def place_weights(
-    plan: Sequence[Placement], staging: Path, mode: Mode = "auto", *, progress: bool = True
+    plan: Sequence[Placement],
+    staging: Path,
+    mode: Mode = "auto",
+    *,
+    progress: bool = True,
+    more_bytes: int = 0,
 ) -> list[Method]:
     """Put the files that are not in place into `staging`, and say how each came there.
 
     "auto" tries a hard link, then a reflink, then a copy; "copy" tries a reflink, which is a
-    copy that shares storage until either is written to. The space for all copies is checked
-    before the first byte. `progress`: draw a bar on stderr, if that is a terminal.
+    copy that shares storage until either is written to. The space for all copies, and for
+    `more_bytes` that others will write, is checked before the first byte. `progress`: draw a bar
+    on stderr, if that is a terminal.
     """
     methods: list[Method] = []
     to_copy: list[Placement] = []
@@ -110,9 +116,9 @@ def place_weights(
         else:
             methods.append("copy")
             to_copy.append(placement)
-    _check_space(to_copy, staging)
+    _check_space(to_copy, staging, more_bytes)
     total = sum(placement.source.stat().st_size for placement in to_copy)
-    with _progress_bar(total, shown=progress and total > 0) as advance:
+    with progress_bar(total, "copying weights", shown=progress and total > 0) as advance:
         for placement in to_copy:
             _copy(placement.source, staging / placement.name, advance)
     return methods
@@ -144,17 +150,23 @@ def reflink(source: Path, target: Path) -> bool:
     return True
 
 
-def _check_space(to_copy: Sequence[Placement], folder: Path) -> None:
+def _check_space(to_copy: Sequence[Placement], folder: Path, more_bytes: int) -> None:
     needed = sum(placement.source.stat().st_size for placement in to_copy)
-    if not needed:
+    if not needed + more_bytes:
         return
     free = shutil.disk_usage(folder).free
-    if needed + _SPARE_BYTES > free:
-        names = ", ".join(placement.name for placement in to_copy)
+    if needed + more_bytes + _SPARE_BYTES <= free:
+        return
+    if not needed:
         raise WeightsError(
-            f"[{names}] a copy needs {_gigabytes(needed)}, {_gigabytes(free)} are free -> "
-            "an output on the GGUF's own file system needs none"
+            f"[layout] re-laid weights need {_gigabytes(more_bytes)}, {_gigabytes(free)} "
+            "are free -> --layout file needs none"
         )
+    names = ", ".join(placement.name for placement in to_copy)
+    raise WeightsError(
+        f"[{names}] a copy needs {_gigabytes(needed + more_bytes)}, {_gigabytes(free)} are "
+        "free -> an output on the GGUF's own file system needs none"
+    )
 
 
 def _copy(source: Path, target: Path, advance: Callable[[int], None]) -> None:
@@ -178,7 +190,8 @@ def _copy(source: Path, target: Path, advance: Callable[[int], None]) -> None:
 
 
 @contextmanager
-def _progress_bar(total: int, *, shown: bool) -> Iterator[Callable[[int], None]]:
+def progress_bar(total: int, text: str, *, shown: bool) -> Iterator[Callable[[int], None]]:
+    """What takes the bytes done, and draws them on stderr where that is a terminal."""
     if not shown or not sys.stderr.isatty():
         yield lambda _count: None
         return
@@ -186,9 +199,9 @@ def _progress_bar(total: int, *, shown: bool) -> Iterator[Callable[[int], None]]
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-    columns = (TextColumn("copying weights"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    columns = (TextColumn(text), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("copy", total=total)
+        task = bar.add_task(text, total=total)
         yield lambda count: bar.advance(task, count)
 
 

@@ -124,8 +124,9 @@ def register(
 
 @cache
 def _formats(path: Path) -> dict[int, dict[str, Any]]:
-    """The library's quant table by ggml id."""
-    return {quant["id"]: quant for quant in json.loads(_load(path).ferrum_describe())["quants"]}
+    """The library's quant table by ggml id, of types whose blocks lie one after the other."""
+    quants = json.loads(_load(path).ferrum_describe())["quants"]
+    return {quant["id"]: quant for quant in quants if not quant["fields"]}
 
 
 def describe() -> dict[str, Any]:
@@ -133,10 +134,11 @@ def describe() -> dict[str, Any]:
 
     Keys: version, architecture, isas (those this machine runs, best first), isa (a session's by
     default; None where FERRUM_ISA names none of them), int16_attention (the isas where fast
-    arithmetic multiplies caches of 2 bytes in 16-bit integers), quants (id, name, block, bytes and
-    the isas that take activations in int8, and rounded to bfloat16), ops (name, inputs,
-    outputs, attributes, and host: on the CPU in every session), cuda (the compute capabilities,
-    times ten, that there are CUDA kernels for, "ptx80" being PTX; empty without any), stages of a
+    arithmetic multiplies caches of 2 bytes in 16-bit integers), quants (id, name, block, bytes,
+    fields where they lie in planes, and the isas that take activations in int8, and rounded to
+    bfloat16), ops (name, inputs, outputs, attributes, and host: on the CPU in every session), cuda
+    (the compute capabilities, times ten, that there are CUDA kernels for, "ptx80" being PTX; empty
+    without any), stages of a
     profile.
     """
     text = _load(library_path()).ferrum_describe()

@@ -17,10 +17,18 @@ activation type, `cache` the caches' type. `uint8 blocks` are rows of ggml block
 `columns / block * bytes` long.
 """
 
+_PLANES = """## Layouts in planes
+
+Types of their own, which no GGUF has: a matrix of the same shape with its blocks' very bytes, all
+first fields, then all second ones, and so on, each row by row and block by block. A stack is one
+such matrix after the other. Every plane must be whole pieces of 16 bytes long. QuantGather, which
+reads single rows, takes none.
+"""
+
 
 def page() -> str:
     """The whole page as Markdown."""
-    return "\n".join([_HEAD, *(_op(op) for op in OPS.values()), _types()])
+    return "\n".join([_HEAD, *(_op(op) for op in OPS.values()), _types(), _PLANES, _planes()])
 
 
 def _op(op: Op) -> str:
@@ -36,6 +44,19 @@ def _op(op: Op) -> str:
 def _types() -> str:
     rows = [(q.name, str(q.id), str(q.block), str(q.bytes)) for q in QUANTS]
     return "## ggml types\n\n" + _table(("name", "id", "values a block", "bytes a block"), rows)
+
+
+def _planes() -> str:
+    rows = [
+        (
+            q.name,
+            str(q.id),
+            "" if q.blocks is None else q.blocks.name,
+            ", ".join(map(str, q.fields)),
+        )
+        for q in QUANTS.planes
+    ]
+    return _table(("name", "id", "blocks of", "bytes of the fields"), rows)
 
 
 def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:

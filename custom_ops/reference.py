@@ -24,6 +24,7 @@ from ferrum.custom_ops.ops import (
     rms_norm,
     route_topk,
 )
+from ferrum.custom_ops.planes import cuts
 from ferrum.custom_ops.quants import QUANTS, Quant
 
 _MODULES: tuple[ModuleType, ...] = (
@@ -72,6 +73,39 @@ def dequantize_function(type_ids: Iterable[int]) -> onnx.FunctionProto:
     )
 
 
+def planes_decoder(quant: Quant) -> onnx.FunctionProto:
+    """`Decode<name>(rows)` of a layout in planes: its blocks put together, and their decoder.
+
+    `rows` must be a whole matrix.
+    """
+    assert quant.blocks is not None
+
+    def call(name: str, inputs: list[str], output: str, **attributes: int) -> onnx.NodeProto:
+        node = helper.make_node(name, inputs, [output], domain=DOMAIN)
+        node.attribute.extend(helper.make_attribute(k, v) for k, v in attributes.items())
+        return node
+
+    begins = [0, *cuts(quant)]
+    fields = [f"field_{i}" for i in range(len(begins))]
+    return helper.make_function(
+        DOMAIN,
+        decoder_name(quant),
+        ["rows"],
+        ["values"],
+        [
+            call("Blocks", ["rows"], "planes", bytes=quant.bytes),
+            *(
+                call("Plane", ["planes"], field, begin=begin, size=size)
+                for field, begin, size in zip(fields, begins, quant.fields, strict=True)
+            ),
+            helper.make_node("Concat", fields, ["blocks"], axis=1),
+            call("InRows", ["blocks", "rows"], "in_rows"),
+            call(decoder_name(quant.blocks), ["in_rows"], "values"),
+        ],
+        [helper.make_opsetid("", OPSET), helper.make_opsetid(DOMAIN, VERSION)],
+    )
+
+
 def _decoder_node(quant: Quant, output: str) -> onnx.NodeProto:
     return helper.make_node(decoder_name(quant), ["rows"], [output], domain=DOMAIN)
 
@@ -100,6 +134,7 @@ def _branch(nodes: list[onnx.NodeProto], name: str) -> onnx.GraphProto:
 def functions_for(op_names: Iterable[str], type_ids: Iterable[int]) -> list[onnx.FunctionProto]:
     """The bodies of those ops and, once each, all functions that they call, callees first."""
     protos = {"Dequantize": dequantize_function(type_ids)}
+    protos |= {decoder_name(quant): planes_decoder(quant) for quant in QUANTS.planes}
     scripts = _scripts()
     order: list[str] = []
 

@@ -31,6 +31,7 @@ def test_the_table_of_types_is_the_librarys() -> None:
             "int8" if quant["int8"] else "float32",
         )
         for quant in describe()["quants"]
+        if not quant["fields"]  # no file has the layouts in planes
     ]
 
 

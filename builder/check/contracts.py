@@ -117,7 +117,7 @@ def weights(export: Export) -> Finding:
     The type is the node's attribute; the file's own table must agree where it can be read.
     """
     shapes = dict(expected_tensors(export.config))
-    stored = export.beside.tensors
+    stored = export.tensors
     problems, count = [], 0
     for node in export.nodes:
         op = OPS.get(node.op_type)
@@ -141,9 +141,10 @@ def weights(export: Export) -> Finding:
 def _misfit(
     dims: tuple[int, ...], shape: tuple[int, ...], type_id: int, stored: int | None
 ) -> str | None:
-    if type_id not in QUANTS:
+    try:
+        quant = QUANTS.by_id(type_id)
+    except KeyError:
         return f"type {type_id} -> a ggml type"
-    quant = QUANTS.by_id(type_id)
     try:
         wanted = (*shape[:0:-1], quant.row_bytes(shape[0]))
     except ValueError as error:

@@ -33,10 +33,10 @@ def expected_model(export: Export) -> onnx.ModelProto:
         check_tensors(export.config, gguf.tensors)
     except ModelError as error:
         raise NotChecked(f"the tensors beside the graph are not its config's: {error}") from error
-    locations = {file.path: file.path.name for file in gguf.files}
+    locations = {tensor.path: tensor.path.name for tensor in export.tensors.values()}
     writer = Qwen3MoeGraph(
         export.config,
-        gguf.tensors,
+        export.tensors,
         locations,
         export.kv_dtype,
         decoded_norms(gguf),

@@ -13,7 +13,8 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import TensorProto
 from pydantic import TypeAdapter, ValidationError
 
-from ferrum.builder.gguf import GGUF, GGUFError
+from ferrum.builder.gguf import GGUF, GGUFError, Tensor
+from ferrum.builder.layout import LAYOUTS, Relaid, plan_layout
 from ferrum.custom_ops.contract import DOMAIN
 from ferrum.custom_ops.ops import OPS
 from ferrum.models.qwen3_moe.config import ARCHITECTURE, Qwen3MoeConfig
@@ -99,13 +100,19 @@ class Export:
         wanted = {"file": str, "bytes": int, "header_bytes": int, "header_sha256": str}
         sound = isinstance(value, list) and value and all(
             isinstance(row, dict)
-            and {key: type(entry) for key, entry in row.items()} == wanted
+            and {key: type(entry) for key, entry in row.items() if key != "layout"} == wanted
+            and row.get("layout", "cuda") in LAYOUTS
             for row in value
         )  # fmt: skip
-        if not sound:
+        if not sound or "layout" in value[0]:
             raise ExportError(f"[{self.path}] metadata ferrum.source -> rows of {sorted(wanted)}")
         records: list[dict[str, Any]] = value
         return records
+
+    @property
+    def layout_record(self) -> dict[str, Any] | None:
+        """What the build recorded of the file of re-laid weights; None where it wrote none."""
+        return next((record for record in self.records if "layout" in record), None)
 
     @cached_property
     def initializers(self) -> dict[str, onnx.TensorProto]:
@@ -160,6 +167,19 @@ class Export:
             return GGUF.open(self.folder / self.records[0]["file"])
         except GGUFError as error:
             raise NotChecked(f"the weight files cannot be read: {error}") from error
+
+    @cached_property
+    def relaid(self) -> Relaid | None:
+        """The re-laid weights as a build of the files beside the .onnx lays them."""
+        record = self.layout_record
+        if record is None:
+            return None
+        return plan_layout(self.beside, self.path, record["layout"], self.cpu_experts)
+
+    @cached_property
+    def tensors(self) -> dict[str, Tensor]:
+        """The weights, each where the graph should find it."""
+        return {**self.beside.tensors, **(self.relaid.tensors if self.relaid else {})}
 
     @property
     def kv_dtype(self) -> str:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +15,8 @@ from ferrum.builder.build import decoded_norms
 from ferrum.builder.check.export import Export, Reference
 from ferrum.builder.check.finding import Finding, judged, skipped
 from ferrum.builder.gguf import GGUF, Tensor
+from ferrum.builder.layout import Relaid, read_blocks
+from ferrum.builder.weights import progress_bar
 
 _CHUNK = 4 << 20
 _MOST_THREADS = 8
@@ -25,6 +25,7 @@ _MOST_THREADS = 8
 def weight_bytes(export: Export, *, quick: bool, progress: bool) -> Finding:
     """Every tensor's bytes have the SHA-256 of the GGUF's tensor of that name.
 
+    Of one that was re-laid those are its blocks, put together again from its planes.
     `quick`: where both are one file on disk (a hard link), comparing places is enough.
     """
     if export.source is None:
@@ -52,7 +53,7 @@ def weight_bytes(export: Export, *, quick: bool, progress: bool) -> Finding:
     total = sum(reference.length for reference, _ in pairs)
     if problems or (quick and one_file):
         return judged(problems, f"one file on disk; {len(pairs)} names, places and sizes equal")
-    with _progress_bar(total * (1 if one_file else 2), shown=progress) as advance:
+    with progress_bar(total * (1 if one_file else 2), "hashing weights", shown=progress) as advance:
         problems, digest = _compare(export, pairs, advance)
     same = "; both are one file on disk" if one_file else ""
     return judged(
@@ -68,7 +69,10 @@ def _compare(
     def digests(pair: tuple[Reference, Tensor]) -> tuple[str, str]:
         reference, tensor = pair
         path = export.folder / reference.location
-        ours = hash_range(path, reference.offset, reference.length, advance)
+        if export.relaid and reference.name in export.relaid.tensors:
+            ours = hash_blocks(export.relaid, reference.name, advance)
+        else:
+            ours = hash_range(path, reference.offset, reference.length, advance)
         if _same_file(path, tensor.path) and reference.offset == tensor.offset:
             return ours, ours
         return ours, hash_range(tensor.path, tensor.offset, tensor.nbytes, advance)
@@ -85,6 +89,15 @@ def _compare(
     for name, ours in sorted((r.name, d[0]) for (r, _), d in zip(pairs, found, strict=True)):
         whole.update(f"{name} {ours}\n".encode())
     return problems, whole.hexdigest()
+
+
+def hash_blocks(relaid: Relaid, name: str, advance: Callable[[int], None]) -> str:
+    """SHA-256 of the blocks that a re-laid tensor holds."""
+    digest = hashlib.sha256()
+    for blocks in read_blocks(relaid, name):
+        digest.update(blocks.data)
+        advance(blocks.nbytes)
+    return digest.hexdigest()
 
 
 def hash_range(path: Path, offset: int, length: int, advance: Callable[[int], None]) -> str:
@@ -116,17 +129,3 @@ def _stored_norms(export: Export, source: GGUF) -> list[str]:
 
 def _same_file(first: Path, second: Path) -> bool:
     return first.exists() and second.exists() and first.samefile(second)
-
-
-@contextmanager
-def _progress_bar(total: int, *, shown: bool) -> Iterator[Callable[[int], None]]:
-    if not shown or not sys.stderr.isatty():
-        yield lambda _count: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
-
-    columns = (TextColumn("hashing weights"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("hash", total=total)
-        yield lambda count: bar.advance(task, count)

@@ -185,9 +185,7 @@ def _experts(sampler: Sampler, node: onnx.NodeProto) -> Case:
     types = [attributes(node)[f"{name}_type"] for name in ("gate", "up", "down")]
     stacks, where = sampler.experts(list(node.input[3:6]))
     matrices = [
-        decode(sampler.export, type_id, stack.reshape(-1, stack.shape[-1])).reshape(
-            *stack.shape[:2], -1
-        )
+        np.stack([decode(sampler.export, type_id, matrix) for matrix in stack])
         for type_id, stack in zip(types, stacks, strict=True)
     ]
     gate, up, down = matrices

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections import defaultdict
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -72,11 +75,10 @@ def source_files(export: Export) -> Finding:
     for record in export.records:
         path = export.folder / record["file"]
         try:
-            header = read_header(path)
-        except GGUFError as error:
+            found = _relaid_file(path, record) if "layout" in record else _gguf_file(path)
+        except (GGUFError, OSError) as error:
             problems.append(str(error))
             continue
-        found = SourceFile(path, header.size, header.header_bytes, header.sha256)
         problems += [
             f"{record['file']}: {key} {_short(got)} -> {_short(record[key])}: not the file that "
             "the graph was built from"
@@ -91,6 +93,18 @@ def source_files(export: Export) -> Finding:
     ]
     names = ", ".join(record["file"] for record in export.records)
     return judged(problems, f"{names}: size and header as recorded at build")
+
+
+def _gguf_file(path: Path) -> SourceFile:
+    header = read_header(path)
+    return SourceFile(path, header.size, header.header_bytes, header.sha256)
+
+
+def _relaid_file(path: Path, record: dict[str, Any]) -> SourceFile:
+    length = record["header_bytes"]
+    with path.open("rb") as file:
+        header = file.read(max(length, 0))
+    return SourceFile(path, path.stat().st_size, length, hashlib.sha256(header).hexdigest())
 
 
 def manifest_file(export: Export) -> Finding:
@@ -123,7 +137,7 @@ def manifest_file(export: Export) -> Finding:
 
 def tensor_table(export: Export) -> Finding:
     """Every reference is the tensor of its name in the file's own table."""
-    stored, problems = export.beside.tensors, []
+    stored, problems = export.tensors, []
     for reference in export.references.values():
         tensor = stored.get(reference.name)
         if tensor is None:

@@ -9,6 +9,8 @@ import numpy.typing as npt
 from onnx import numpy_helper
 
 from ferrum.builder.check.export import Export, NotChecked, Reference
+from ferrum.custom_ops.planes import strips, to_planes
+from ferrum.custom_ops.quants import QUANTS
 
 _ROWS, _EXPERTS, _TOKENS = 64, 2, 6
 _GROUP = 32
@@ -23,10 +25,10 @@ class Sampler:
     def rows(self, name: str) -> tuple[npt.NDArray[np.uint8], str]:
         """uint8[rows, bytes] of a matrix [rows, bytes], and which they are."""
         reference = self._reference(name, rank=2)
-        count, size = reference.dims
+        count = reference.dims[0]
         chosen = np.sort(self.rng.choice(count, min(_ROWS, count), replace=False))
-        rows = [self._bytes(reference, int(row) * size, size) for row in chosen]
-        return np.stack(rows), f"{len(chosen)} rows of {name} from {chosen[0]}"
+        rows = self._rows(reference, chosen)
+        return rows, f"{len(chosen)} rows of {name} from {chosen[0]}"
 
     def experts(self, names: list[str]) -> tuple[list[npt.NDArray[np.uint8]], str]:
         """Per stack uint8[experts, rows, bytes], the same experts of each, and which they are."""
@@ -39,6 +41,26 @@ class Sampler:
             parts = [self._bytes(reference, int(e) * rows * size, rows * size) for e in chosen]
             stacks.append(np.stack(parts).reshape(len(chosen), rows, size))
         return stacks, f"experts {', '.join(map(str, chosen))} of {names[0].rsplit('.', 2)[0]}"
+
+    def _rows(self, reference: Reference, chosen: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+        """Those rows of a matrix; of one in planes, as planes of a matrix of their own."""
+        count, size = reference.dims
+        relaid = self.export.relaid
+        if relaid is None or reference.name not in relaid.sources:
+            return np.stack([self._bytes(reference, int(row) * size, size) for row in chosen])
+        quant = QUANTS.by_id(relaid.sources[reference.name].type)
+        in_row = size // quant.bytes
+        rows = [
+            np.concatenate(
+                [
+                    self._bytes(reference, offset, length).reshape(in_row, -1)
+                    for offset, length in strips(quant, count * in_row, int(row) * in_row, in_row)
+                ],
+                axis=1,
+            ).ravel()
+            for row in chosen
+        ]
+        return to_planes(quant, np.stack(rows))
 
     def vector(self, name: str) -> npt.NDArray[np.float32]:
         """A float32 vector, from its file or from the graph."""

@@ -171,8 +171,19 @@ def Blocks(rows, bytes: int):
 
 
 @script(FERRUM, default_opset=op)
+def Plane(blocks, begin: int, size: int):
+    """uint8[N, size]: of blocks[N, bytes] that lie in planes, the field `begin` bytes into each."""
+    count = op.Shape(blocks, start=0, end=1)
+    flat = op.Reshape(blocks, op.Constant(value_ints=[-1]))
+    width = op.Unsqueeze(op.Constant(value_int=size), 0)
+    first = count * op.Unsqueeze(op.Constant(value_int=begin), 0)
+    plane = op.Slice(flat, first, first + count * width)
+    return op.Reshape(plane, op.Concat(count, width, axis=0), allowzero=1)
+
+
+@script(FERRUM, default_opset=op)
 def InRows(values, rows):
-    """float[R, columns]: decoded blocks laid end to end in the R rows they came from.
+    """[R, columns]: blocks, or what they decode to, laid end to end in the R rows they came from.
 
     The count is cut to a multiple of R for the same reason as in `Blocks`: ONNX Runtime folds
     constants in branches that are never taken, too, and must not fail there.

@@ -97,13 +97,22 @@ std::string describe() {
   out << ", \"int16_attention\": ";
   array(out, narrow, [&](const Kernels* isa) { word(isa->name); });
   out << ", \"quants\": ";
-  array(out, kQuantFormats, [&](const QuantFormat& quant) {
+  std::vector<const QuantFormat*> formats;
+  for (const QuantFormat& quant : kQuantFormats) formats.push_back(&quant);
+  for (const QuantFormat& quant : kPlanesFormats) formats.push_back(&quant);
+  array(out, formats, [&](const QuantFormat* format) {
+    const QuantFormat& quant = *format;
     out << "{\"id\": " << quant.id << ", \"name\": \"" << quant.name
-        << "\", \"block\": " << quant.block << ", \"bytes\": " << quant.bytes;
+        << "\", \"block\": " << quant.block << ", \"bytes\": " << quant.bytes << ", \"fields\": ";
+    std::vector<int> fields;
+    for (const int size : quant.fields)
+      if (size != 0) fields.push_back(size);
+    array(out, fields, [&](int size) { out << size; });
     const auto having = [&](const char* key, const auto& is_fast) {
       std::vector<const Kernels*> fast;
       for (const Kernels* isa : isas)
-        if (isa->find(quant.id) != nullptr && is_fast(*isa->find(quant.id))) fast.push_back(isa);
+        if (isa->find(quant.blocks) != nullptr && is_fast(*isa->find(quant.blocks)))
+          fast.push_back(isa);
       out << ", \"" << key << "\": ";
       array(out, fast, [&](const Kernels* isa) { word(isa->name); });
     };

@@ -1,7 +1,8 @@
 // The ggml types: one table, and the blocks that lie in a GGUF file.
 //
 // To add a type: a row in FERRUM_QUANTS, its struct here, its decoder in cpu/dequantize.cc. The
-// rows equal custom_ops/quants.py's; a test compares them through the library.
+// rows equal custom_ops/quants.py's, which also says what a layout in planes is; a test compares
+// them through the library.
 #pragma once
 
 #include <cstddef>
@@ -40,31 +41,73 @@ namespace ferrum {
   X(NVFP4, 40, 64, 36)
 // clang-format on
 
+// X(name, bytes of each field of a block in turn): types that have a layout in planes.
+#define FERRUM_PLANES(X)  \
+  X(Q8_0, 2, 32)          \
+  X(Q6_K, 128, 64, 16, 2) \
+  X(MXFP4, 1, 16)
+
+constexpr int kPlanesId = 1000;  // what the id of a layout in planes is above its type's
+
 enum QuantType : int {
 #define FERRUM_ENUM(name, id, block, bytes) k##name = id,
   FERRUM_QUANTS(FERRUM_ENUM)
 #undef FERRUM_ENUM
+#define FERRUM_ENUM(name, ...) k##name##_planes = kPlanesId + k##name,
+  FERRUM_PLANES(FERRUM_ENUM)
+#undef FERRUM_ENUM
 };
 
+constexpr int kMostFields = 4;
+
 struct QuantFormat {
-  int id;            // ggml id
-  const char* name;  // as ggml spells it
-  int64_t block;     // values per block; 1 for float types
-  int64_t bytes;     // bytes per block
+  int id;                   // ggml id; of a layout in planes kPlanesId + that
+  const char* name;         // as ggml spells it
+  int64_t block;            // values per block; 1 for float types
+  int64_t bytes;            // bytes per block
+  int blocks;               // ggml id of its blocks
+  int fields[kMostFields];  // of a layout in planes, bytes of each field, then zeros
+
+  constexpr bool in_planes() const { return fields[0] != 0; }
 };
 
 constexpr QuantFormat kQuantFormats[] = {
-#define FERRUM_ROW(name, id, block, bytes) {id, #name, block, bytes},
+#define FERRUM_ROW(name, id, block, bytes) {id, #name, block, bytes, id, {}},
     FERRUM_QUANTS(FERRUM_ROW)
 #undef FERRUM_ROW
 };
 constexpr int kQuantCount = sizeof(kQuantFormats) / sizeof(kQuantFormats[0]);
 
-// The row of that ggml id; null where ferrum does not know the type.
+constexpr const QuantFormat& quant_row(int id) {
+  int i = 0;
+  while (kQuantFormats[i].id != id) ++i;
+  return kQuantFormats[i];
+}
+
+constexpr QuantFormat kPlanesFormats[] = {
+#define FERRUM_ROW(name, ...)                                           \
+  {k##name##_planes,         #name "_planes", quant_row(k##name).block, \
+   quant_row(k##name).bytes, k##name,         {__VA_ARGS__}},
+    FERRUM_PLANES(FERRUM_ROW)
+#undef FERRUM_ROW
+};
+
+constexpr const QuantFormat& format_row(int id) {
+  if (id < kPlanesId) return quant_row(id);
+  int i = 0;
+  while (kPlanesFormats[i].id != id) ++i;
+  return kPlanesFormats[i];
+}
+
+// The row of that ggml id; null where ferrum does not know the type, or it is one in planes.
 const QuantFormat* find_quant(int id);
 
-// The same; throws Error, which names `attribute` and the ids there are, where there is no such row.
+// The row of that id, in planes or not. Throws Error, which names `attribute` and the ids there
+// are, where there is no such row.
 const QuantFormat& known_format(int64_t id, const char* attribute);
+
+// The same for an op that reads single rows: none in planes.
+const QuantFormat& known_blocks(int64_t id, const char* attribute);
 
 // dst[0 .. n) = the values of n / block blocks at `src`. `type` must be known and n whole blocks.
 void dequantize_row(int type, const uint8_t* src, float* dst, int64_t n);

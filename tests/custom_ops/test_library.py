@@ -75,8 +75,20 @@ def test_the_library_s_ops_are_the_contracts() -> None:
 
 
 def test_the_library_s_quants_are_the_table_s() -> None:
-    reported = [(q["id"], q["name"], q["block"], q["bytes"]) for q in describe()["quants"]]
-    assert sorted(reported) == sorted((q.id, q.name, q.block, q.bytes) for q in QUANTS)
+    keys = ("id", "name", "block", "bytes", "fields")
+    reported = [tuple(quant[key] for key in keys) for quant in describe()["quants"]]
+    assert sorted(reported) == sorted(
+        [(q.id, q.name, q.block, q.bytes, []) for q in QUANTS]
+        + [(q.id, q.name, q.block, q.bytes, list(q.fields)) for q in QUANTS.planes]
+    )
+
+
+def test_a_layout_in_planes_takes_activations_as_its_blocks_do() -> None:
+    reported = {quant["id"]: quant for quant in describe()["quants"]}
+    for planes in QUANTS.planes:
+        assert planes.blocks is not None
+        for key in ("int8", "bfloat16"):
+            assert reported[planes.id][key] == reported[planes.blocks.id][key]
 
 
 def test_the_description_names_version_and_instruction_sets() -> None:
@@ -106,6 +118,7 @@ def test_dequantize_takes_strided_and_empty_arrays() -> None:
     [
         (Q4_K, np.zeros((2, 145), np.uint8), "rows of 145 bytes -> a multiple of Q4_K's 144"),
         (999, np.zeros((2, 144), np.uint8), "ggml type 999 -> one of"),
+        (1014, np.zeros((8, 210), np.uint8), "ggml type 1014 -> one of"),
         (Q4_K, np.zeros((2, 144), np.int8), "got int8 of rank 2 -> uint8"),
         (Q4_K, np.uint8(0), "got uint8 of rank 0 -> uint8 of rank 1 or more"),
     ],

@@ -12,7 +12,8 @@ from onnx.reference import ReferenceEvaluator
 
 from ferrum.custom_ops.contract import DOMAIN, IR_VERSION, OPSET, VERSION
 from ferrum.custom_ops.ops import OPS
-from ferrum.custom_ops.quants import QUANTS, Quant
+from ferrum.custom_ops.planes import to_planes
+from ferrum.custom_ops.quants import PLANES_ID, QUANTS, Quant
 from ferrum.custom_ops.reference import functions_for
 
 
@@ -60,13 +61,27 @@ def test_onnxs_own_evaluator_decodes_the_same(name: str) -> None:
     np.testing.assert_array_equal(evaluator.run(None, {"rows": rows})[0], wanted)
 
 
+@pytest.mark.parametrize("planes", QUANTS.planes, ids=lambda q: q.name)
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_a_matrix_in_planes_decodes_to_the_bits_of_its_blocks(planes: Quant) -> None:
+    rows = np.random.default_rng(planes.id).integers(0, 64, (7, 5 * planes.bytes), dtype=np.uint8)
+    kind = gguf.GGMLQuantizationType(planes.id - PLANES_ID)
+    wanted = gguf.quants.dequantize(rows, kind).reshape(7, -1)
+    model = _decoder_model(planes.id, {0, 12, 14}, *rows.shape)
+    onnx.checker.check_model(model, full_check=True)
+    feeds = {"rows": to_planes(planes, rows)}
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    np.testing.assert_array_equal(session.run(None, feeds)[0], wanted)
+    np.testing.assert_array_equal(ReferenceEvaluator(model).run(None, feeds)[0], wanted)
+
+
 def test_a_model_holds_only_the_decoders_of_its_types() -> None:
     names = {f.name for f in functions_for(OPS, {12, 0})}
     assert {name for name in names if name.startswith("Decode")} == {"DecodeF32", "DecodeQ4_K"}
 
 
 def test_callees_stand_before_their_callers_and_once() -> None:
-    functions = functions_for(OPS, {quant.id for quant in QUANTS})
+    functions = functions_for(OPS, {quant.id for quant in (*QUANTS, *QUANTS.planes)})
     names = [f.name for f in functions]
     assert len(names) == len(set(names))
     seen: set[str] = set()

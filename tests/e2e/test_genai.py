@@ -39,11 +39,13 @@ def generate(folder: Path, prompts: list[list[int]]) -> list[list[int]]:
     return [tokens for _, tokens in live]
 
 
+@pytest.mark.parametrize("layout", ["file", "cuda"])
 @pytest.mark.parametrize("library", [True, False], ids=["kernels", "reference bodies"])
 def test_genai_generates_the_tokens_of_our_own_sessions(
-    exports: Exports, sample: Path, tmp_path: Path, library: bool
+    exports: Exports, sample: Path, tmp_path: Path, library: bool, layout: str
 ) -> None:
     command = [Path(sys.executable).with_name("ferrum-build"), sample, tmp_path / "model.onnx"]
+    command += ["--layout", layout]
     subprocess.run([*command, *(["--copy-library"] if library else [])], check=True)
     prompts = [entry["prompt_ids"] for entry in exports.reference["greedy"].values()]
     found = generate(tmp_path, prompts)

@@ -12,7 +12,8 @@ set -uo pipefail
 cd "$(dirname "$0")/../.."
 ort=$(cd "${1:?usage: tests/gpu/run.sh ONNXRUNTIME [OUT]}" && pwd)
 out=${2:-build/gpu/out}
-steps=${GPU_STEPS:-build ops sample sanitize bench4 batch4 bench48 batch48 tiles48 host kernels}
+all="build ops sample sanitize bench4 batch4 bench48 batch48 tiles48 layout4 layout48 host kernels"
+steps=${GPU_STEPS:-$all}
 python=${PYTHON:-python3}
 site=$PWD/build/gpu/site
 mkdir -p "$out" build/gpu
@@ -54,15 +55,18 @@ build() {
     -C "cmake.define.FERRUM_CUDA_ARCHITECTURES=$capability" .
 }
 
-# bench LAYERS ARGUMENTS...: ferrum-bench on a synthetic Qwen3-30B-A3B.
+# bench LAYERS[-cuda] ARGUMENTS...: ferrum-bench on a synthetic Qwen3-30B-A3B, with -cuda on weights
+# that are re-laid for it.
 bench() {
-  local layers=$1 folder=build/gpu/$1
+  local name=$1 layers=${1%-cuda} layout=file
+  [ "$name" = "$layers" ] || layout=cuda
   shift
-  mkdir -p "$folder"
-  [ -e "$folder/q.gguf" ] || "$python" tests/tools/synthetic.py "$folder/q.gguf" \
+  local gguf=build/gpu/$layers/q.gguf onnx=build/gpu/$name/q.onnx
+  mkdir -p "build/gpu/$layers"
+  [ -e "$gguf" ] || "$python" tests/tools/synthetic.py "$gguf" \
     --preset qwen3-30b-a3b --layers "$layers" --mixture Q4_K_M || return
-  [ -e "$folder/q.onnx" ] || ferrum-build --force "$folder/q.gguf" "$folder/q.onnx" || return
-  FERRUM_DEVICE=cuda ferrum-bench "$folder/q.onnx" --json "$out/$layers-$RANDOM.json" "$@"
+  [ -e "$onnx" ] || ferrum-build --force --layout $layout "$gguf" "$onnx" || return
+  FERRUM_DEVICE=cuda ferrum-bench "$onnx" --json "$out/$name-$RANDOM.json" "$@"
 }
 
 # A model that takes the GPU next to no time: what is left of a step is the host's.
@@ -78,6 +82,11 @@ kernels() {
     echo "== 4 layers: $arguments"
     [ -e build/gpu/4/q.onnx ] || bench 4 --prefill 16 --decode "" >/dev/null || return
     "$python" tests/gpu/kernel_times.py build/gpu/4/q.onnx $arguments || return
+  done
+  for arguments in "" "--batch 16" "--batch 64"; do
+    echo "== 4 layers, re-laid: $arguments"
+    [ -e build/gpu/4-cuda/q.onnx ] || bench 4-cuda --prefill 16 --decode "" >/dev/null || return
+    "$python" tests/gpu/kernel_times.py build/gpu/4-cuda/q.onnx $arguments || return
   done
 }
 
@@ -101,7 +110,12 @@ step batch48 120 bash -c 'bench 48 --prefill "" --decode 64 --batch 16,64 --repe
 # Tiles of 8 for experts' pairs are what moe_block_size asks for; auto does not choose them yet.
 step tiles48 90 bash -c 'FERRUM_MOE_BLOCK_SIZE=8 bench 48 --prefill "" --decode 64 --batch 16,64 \
   --repeat 2'
+# The same beside weights that are re-laid: compare with bench* and batch* of the same run.
+step layout4 90 bash -c 'bench 4-cuda --prefill 512,2048 --decode 128 --repeat 3 &&
+  bench 4-cuda --prefill "" --decode 128 --batch 16,64 --repeat 3'
+step layout48 120 bash -c 'bench 48-cuda --prefill 2048 --decode 64 --repeat 3 &&
+  bench 48-cuda --prefill "" --decode 64 --batch 16,64 --repeat 3'
 step host 60 bash -c host
-step kernels 90 bash -c kernels
-cat "$out"/bench*.log "$out"/batch*.log "$out"/tiles*.log "$out"/host.log 2>/dev/null | grep -E "^(prefill|decode) [0-9]"
+step kernels 120 bash -c kernels
+cat "$out"/bench*.log "$out"/batch*.log "$out"/tiles*.log "$out"/layout*.log "$out"/host.log 2>/dev/null | grep -E "^(prefill|decode) [0-9]"
 exit $failed

@@ -107,6 +107,17 @@ def test_experts_on_the_cpu_write_the_same_text(sample: Path, gpu: LLM, tmp_path
             assert found == wanted
 
 
+def test_re_laid_weights_give_the_same_bits(sample: Path, gpu: LLM, tmp_path: Path) -> None:
+    path = tmp_path / "planes.onnx"
+    assert build([str(sample), str(path), "--layout", "cuda"]) == 0
+    with LLM(path, device="cuda", kv_capacity=8192) as planes:
+        for prompt in PROMPTS:
+            ids = gpu.tokenizer.encode(prompt)
+            tokens = list(gpu.generate(prompt, GREEDY)[0].token_ids)
+            found, wanted = (forced(llm.session, ids, tokens) for llm in (planes, gpu))
+            np.testing.assert_array_equal(found, wanted)
+
+
 def test_sampling_on_the_gpu_gives_the_tokens_of_sampling_all_logits(export: Path) -> None:
     params = SamplingParams(max_tokens=60, temperature=0.8, top_p=0.95, top_k=20, seed=7)
     free = SamplingParams(max_tokens=60, temperature=1.5, seed=7)

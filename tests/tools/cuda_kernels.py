@@ -4,7 +4,7 @@
 
 BUILD is the folder that CMake built in (default: build/py3-none-*). Its compiler logs are read, so
 no GPU is needed. --check fails where a kernel that steps spend their time in spills more registers
-to memory than is known, or where weights are not loaded in vectors though their blocks allow it.
+to memory than is known, or where weights are not loaded in vectors though their layout allows it.
 """
 
 from __future__ import annotations
@@ -24,11 +24,18 @@ COLD = re.compile(r"dequantize|gather|_any$|F32|f32|attention_prefill_(80|96)_")
 KNOWN = {
     "attention_prefill_64_rows128": 72,
     "gemm_Q4_0_128": 28,
-    "gemm_Q4_K_8": 8,  # below compute capability 9.0
+    "gemm_Q4_K_8": 8,  # below compute capability 9.0, as the next
+    "gemm_few_MXFP4_planes": 16,
     "moe_down_IQ4_XS": 16,
 }
-# Types whose blocks are a multiple of 8 or 16 bytes, and how wide their loads must be.
-VECTORS = {"Q4_K": "v4", "Q5_K": "v4"}
+# Types whose codes lie at multiples of 8 or 16 bytes, and how wide their loads must be.
+VECTORS = {
+    "Q4_K": "v4",
+    "Q5_K": "v4",
+    "Q6_K_planes": "v4",
+    "Q8_0_planes": "v4",
+    "MXFP4_planes": "v2",
+}
 
 
 @dataclass(frozen=True)
@@ -96,8 +103,10 @@ def faults(found: list[Usage], build: Path) -> list[str]:
         for entry in re.split(r"(?=\.visible \.entry )", unit.read_text()):
             named = re.match(r"\.visible \.entry (\w+)", entry)
             for kind, vector in VECTORS.items():
-                if named and kind in named[1] and not re.search(rf"ld\.global\S*\.{vector}", entry):
-                    said.append(f"{named[1]} has no {vector} load")
+                # Of integers: activations are floats, and loaded so in every kernel.
+                load = rf"ld\.global\S*\.{vector}\.[ub]32"
+                if named and kind in named[1] and not re.search(load, entry):
+                    said.append(f"{named[1]} has no {vector} load of weights")
     return said
 
 

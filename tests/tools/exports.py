@@ -12,6 +12,7 @@ import numpy as np
 import onnxruntime as ort
 
 from ferrum.builder.build import BuildOptions, build
+from ferrum.builder.layout import Layout
 from ferrum.custom_ops.library import register
 
 TYPES = ("Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q4_0", "IQ4_XS", "MXFP4", "Q3_K_M", "Q2_K")
@@ -28,16 +29,16 @@ class Exports:
         self.truth = dict(np.load(shared / "truth_logits.npz"))
         self.dequantized = dict(np.load(shared / "dequantized_logits.npz"))
 
-    def path(self, name: str, kv_dtype: str = "float16") -> Path:
-        """The .onnx of tinycode-`name`.gguf with caches of that type."""
-        out = self._folder / f"{name}-{kv_dtype}" / "model.onnx"
+    def path(self, name: str, kv_dtype: str = "float16", layout: Layout = "file") -> Path:
+        """The .onnx of tinycode-`name`.gguf with caches of that type, weights in that layout."""
+        out = self._folder / f"{name}-{kv_dtype}-{layout}" / "model.onnx"
         if not out.exists():
             source = self._folder / f"tinycode-{name}.gguf"
             if not source.exists():
                 # The shared folder may be read-only or another file system: link from a copy.
                 shutil.copyfile(self._shared / source.name, source)
                 os.chmod(source, 0o644)
-            build(source, out, BuildOptions(kv_dtype=kv_dtype))
+            build(source, out, BuildOptions(kv_dtype=kv_dtype, layout=layout))
         return out
 
 

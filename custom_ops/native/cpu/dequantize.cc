@@ -77,6 +77,12 @@ const QuantFormat* find_quant(int id) {
 }
 
 const QuantFormat& known_format(int64_t id, const char* attribute) {
+  for (const QuantFormat& row : kPlanesFormats)
+    if (row.id == id) return row;
+  return known_blocks(id, attribute);
+}
+
+const QuantFormat& known_blocks(int64_t id, const char* attribute) {
   const bool fits = id >= 0 && id <= INT32_MAX;
   const QuantFormat* const format = fits ? find_quant(static_cast<int>(id)) : nullptr;
   if (format != nullptr) return *format;

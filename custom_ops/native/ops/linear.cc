@@ -1,20 +1,39 @@
 #include "ops/linear.h"
 
 #include <algorithm>
+#include <vector>
 
 #include "error.h"
+#include "ops/planes.h"
 
 namespace ferrum {
 namespace {
 
 constexpr int64_t kMinChunk = 32, kMaxChunk = 512;
 constexpr int64_t kTermTokens = 32;  // whose terms are added up while a cache holds them
+constexpr int64_t kPlanesRows = 32;  // whose blocks are put together at once
+
+void multiply_planes(const Matrix& matrix, const Activations& x, int64_t first, int64_t columns,
+                     int64_t begin, int64_t end, float* out, int64_t stride) {
+  thread_local std::vector<uint8_t> blocks;  // kept, for threads live as long as their session
+  blocks.resize(static_cast<size_t>(std::min(kPlanesRows, end - begin)) * matrix.row_bytes);
+  const int64_t in_row = matrix.k / matrix.type.format->block;
+  Matrix part = matrix;
+  part.type.format = find_quant(matrix.type.format->blocks);
+  part.data = blocks.data();
+  for (int64_t row = begin; row < end; row += kPlanesRows) {
+    part.rows = std::min(kPlanesRows, end - row);
+    put_blocks_together(*matrix.type.format, matrix.data, matrix.rows * in_row, row * in_row,
+                        part.rows * in_row, blocks.data());
+    multiply(part, x, first, columns, 0, part.rows, out + row - begin, stride, nullptr);
+  }
+}
 
 }  // namespace
 
 WeightType weight_type(int64_t id, const char* attribute, const Settings& settings, Input input) {
   const QuantFormat& format = known_format(id, attribute);
-  const QuantKernels* const kernels = settings.kernels->find(format.id);
+  const QuantKernels* const kernels = settings.kernels->find(format.blocks);
   const Int8Product& product = input == Input::normed ? kernels->even : kernels->fine;
   const bool int8 = product.multiply != nullptr && !settings.exact;
   const bool rounds = kernels->bfloat16 != nullptr && !settings.exact;
@@ -29,11 +48,11 @@ Int8Row* take_int8_rows(Arena& arena, int64_t tokens, int64_t k) {
 }
 
 int64_t matmul_terms(const WeightType& weight) {
-  return weight.int8 != nullptr && weight.format->id == kQ8_0 ? kTwoTerms : 1;
+  return weight.int8 != nullptr && weight.format->blocks == kQ8_0 ? kTwoTerms : 1;
 }
 
 int64_t hidden_terms(const WeightType& down) {
-  return down.int8 != nullptr && down.format->id == kMXFP4 ? kTwoTerms : 1;
+  return down.int8 != nullptr && down.format->blocks == kMXFP4 ? kTwoTerms : 1;
 }
 
 void quantize_terms(const Kernels& kernels, const WeightType& weight, const float* x, int64_t begin,
@@ -71,6 +90,10 @@ Activations take_activations(Arena& arena, ThreadPool& pool, const Kernels& kern
 
 void multiply(const Matrix& matrix, const Activations& x, int64_t first, int64_t columns,
               int64_t begin, int64_t end, float* out, int64_t stride, const uint8_t* next) {
+  if (matrix.type.format->in_planes()) {
+    multiply_planes(matrix, x, first, columns, begin, end, out, stride);
+    return;
+  }
   const uint8_t* const rows = matrix.row(begin);
   if (matrix.type.int8 != nullptr)
     matrix.type.int8->multiply(rows, matrix.row_bytes, end - begin, matrix.k, x.int8 + first,

@@ -16,7 +16,7 @@ enum class Input { normed, any };
 
 // How the matrices of one ggml type are read and multiplied in a session.
 struct WeightType {
-  const QuantFormat* format;
+  const QuantFormat* format;  // perhaps in planes; what follows is of its blocks
   const QuantKernels* kernels;
   const Int8Product* int8;  // null where activations are taken in float32
   MatMulFloat floats;       // and multiplied by this
@@ -79,7 +79,7 @@ Activations take_activations(Arena& arena, ThreadPool& pool, const Kernels& kern
 
 // out[c * stride + r - begin] = matrix row r times activations c, for r in begin .. end - 1 and
 // c in first .. first + columns - 1. `next` is where the calling thread will probably go on, or
-// null.
+// null. Of a matrix in planes the blocks of some rows at a time are put together first.
 void multiply(const Matrix& matrix, const Activations& x, int64_t first, int64_t columns,
               int64_t begin, int64_t end, float* out, int64_t stride, const uint8_t* next);
 

@@ -1,5 +1,4 @@
 #include "error.h"
-#include "ops/linear.h"
 #include "ort/adapters.h"
 #include "ort/kernel.h"
 #include "ort/weights.h"
@@ -10,14 +9,13 @@ namespace {
 class QuantGather : public Kernel {
  public:
   explicit QuantGather(const NodeInfo& info)
-      : Kernel(info),
-        type_(weight_type(info.integer("type", 0, INT32_MAX), "type", settings, Input::any)) {}
+      : Kernel(info), format_(known_blocks(info.integer("type", 0, INT32_MAX), "type")) {}
 
   void compute(Context& context) const override {
     const StageTimer timer(settings.profile, Stage::embed);
     const Tensor ids = context.input(0, 1), weight = context.input(1, 2);
     const int64_t tokens = ids.dims[0], row_bytes = weight.dims[1];
-    const int64_t columns = columns_of(weight, *type_.format);
+    const int64_t columns = columns_of(weight, format_);
     const auto* const id = ids.data<const int64_t>();
     for (int64_t t = 0; t < tokens; ++t)
       if (id[t] < 0 || id[t] >= weight.dims[0])
@@ -26,13 +24,13 @@ class QuantGather : public Kernel {
     const Tensor out = context.output(0, {tokens, columns});
     const auto* const rows = weight.data<const uint8_t>();
     for_each(context, tokens, [&](int64_t t, size_t) {
-      dequantize_row(type_.format->id, rows + id[t] * row_bytes, out.data<float>() + t * columns,
+      dequantize_row(format_.id, rows + id[t] * row_bytes, out.data<float>() + t * columns,
                      columns);
     });
   }
 
  private:
-  const WeightType type_;
+  const QuantFormat& format_;
 };
 
 }  // namespace

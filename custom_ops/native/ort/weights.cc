@@ -3,6 +3,11 @@
 #include "error.h"
 
 namespace ferrum::ort {
+namespace {
+
+constexpr int64_t kPlaneUnit = 16;  // so that every plane is aligned as its tensor is
+
+}  // namespace
 
 size_t checked_row_bytes(const Tensor& tensor, const QuantFormat& format, int64_t columns) {
   const int64_t bytes = tensor.dims[tensor.rank - 1];
@@ -13,6 +18,10 @@ size_t checked_row_bytes(const Tensor& tensor, const QuantFormat& format, int64_
   if (bytes != wanted)
     fail("input ", tensor.name, ", got shape ", tensor.shape(), ", expected rows of ", wanted,
          " bytes (", columns, " values of ", format.name, ")");
+  for (const int size : format.fields)
+    if (tensor.dims[tensor.rank - 2] * (bytes / format.bytes) * size % kPlaneUnit != 0)
+      fail("input ", tensor.name, ", got shape ", tensor.shape(), ", expected planes of ",
+           format.name, " of a multiple of ", kPlaneUnit, " bytes each");
   return static_cast<size_t>(bytes);
 }
 

@@ -6,7 +6,8 @@
 
 namespace ferrum::ort {
 
-// Bytes of a row of that tensor, which must be `columns` values of the format. Throws Error.
+// Bytes of a row of that tensor, which must be `columns` values of the format, its planes, if there
+// are any, whole pieces of 16 bytes. Throws Error.
 size_t checked_row_bytes(const Tensor& tensor, const QuantFormat& format, int64_t columns);
 
 // The values of that format in a row of the tensor. Throws Error where they are not whole blocks.

@@ -2,7 +2,8 @@
 // fewer operations for a weight than Halves, and some for each sum instead, which pays where sums
 // are few.
 //
-//   Codes<type>::kThere                       whether the type has them
+//   Codes<type>::kThere                       whether the type has them; its chunks then are one
+//                                             block each, at a multiple of 16
 //   prepare(block, row, lines)                once per row and block: its lines
 //   unpack(block, slice, w)                   a slice of Format<type> as 8 pairs, in Halves' order:
 //                                             four of the stage's first group, four of the second

@@ -5,16 +5,19 @@
 //   first(slice), second(slice)    where in the block its two runs of 8 neighbours begin
 //   unpack(block, slice, w)        w[0 .. 8) the first run, w[8 .. 16) the second, scales applied
 //
+// `block` is an address, or for types in planes a place of planes.h.
 // A slice is what 8 or 16 neighbouring bytes hold. Values are exact but for Q4_K's and Q5_K's,
 // whose last bit may differ from dequantize_row's.
 #pragma once
 
 #include "cuda/device.h"
+#include "cuda/kernels/planes.h"
 #include "quants.h"
 
 // X(name) of every type with a Format.
 #define FERRUM_CUDA_FORMATS(X) \
-  X(Q4_K) X(Q5_K) X(Q6_K) X(Q8_0) X(Q4_0) X(IQ4_XS) X(MXFP4) X(F16) X(BF16) X(F32)
+  X(Q4_K) X(Q5_K) X(Q6_K) X(Q8_0) X(Q4_0) X(IQ4_XS) X(MXFP4) X(F16) X(BF16) X(F32) \
+  X(Q6_K_planes) X(Q8_0_planes) X(MXFP4_planes)
 
 namespace ferrum::cuda {
 

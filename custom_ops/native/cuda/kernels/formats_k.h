@@ -127,4 +127,7 @@ struct Format<kQ6_K> {
   }
 };
 
+template <>
+struct Format<kQ6_K_planes> : Format<kQ6_K> {};  // of which the products know more
+
 }  // namespace ferrum::cuda

@@ -29,6 +29,9 @@ struct Format<kQ8_0> {
   }
 };
 
+template <>
+struct Format<kQ8_0_planes> : Format<kQ8_0> {};  // of which the products know more
+
 // Codes in nibbles: value i in the low one of byte i, value i + 16 in the high one.
 struct Nibbles {
   static constexpr int kBlock = 32, kSlices = 2;
@@ -92,9 +95,20 @@ struct Format<kMXFP4> : Nibbles {
   static FERRUM_DEVICE float scale(uint32_t exponent) {
     return bits_to_float(exponent < 2 ? 0x00200000u << exponent : (exponent - 1) << 23);
   }
-  static FERRUM_DEVICE void unpack(const uint8_t* block, int slice, float (&w)[16]) {
+  static FERRUM_DEVICE void put(const uint2& q, uint32_t exponent, float (&w)[16]) {
     constexpr Table16 table = table16(kValuesFP4);
-    put_entries(table, load_8_unaligned(block + 1 + 8 * slice), scale(block[0]), w);
+    put_entries(table, q, scale(exponent), w);
+  }
+  static FERRUM_DEVICE void unpack(const uint8_t* block, int slice, float (&w)[16]) {
+    put(load_8_unaligned(block + 1 + 8 * slice), block[0], w);
+  }
+};
+
+template <>
+struct Format<kMXFP4_planes> : Format<kMXFP4> {
+  template <class Block>
+  static FERRUM_DEVICE void unpack(const Block& block, int slice, float (&w)[16]) {
+    put(load_8(block.template field<1>() + 8 * slice), *block.template field<0>(), w);
   }
 };
 

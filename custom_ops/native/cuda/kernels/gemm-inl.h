@@ -14,6 +14,7 @@
 #include "cuda/device.h"
 #include "cuda/kernels/formats.h"
 #include "cuda/kernels/gemm_arguments.h"
+#include "cuda/kernels/gemm_planes-inl.h"
 #include "cuda/kernels/halves.h"
 #include "cuda/kernels/within_half.h"
 
@@ -33,6 +34,8 @@ struct GemmBlock {
   static constexpr int kColumns = kPositions / 8;  // operands of 8 positions
   static constexpr int kCopies = (kPositions + 15) / 16;  // 16 bytes each, of a thread and stage
   static constexpr int kPrepared = prepared_bytes(kType, kPositions == 8 || kSplits > 1);
+  static constexpr uint32_t kChunkBlocks = kChunk.bytes / Weights::kBytes;
+  using Place = ChunkBlock<kType, kChunkBlocks>;
 
   const GemmArguments& a;
   const int quad = lane_index() / 4, c = lane_index() % 4;
@@ -45,6 +48,7 @@ struct GemmBlock {
   const uint8_t* next_chunk[kMatrices];  // of the quad's first row, to be copied
   uint32_t first_byte[kMatrices];        // of that row, the address's lower half
   uint32_t lane_byte;                    // of row `lane` of the warp, likewise
+  GemmPlanes<kType> planes[kMatrices];   // of a type in planes, in place of these three
   uint32_t x_row[kCopies];               // in units of 16 bytes; see x_row_at
   float sum[2][kColumns][4];
 
@@ -106,16 +110,29 @@ struct GemmBlock {
     return static_cast<uint32_t>(reinterpret_cast<uintptr_t>(p));
   }
 
+  FERRUM_DEVICE void find_planes(int expert) {
+    const auto in_row = static_cast<uint32_t>(a.row_bytes) / Weights::kBytes;
+#pragma unroll
+    for (int m = 0; m < kMatrices; ++m)
+      planes[m] = {first_chunk(expert, m, 0), static_cast<uint32_t>(rows()) * in_row,
+                   static_cast<uint32_t>(row_of(0)) * in_row,
+                   static_cast<uint32_t>(place_of_row(lane_index())) * in_row};
+  }
+
   FERRUM_DEVICE void find_rows() {
     const int expert = a.sorted.pairs != nullptr ? a.sorted.tile_expert[blockIdx.x] : 0;
+    if constexpr (kInPlanes<kType>) {
+      find_planes(expert);
+    } else {
 #pragma unroll
-    for (int m = 0; m < kMatrices; ++m) {
-      next_chunk[m] = first_chunk(expert, m, row_of(0));
-      first_byte[m] = low_address(next_chunk[m]);
-      next_chunk[m] += begin / kChunk.stages * static_cast<size_t>(kChunk.bytes);
+      for (int m = 0; m < kMatrices; ++m) {
+        next_chunk[m] = first_chunk(expert, m, row_of(0));
+        first_byte[m] = low_address(next_chunk[m]);
+        next_chunk[m] += begin / kChunk.stages * static_cast<size_t>(kChunk.bytes);
+      }
+      const int lane = lane_index();
+      lane_byte = low_address(first_chunk(expert, matrix_of_row(lane), place_of_row(lane)));
     }
-    const int lane = lane_index();
-    lane_byte = low_address(first_chunk(expert, matrix_of_row(lane), place_of_row(lane)));
   }
 
   // Where x's row of position i begins, in units of 16 bytes; x's first where there is none.
@@ -126,9 +143,10 @@ struct GemmBlock {
     return static_cast<uint32_t>(from) * static_cast<uint32_t>(a.stages * 8);
   }
 
-  // Of the positions that the thread copies. The widest tiles have no registers for them: they are
-  // of tokens alone, whose rows follow one another, those of the last tile too (gemm.cc).
-  static constexpr bool kKeepsRows = kPositions < 128;
+  // Of the positions that the thread copies. The widest tiles have no registers for them but of
+  // types in planes: they are of tokens alone, whose rows follow one another, those of the last
+  // tile too (gemm.cc).
+  static constexpr bool kKeepsRows = kPositions < 128 || kInPlanes<kType>;
   FERRUM_DEVICE void find_activations() {
 #pragma unroll
     for (int j = 0; j < (kKeepsRows ? kCopies : 1); ++j)
@@ -182,6 +200,15 @@ struct GemmBlock {
   // Chunks in their order, from one call to the next. Rows that don't exist are left as they are,
   // for what they are decoded to is stored nowhere.
   FERRUM_DEVICE void copy_weights(unsigned chunk) {
+    if constexpr (kInPlanes<kType>) {
+      const auto in_row = static_cast<uint32_t>(a.row_bytes) / Weights::kBytes;
+#pragma unroll 4
+      for (int j = 0; j < 4; ++j)
+        if (row_of(j) < rows())
+          planes[matrix_of(j)].copy(block_of(j, chunk), in_row - chunk * kChunkBlocks, c,
+                                    chunk_at(quad + 8 * j, chunk));
+      return;
+    }
     if constexpr (kChunk.whole) {
 #pragma unroll
       for (int j = 0; j < 4; ++j)
@@ -191,6 +218,13 @@ struct GemmBlock {
     }
 #pragma unroll
     for (int m = 0; m < kMatrices; ++m) next_chunk[m] += kChunk.bytes;
+  }
+
+  // The first block of row j's chunk in its matrix, of a type in planes.
+  FERRUM_DEVICE uint32_t block_of(int j, unsigned chunk) const {
+    const auto in_row = static_cast<uint32_t>(a.row_bytes) / Weights::kBytes;
+    return planes[matrix_of(j)].first + static_cast<uint32_t>(rows_after_first(j)) * in_row +
+           chunk * kChunkBlocks;
   }
 
   // Pieces at either end may hold bytes of neighbours; only those of the last rows of all could lie
@@ -248,12 +282,19 @@ struct GemmBlock {
     commit_copies();
   }
 
-  // Scales of the chunk that begins, each lane those of one row of its warp.
   FERRUM_DEVICE void prepare(unsigned stage) {
-    if (kPrepared == 0 || stage % kChunk.stages != 0) return;
-    const unsigned chunk = stage / kChunk.stages;
+    if (stage % kChunk.stages == 0) prepare_chunk(stage / kChunk.stages);
+  }
+  // Scales of the chunk that begins, each lane those of one row of its warp.
+  FERRUM_DEVICE void prepare_chunk(unsigned chunk) const {
+    if (kPrepared == 0) return;
     const int i = lane_index();
-    Halves<kType>::prepare(chunk_at(i, chunk) + lead_at(lane_byte, chunk), scales_at(i));
+    if constexpr (kInPlanes<kType>) {
+      const Place place{chunk_at(i, chunk), planes[0].of_lane + chunk * kChunkBlocks, 0};
+      Halves<kType>::prepare(place, scales_at(i));
+    } else {
+      Halves<kType>::prepare(chunk_at(i, chunk) + lead_at(lane_byte, chunk), scales_at(i));
+    }
     __syncwarp();
   }
 
@@ -265,9 +306,15 @@ struct GemmBlock {
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
       uint32_t pairs[8];
-      Halves<kType>::unpack(
-          chunk_at(quad + 8 * j, chunk) + lead_of(j, chunk) + block * Weights::kBytes,
-          scales_at(quad + 8 * j), static_cast<int>(slice % Weights::kSlices), pairs);
+      if constexpr (kInPlanes<kType>) {
+        const Place place{chunk_at(quad + 8 * j, chunk), block_of(j, chunk), block};
+        Halves<kType>::unpack(place, scales_at(quad + 8 * j),
+                              static_cast<int>(slice % Weights::kSlices), pairs);
+      } else {
+        Halves<kType>::unpack(
+            chunk_at(quad + 8 * j, chunk) + lead_of(j, chunk) + block * Weights::kBytes,
+            scales_at(quad + 8 * j), static_cast<int>(slice % Weights::kSlices), pairs);
+      }
 #pragma unroll
       for (int s = 0; s < 4; ++s) {
         operand[j / 2][s][j % 2] = pairs[2 * s];

@@ -8,13 +8,15 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "cuda/kernels/chunk_fields.h"
 #include "quants.h"
 
 namespace ferrum::cuda {
 
 // Tensor-core products with a type take these; X(type).
 #define FERRUM_GEMM_FORMATS(X) \
-  X(Q4_K) X(Q5_K) X(Q6_K) X(Q8_0) X(Q4_0) X(IQ4_XS) X(MXFP4) X(F16) X(BF16)
+  X(Q4_K) X(Q5_K) X(Q6_K) X(Q8_0) X(Q4_0) X(IQ4_XS) X(MXFP4) X(F16) X(BF16) \
+  X(Q6_K_planes) X(Q8_0_planes) X(MXFP4_planes)
 // X(type, positions of a tile): the kernels gemm_<type>_<positions>, and the kernels
 // gate_up_<type>_<positions>.
 #define FERRUM_GEMM_TILES(X, type) \
@@ -96,15 +98,16 @@ struct WeightChunk {
 };
 
 constexpr WeightChunk weight_chunk(int type) {
-  int block = 0, bytes = 0;
-  for (const QuantFormat& format : kQuantFormats)
-    if (format.id == type) {
-      block = static_cast<int>(format.block);
-      bytes = static_cast<int>(format.bytes);
-    }
+  const QuantFormat& format = format_row(type);
+  const int block = static_cast<int>(format.block), bytes = static_cast<int>(format.bytes);
   const bool floats = block == 1;
   const int values = block > 128 ? block : floats ? kStageValues : 128;
   WeightChunk chunk{values / block * bytes, values / kStageValues, 16, 0, 0, false};
+  if (format.in_planes()) {  // 32 beside a multiple of 64 as they come
+    chunk.stride = chunk_begin(type, kMostFields, values / block);
+    chunk.pieces = chunk.stride / 16;
+    return chunk;
+  }
   while (!floats && bytes % chunk.granule != 0) chunk.granule /= 2;
   chunk.pieces = (chunk.bytes + 16 - chunk.granule + 15) / 16;
   chunk.stride = 16 * (chunk.pieces | 1);
@@ -139,7 +142,13 @@ constexpr int few_buffers(int type) {
 // tokens, or Halves<type>::prepare; 0: it has none.
 constexpr int prepared_bytes(int type, bool codes) {
   if (type == kQ4_K && codes) return 64;
-  return type == kQ4_K || type == kQ5_K || type == kQ6_K ? 32 : type == kIQ4_XS ? 16 : 0;
+  switch (format_row(type).blocks) {
+    case kQ4_K:
+    case kQ5_K:
+    case kQ6_K: return 32;
+    case kIQ4_XS: return 16;
+    default: return 0;
+  }
 }
 
 // Tiles of 8 take them as they lie in global memory.

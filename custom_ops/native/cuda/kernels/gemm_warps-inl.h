@@ -34,13 +34,13 @@ struct GemmWarps : GemmBlock<kType, kPositions, kGateUp, kSplits, kBuffers> {
   }
 
   FERRUM_DEVICE void prepare_rows(unsigned chunk) const {
-    const int i = lane_index();
-    const uint8_t* const block = this->chunk_at(i, chunk) + Block::lead_at(this->lane_byte, chunk);
-    if constexpr (Codes<kType>::kThere)
-      Codes<kType>::prepare(block, i, this->scales_at(i));
-    else
-      Halves<kType>::prepare(block, this->scales_at(i));
-    __syncwarp();
+    if constexpr (Codes<kType>::kThere) {
+      const int i = lane_index();
+      Codes<kType>::prepare(this->chunk_at(i, chunk), i, this->scales_at(i));
+      __syncwarp();
+    } else {
+      this->prepare_chunk(chunk);
+    }
   }
 
   // What the lane's columns add up to in both groups of a stage: products with ones.

@@ -38,10 +38,11 @@ FERRUM_DEVICE void gemv(const GemvArguments& a) {
   const int64_t groups = static_cast<int64_t>(block - part.first_block) * (kGemvThreads / a.lanes);
   const int64_t row = kGemvRows * (groups + thread / a.lanes);
   const int64_t column = static_cast<int64_t>(kColumns) * (blockIdx.x % a.column_groups);
-  const uint8_t* rows[kGemvRows];
+  BlockOf<kType> rows[kGemvRows];
 #pragma unroll
   for (int r = 0; r < kGemvRows; ++r)  // beyond the end the last one again, for nothing
-    rows[r] = part.data + static_cast<size_t>(min(row + r, part.rows - 1)) * part.row_bytes;
+    rows[r] =
+        block_of_row<kType>(part.data, part.rows, part.row_bytes, min(row + r, part.rows - 1));
 
   const auto stage_tile = [&](int begin) {
     if (begin > 0) __syncthreads();

@@ -19,8 +19,10 @@ namespace ferrum::cuda {
 
 template <int kType>
 struct Halves {
-  static FERRUM_DEVICE void prepare(const uint8_t*, uint8_t*) {}
-  static FERRUM_DEVICE void unpack(const uint8_t* block, const uint8_t*, int slice,
+  template <class Block>
+  static FERRUM_DEVICE void prepare(const Block&, uint8_t*) {}
+  template <class Block>
+  static FERRUM_DEVICE void unpack(const Block& block, const uint8_t*, int slice,
                                    uint32_t (&pairs)[8]) {
     float w[16];
     Format<kType>::unpack(block, slice, w);

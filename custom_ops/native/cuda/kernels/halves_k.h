@@ -103,13 +103,17 @@ struct Halves<kQ6_K> {
   }
   static FERRUM_DEVICE void unpack(const uint8_t* block, const uint8_t* scales, int slice,
                                    uint32_t (&pairs)[8]) {
-    const uint8_t* const scale = scales + 2 * (slice / 8 * 8 + slice % 8 / 2);
-    const uint32_t first = spread_low(load_u16_aligned(scale));
-    const uint32_t second = spread_low(load_u16_aligned(scale + 8));
     uint32_t q[2], high[2];
     const unsigned odd = behind_4(block);
     load_words(block + 8 * slice, odd, q);
     load_words(block + Block::kHigh + slice / 8 * 32 + slice % 4 * 8, odd, high);
+    put(q, high, scales, slice, pairs);
+  }
+  static FERRUM_DEVICE void put(const uint32_t (&q)[2], const uint32_t (&high)[2],
+                                const uint8_t* scales, int slice, uint32_t (&pairs)[8]) {
+    const uint8_t* const scale = scales + 2 * (slice / 8 * 8 + slice % 8 / 2);
+    const uint32_t first = spread_low(load_u16_aligned(scale));
+    const uint32_t second = spread_low(load_u16_aligned(scale + 8));
     const int shift = slice % 8 / 4 * 2;
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
@@ -117,6 +121,33 @@ struct Halves<kQ6_K> {
       put_bytes(low_sixes(q[i], top), kHalfMinus1056, first, pairs + 2 * i);
       put_bytes(high_sixes(q[i], top >> 4), kHalfMinus1056, second, pairs + 4 + 2 * i);
     }
+  }
+};
+
+template <>
+struct Halves<kQ6_K_planes> {
+  template <class Block>
+  static FERRUM_DEVICE void prepare(const Block& block, uint8_t* scales) {
+    const uint32_t d = spread_low(load_u16_aligned(block.template field<3>()));
+    const uint4 bytes = load_16(block.template field<2>());
+    uint32_t words[8];
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+      const uint32_t above = __byte_perm(word_of(bytes, i / 2) ^ 0x80808080u, kHalf1024,
+                                         i % 2 == 0 ? 0x5150u : 0x5352u);
+      words[i] = multiply_halves(add_halves(above, kHalfMinus1152), d);
+    }
+    auto* const out = reinterpret_cast<uint4*>(scales);
+    out[0] = make_uint4(words[0], words[1], words[2], words[3]);
+    out[1] = make_uint4(words[4], words[5], words[6], words[7]);
+  }
+  template <class Block>
+  static FERRUM_DEVICE void unpack(const Block& block, const uint8_t* scales, int slice,
+                                   uint32_t (&pairs)[8]) {
+    const uint2 low = load_8(block.template field<0>() + 8 * slice);
+    const uint2 top = load_8(block.template field<1>() + slice / 8 * 32 + slice % 4 * 8);
+    const uint32_t q[2] = {low.x, low.y}, high[2] = {top.x, top.y};
+    Halves<kQ6_K>::put(q, high, scales, slice, pairs);
   }
 };
 

@@ -11,12 +11,28 @@ struct Halves<kQ8_0> {
   static FERRUM_DEVICE void prepare(const uint8_t*, uint8_t*) {}
   static FERRUM_DEVICE void unpack(const uint8_t* block, const uint8_t*, int slice,
                                    uint32_t (&pairs)[8]) {
-    const uint32_t scale = spread_low(load_u16_aligned(block));
     uint32_t codes[4];
     load_words(block + 2 + 16 * slice, behind_4(block + 2), codes);
+    put(load_u16_aligned(block), codes, pairs);
+  }
+  static FERRUM_DEVICE void put(uint32_t d, const uint32_t (&codes)[4], uint32_t (&pairs)[8]) {
+    const uint32_t scale = spread_low(d);
 #pragma unroll
     for (int i = 0; i < 4; ++i)
       put_bytes(codes[i] ^ 0x80808080u, kHalfMinus1152, scale, pairs + 2 * i);
+  }
+};
+
+template <>
+struct Halves<kQ8_0_planes> {
+  template <class Block>
+  static FERRUM_DEVICE void prepare(const Block&, uint8_t*) {}
+  template <class Block>
+  static FERRUM_DEVICE void unpack(const Block& block, const uint8_t*, int slice,
+                                   uint32_t (&pairs)[8]) {
+    const uint4 q = load_16(block.template field<1>() + 16 * slice);
+    const uint32_t codes[4] = {q.x, q.y, q.z, q.w};
+    Halves<kQ8_0>::put(load_u16_aligned(block.template field<0>()), codes, pairs);
   }
 };
 

@@ -17,16 +17,17 @@ FERRUM_DEVICE const uint8_t* matrix_of(const ExpertMatrices& experts, const Pair
   return experts.data + static_cast<size_t>(expert * experts.rows) * experts.row_bytes;
 }
 
-FERRUM_DEVICE const uint8_t* row_of(const uint8_t* matrix, const ExpertMatrices& experts,
+template <int kType>
+FERRUM_DEVICE BlockOf<kType> row_of(const uint8_t* matrix, const ExpertMatrices& experts,
                                     int64_t row) {
-  return matrix + static_cast<size_t>(min(row, experts.rows - 1)) * experts.row_bytes;
+  return block_of_row<kType>(matrix, experts.rows, experts.row_bytes, min(row, experts.rows - 1));
 }
 
 FERRUM_DEVICE float not_a_number() { return bits_to_float(0x7fc00000u); }
 
 // Rows r[0], r[1] of the two matrices times the token's x, summed over their lanes.
 template <int kType>
-FERRUM_DEVICE void multiply_token(const uint8_t* const (&rows)[2], const float* x, int k, int lane,
+FERRUM_DEVICE void multiply_token(const BlockOf<kType> (&rows)[2], const float* x, int k, int lane,
                                   int lanes, float (&sum)[2][1]) {
   FERRUM_SHARED StagedX<kHiddenTile> staged;
   const int thread = static_cast<int>(threadIdx.x);
@@ -53,7 +54,7 @@ FERRUM_DEVICE void gate_up(const MoeGateUpArguments& a) {
     if (stores) *hidden = not_a_number();
     return;
   }
-  const uint8_t* const rows[2] = {row_of(gate, a.gate, row), row_of(up, a.up, row)};
+  const BlockOf<kType> rows[2] = {row_of<kType>(gate, a.gate, row), row_of<kType>(up, a.up, row)};
   float sum[2][1] = {};
   multiply_token<kType>(rows, a.x + pair / a.slots * a.k, a.k, lane, a.lanes, sum);
   if (stores) *hidden = silu(sum[0][0]) * sum[1][0];
@@ -70,8 +71,8 @@ FERRUM_DEVICE void product(const MoeProductArguments& a) {
   float sum[2][1] = {{not_a_number()}, {not_a_number()}};
   if (matrix != nullptr) {
     sum[0][0] = sum[1][0] = 0.0f;
-    const uint8_t* const rows[2] = {row_of(matrix, a.matrix, row),
-                                    row_of(matrix, a.matrix, row + 1)};
+    const BlockOf<kType> rows[2] = {row_of<kType>(matrix, a.matrix, row),
+                                    row_of<kType>(matrix, a.matrix, row + 1)};
     multiply_token<kType>(rows, a.x + pair / a.slots * a.k, a.k, lane, a.lanes, sum);
   }
   if (lane != 0) return;
@@ -96,8 +97,8 @@ FERRUM_DEVICE void down(const MoeDownArguments& a) {
     const int64_t pair = token * a.slots + min(first + warp, a.slots - 1);
     const uint8_t* const matrix = matrix_of(a.down, a.chosen, pair);
     const uint8_t* const known = matrix != nullptr ? matrix : a.down.data;
-    const uint8_t* const rows[2] = {row_of(known, a.down, first_row + 2 * group),
-                                    row_of(known, a.down, first_row + 2 * group + 1)};
+    const BlockOf<kType> rows[2] = {row_of<kType>(known, a.down, first_row + 2 * group),
+                                    row_of<kType>(known, a.down, first_row + 2 * group + 1)};
     const auto stage_tile = [&](int begin) {
       if (begin > 0) __syncthreads();
       stage<UnitOf<kType>::kSums, kWarp>(a.hidden + pair * a.k, a.k, begin, lane_index(),

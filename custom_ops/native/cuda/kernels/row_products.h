@@ -60,7 +60,7 @@ FERRUM_DEVICE void multiply_slice(const typename Unit::Raw (&raw)[kRows], int sl
 #pragma unroll
   for (int r = 0; r < kRows; ++r) {
     float w[16];
-    Unit::F::unpack(raw[r].block, slice, w);
+    Unit::unpack(raw[r], slice, w);
 #pragma unroll
     for (int i = 0; i < 16; i += 4) {
 #pragma unroll
@@ -81,7 +81,7 @@ FERRUM_DEVICE void multiply_slice(const typename Unit::Raw (&raw)[kRows], int sl
 // barriers before and after. kAhead: a unit is loaded before the one in front of it is multiplied,
 // where too few warps run to hide the memory's latency from each other.
 template <int kType, bool kAhead, int kRows, int kColumns, int kTile, class StageTile>
-FERRUM_DEVICE void multiply_rows(const uint8_t* const (&rows)[kRows], int k, int lane, int lanes,
+FERRUM_DEVICE void multiply_rows(const BlockOf<kType> (&rows)[kRows], int k, int lane, int lanes,
                                  const StagedX<kTile>* x, const StageTile& stage_tile,
                                  float (&sum)[kRows][kColumns]) {
   using Unit = UnitOf<kType>;
@@ -89,9 +89,9 @@ FERRUM_DEVICE void multiply_rows(const uint8_t* const (&rows)[kRows], int k, int
   const unsigned units = static_cast<unsigned>(k) / Unit::kValues;
   const int in_block = lane % Unit::kPerBlock;
   unsigned unit = static_cast<unsigned>(lane);
-  const uint8_t* blocks[kRows];
+  BlockOf<kType> blocks[kRows];
 #pragma unroll
-  for (int r = 0; r < kRows; ++r) blocks[r] = rows[r] + unit / kPerBlock * Unit::kBytes;
+  for (int r = 0; r < kRows; ++r) blocks[r] = skip_blocks<Unit::kBytes>(rows[r], unit / kPerBlock);
   typename Unit::Raw raw[kRows];
   const auto load = [&](typename Unit::Raw(&to)[kRows]) {
 #pragma unroll
@@ -106,7 +106,7 @@ FERRUM_DEVICE void multiply_rows(const uint8_t* const (&rows)[kRows], int k, int
       unit += static_cast<unsigned>(lanes);
       const unsigned step = unit < units ? static_cast<unsigned>(lanes) / kPerBlock : 0;
 #pragma unroll
-      for (int r = 0; r < kRows; ++r) blocks[r] += step * Unit::kBytes;
+      for (int r = 0; r < kRows; ++r) blocks[r] = skip_blocks<Unit::kBytes>(blocks[r], step);
       typename Unit::Raw next[kRows];
       if constexpr (kAhead) load(next);  // after the last unit that one again, for nothing
       if constexpr (Unit::kIsSlice)

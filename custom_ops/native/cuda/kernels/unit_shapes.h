@@ -14,11 +14,14 @@ constexpr UnitShape unit_shape(int type) {
   switch (type) {
     case kQ4_K:
     case kQ5_K:
-    case kQ6_K: return {64, 4};
-    case kQ8_0: return {32, 1};
+    case kQ6_K:
+    case kQ6_K_planes: return {64, 4};
+    case kQ8_0:
+    case kQ8_0_planes: return {32, 1};
     case kIQ4_XS: return {16, 16};
     case kQ4_0:
-    case kMXFP4: return {16, 2};
+    case kMXFP4:
+    case kMXFP4_planes: return {16, 2};
     default: return {16, 1};  // float types
   }
 }

@@ -31,9 +31,30 @@ struct UnitOf {
   static constexpr int kBlock = F::kBlock, kBytes = F::kBytes;
   static constexpr int kValues = 16, kPerBlock = F::kSlices;
   struct Raw {
-    const uint8_t* block;
+    BlockOf<kType> block;
   };
-  static FERRUM_DEVICE Raw load(const uint8_t* block, int) { return {block}; }
+  static FERRUM_DEVICE Raw load(BlockOf<kType> block, int) { return {block}; }
+  static FERRUM_DEVICE void unpack(const Raw& raw, int slice, float (&w)[16]) {
+    F::unpack(raw.block, slice, w);
+  }
+};
+
+template <>
+struct UnitOf<kMXFP4_planes> {
+  using F = Format<kMXFP4_planes>;
+  static constexpr bool kIsSlice = true, kSums = false;
+  static constexpr int kBlock = F::kBlock, kBytes = F::kBytes;
+  static constexpr int kValues = 16, kPerBlock = F::kSlices;
+  struct Raw {
+    uint2 q;
+    uint32_t exponent;
+  };
+  static FERRUM_DEVICE Raw load(const PlanesBlock<kMXFP4_planes>& block, int slice) {
+    return {load_8(block.field<1>() + 8 * slice), *block.field<0>()};
+  }
+  static FERRUM_DEVICE void unpack(const Raw& raw, int, float (&w)[16]) {
+    F::put(raw.q, raw.exponent, w);
+  }
 };
 
 // Q4_K and Q5_K: 64 values, group 0 in the low nibbles of 32 bytes, group 1 in the high ones.
@@ -164,6 +185,41 @@ struct UnitOf<kQ6_K> {
   }
 };
 
+template <>
+struct UnitOf<kQ6_K_planes> : UnitOf<kQ6_K> {
+  struct Raw {
+    uint4 low[2], high;
+    uint2 scales;  // of the unit's half of the block
+    uint16_t d;
+  };
+  static FERRUM_DEVICE Raw load(const PlanesBlock<kQ6_K_planes>& block, int unit) {
+    const int half = unit / 2, side = unit % 2 * 16;
+    const uint8_t* const low = block.field<0>() + 64 * half + side;
+    Raw raw;
+    raw.low[0] = load_16(low);
+    raw.low[1] = load_16(low + 32);
+    raw.high = load_16(block.field<1>() + 32 * half + side);
+    raw.scales = load_8(block.field<2>() + 8 * half);
+    raw.d = *reinterpret_cast<const uint16_t*>(block.field<3>());
+    return raw;
+  }
+  static FERRUM_DEVICE uint32_t codes(const Raw& raw, int, int group, int word) {
+    const uint32_t q = word_of(raw.low[group % 2], word);
+    const uint32_t high = word_of(raw.high, word) >> (2 * group);
+    return group < 2 ? low_sixes(q, high) : high_sixes(q, high);
+  }
+  static FERRUM_DEVICE Scales scales(const Raw& raw, int unit) {
+    const float d = 64.0f * half_to_float(raw.d);
+    const int side = unit % 2;
+    Scales scales;
+#pragma unroll
+    for (int group = 0; group < 4; ++group)
+      scales.factor[group] =
+          d * signed_byte_to_float(group < 2 ? raw.scales.x : raw.scales.y, group % 2 * 2 + side);
+    return scales;
+  }
+};
+
 // A block: 32 values of one scale.
 template <>
 struct UnitOf<kQ8_0> {
@@ -199,6 +255,22 @@ struct UnitOf<kQ8_0> {
   static FERRUM_DEVICE Scales scales(const Raw& raw, int) {
     return {{half_to_float(pick_bytes(raw.words[0], 0, raw.pick - 0x2222u) & 0xffff)}};
   }
+};
+
+template <>
+struct UnitOf<kQ8_0_planes> : UnitOf<kQ8_0> {
+  struct Raw {
+    uint4 q[2];
+    uint16_t d;
+  };
+  static FERRUM_DEVICE Raw load(const PlanesBlock<kQ8_0_planes>& block, int) {
+    const uint8_t* const q = block.field<1>();
+    return {{load_16(q), load_16(q + 16)}, *reinterpret_cast<const uint16_t*>(block.field<0>())};
+  }
+  static FERRUM_DEVICE uint32_t codes(const Raw& raw, int, int, int word) {
+    return word_of(raw.q[word / 4], word % 4);
+  }
+  static FERRUM_DEVICE Scales scales(const Raw& raw, int) { return {{half_to_float(raw.d)}}; }
 };
 
 #define FERRUM_SHAPE(name)                                                \

@@ -47,7 +47,7 @@ class CudaQuantQKV : public CudaKernel {
 class CudaQuantGather : public CudaKernel {
  public:
   explicit CudaQuantGather(const NodeInfo& info)
-      : CudaKernel(info), format_(format_of(info, "type")) {}
+      : CudaKernel(info), format_(known_blocks(info.integer("type", 0, INT32_MAX), "type")) {}
 
  private:
   void enqueue(Context& context, cuda::Queue& queue) const override {

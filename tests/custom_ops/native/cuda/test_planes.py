@@ -1,0 +1,55 @@
+"""Weights in planes on the CUDA kernels: the bits that their blocks give."""
+
+from __future__ import annotations
+
+import planes_cases as cases
+import pytest
+from cuda_node import run
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from planes_cases import each_layout
+
+from ferrum.custom_ops.quants import QUANTS, Quant
+
+
+@each_layout
+@pytest.mark.parametrize("tokens", [1, 2, 7, 40, 70, 150])
+def test_products_have_the_bits_of_blocks(planes: Quant, tokens: int) -> None:
+    """By ones, twos and fours; in tiles of 16 to 128, split along k and not."""
+    cases.assert_same_matmul(run, planes, tokens, 176, 3)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    planes=st.sampled_from(QUANTS.planes),
+    tokens=st.integers(0, 150),
+    rows=st.integers(1, 20),
+    blocks_in_row=st.integers(1, 9),
+)
+def test_odd_shapes_have_the_bits_of_blocks(
+    planes: Quant, tokens: int, rows: int, blocks_in_row: int
+) -> None:
+    cases.assert_same_matmul(run, planes, tokens, 16 * rows, blocks_in_row)
+
+
+@each_layout
+@pytest.mark.parametrize("tokens", [1, 40])
+def test_qkv_has_the_bits_of_blocks(planes: Quant, tokens: int) -> None:
+    cases.assert_same_qkv(run, planes, tokens)
+
+
+@each_layout
+@pytest.mark.parametrize("down_alone", [True, False])
+@pytest.mark.parametrize("way", ["few", "grouped"])
+def test_experts_have_the_bits_of_blocks(planes: Quant, way: str, down_alone: bool) -> None:
+    for tokens in (1, 5, 70):
+        cases.assert_same_experts(run, planes, tokens, down_alone, moe_path=way)
+
+
+@each_layout
+def test_gate_and_up_apart_have_the_bits_of_blocks(planes: Quant) -> None:
+    cases.assert_same_experts(run, planes, 40, False, moe_path="grouped", moe_gate_up="unfused")
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    cases.assert_misfits_are_refused(run)

@@ -1,0 +1,106 @@
+"""What the op tests of both providers ask of weights in planes: the bits of their blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from oracle import quantized
+
+from ferrum.custom_ops.planes import to_planes
+from ferrum.custom_ops.quants import QUANTS, Quant
+
+Run = Callable[..., list[np.ndarray]]
+
+each_layout = pytest.mark.parametrize("planes", QUANTS.planes, ids=lambda quant: quant.name)
+
+
+def pair(planes: Quant, *shape: int) -> tuple[np.ndarray, np.ndarray]:
+    """The same random matrices [..., rows, columns] as blocks and in planes."""
+    assert planes.blocks is not None
+    blocks, _ = quantized(planes.blocks.id, shape)
+    return blocks, to_planes(planes, blocks)
+
+
+def activations(tokens: int, k: int) -> np.ndarray:
+    return np.random.default_rng(tokens).standard_normal((tokens, k)).astype(np.float32)
+
+
+def assert_same_matmul(
+    run: Run, planes: Quant, tokens: int, rows: int, blocks_in_row: int, **settings: Any
+) -> None:
+    """QuantMatMul gives the same bits either way."""
+    assert planes.blocks is not None
+    k = blocks_in_row * planes.block
+    blocks, in_planes = pair(planes, rows, k)
+    x = activations(tokens, k)
+    wanted = run("QuantMatMul", {"x": x, "weight": blocks}, {"type": planes.blocks.id}, **settings)
+    found = run("QuantMatMul", {"x": x, "weight": in_planes}, {"type": planes.id}, **settings)
+    np.testing.assert_array_equal(found[0], wanted[0])
+
+
+def assert_same_qkv(run: Run, planes: Quant, tokens: int) -> None:
+    """QuantQKV does, of three matrices in planes."""
+    assert planes.blocks is not None
+    names, types = ("wq", "wk", "wv"), ("q_type", "k_type", "v_type")
+    made = [pair(planes, rows, 512) for rows in (64, 32, 48)]
+    outputs = []
+    for which, kind in enumerate((planes.blocks, planes)):
+        feeds = {name: both[which] for name, both in zip(names, made, strict=True)}
+        feeds = {"x": activations(tokens, 512), **feeds}
+        outputs.append(run("QuantQKV", feeds, dict.fromkeys(types, kind.id)))
+    for found, wanted in zip(*outputs, strict=True):
+        np.testing.assert_array_equal(found, wanted)
+
+
+def moe_feeds(
+    gate: np.ndarray, up: np.ndarray, down: np.ndarray, tokens: int, slots: int
+) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng([tokens, slots])
+    experts = len(gate)
+    return {
+        "x": rng.standard_normal((tokens, down.shape[1])).astype(np.float32),
+        "weights": rng.dirichlet(np.ones(slots), tokens).astype(np.float32).reshape(tokens, slots),
+        "experts": np.array([rng.permutation(experts)[:slots] for _ in range(tokens)], np.int32),
+        "gate": gate,
+        "up": up,
+        "down": down,
+    }
+
+
+def assert_same_experts(
+    run: Run, planes: Quant, tokens: int, down_alone: bool, **settings: Any
+) -> None:
+    """QuantMoE does: `down` in planes as of a Q4_K_M file, or all three."""
+    assert planes.blocks is not None
+    experts, hidden, width, q4_k = 6, 512, 256, 12
+    (gate, gate_planes), (up, up_planes) = (pair(planes, experts, width, hidden) for _ in range(2))
+    down, down_planes = pair(planes, experts, hidden, width)
+    own, blocks = planes.id, planes.blocks.id
+    kinds = {"gate_type": blocks, "up_type": blocks, "down_type": blocks}
+    if down_alone:
+        gate = up = gate_planes = up_planes = quantized(q4_k, (experts, width, hidden))[0]
+        kinds |= {"gate_type": q4_k, "up_type": q4_k}
+    types = {key: own if kind == blocks else kind for key, kind in kinds.items()}
+    wanted = run("QuantMoE", moe_feeds(gate, up, down, tokens, 3), kinds, **settings)[0]
+    feeds = moe_feeds(gate_planes, up_planes, down_planes, tokens, 3)
+    np.testing.assert_array_equal(run("QuantMoE", feeds, types, **settings)[0], wanted)
+
+
+def assert_misfits_are_refused(run: Run) -> None:
+    """Single rows in planes, and planes that are no whole vectors, stop a session in one line."""
+    q6_k = QUANTS.by_name("Q6_K_planes")
+    _, weight = pair(q6_k, 12, 256)
+    with pytest.raises(
+        Exception,
+        match=r"\[QuantMatMul\] node: input weight, got shape \[12, 210\], expected planes of "
+        "Q6_K_planes of a multiple of 16 bytes each",
+    ):
+        run("QuantMatMul", {"x": activations(1, 256), "weight": weight}, {"type": q6_k.id})
+    ids = np.zeros(1, np.int64)
+    with pytest.raises(
+        Exception, match=r"\[QuantGather\] node: attribute type, got 1014, expected a ggml type"
+    ):
+        run("QuantGather", {"ids": ids, "weight": weight}, {"type": q6_k.id})
