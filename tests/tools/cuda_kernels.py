@@ -23,13 +23,14 @@ COLD = re.compile(r"dequantize|gather|_any$|F32|f32|attention_prefill_(80|96)_")
 # Spills that no way around was found for yet: the most bytes on any architecture. The widest tiles
 # need all the registers there are, and prefill alone runs them.
 KNOWN = {
-    "attention_prefill_64_rows128": 72,
-    "gemm_IQ4_XS_128": 112,
-    "gemm_MXFP4_128": 112,
-    "gemm_Q4_0_128": 112,
-    "gemm_Q4_K_128": 40,  # below compute capability 9.0
-    "gemm_Q6_K_128": 168,
-    "gemm_Q8_0_128": 328,
+    "attention_merge": 12,  # on 12.0 alone
+    "attention_prefill_64_rows128": 24,
+    "gemm_F16_128": 60,
+    "gemm_IQ4_XS_128": 80,
+    "gemm_MXFP4_128": 40,
+    "gemm_Q4_0_128": 48,
+    "gemm_Q6_K_128": 60,
+    "gemm_Q8_0_128": 48,
     "moe_down_IQ4_XS": 16,
 }
 # Types whose blocks are a multiple of 8 or 16 bytes, and how wide their loads must be.

@@ -111,13 +111,14 @@ void multiply(Queue& queue, const uint16_t* x, int64_t tokens, const Product* co
   int64_t row_blocks = 0;
   for (int i = 0; i < count; ++i) {
     a.matrices[i] = experts_of(products[i]->matrix, 1);
-    a.matrices[i].out = products[i]->out;
+    a.matrices[i].out = products[i]->out.data;
     a.matrices[i].first_block = static_cast<int>(row_blocks);
     row_blocks += row_blocks_of(products[i]->matrix);
   }
   a.count = count;
   a.x = x;
   a.slots = 1;
+  a.out_type = products[0]->out.type;
   a.sorted = {nullptr, nullptr, nullptr, static_cast<int>(tokens)};
   if (tokens <= kMostSplitTokens) split(queue, first.type, row_blocks, a);
   a.tile = tile_of(tokens, row_blocks * a.splits.count, queue.multiprocessors());
@@ -146,14 +147,14 @@ bool gemm_takes(const Matrix& matrix) {
 
 int64_t half_stride(int64_t k) { return divided_up(k, kStageValues) * kStageValues; }
 
-void round_rows(Queue& queue, const float* x, int64_t rows, int64_t k, uint16_t* out,
+void round_rows(Queue& queue, ConstElements x, int64_t rows, int64_t k, uint16_t* out,
                 int32_t* zeros, int64_t count) {
   const RoundArguments a{x,     out,  static_cast<int>(k), static_cast<int>(half_stride(k)),
                          zeros, static_cast<int>(count)};
   queue.launch(kRoundRows, {static_cast<unsigned>(rows)}, kRoundThreads, a);
 }
 
-void gemm(Queue& queue, const float* x, int64_t tokens, const Product* products, int count) {
+void gemm(Queue& queue, ConstElements x, int64_t tokens, const Product* products, int count) {
   if (tokens == 0 || count == 0) return;
   const int64_t k = products[0].matrix.k;
   auto* const halves = queue.take<uint16_t>(tokens * half_stride(k));
@@ -181,7 +182,7 @@ void gemm(Queue& queue, const float* x, int64_t tokens, const Product* products,
   }
 }
 
-void gemm(Queue& queue, const float* x, int64_t tokens, const Product& product) {
+void gemm(Queue& queue, ConstElements x, int64_t tokens, const Product& product) {
   gemm(queue, x, tokens, &product, 1);
 }
 
@@ -190,6 +191,7 @@ void expert_gemm(Queue& queue, const ExpertTiles& tiles, const ExpertRows& rows,
   GemmArguments a = grouped(tiles, rows, matrix);
   a.matrices[0].out = out;
   a.out_by_position = by_position;
+  a.out_type = kF32;
   launch(queue, matrix.type, kernels_of(matrix).gemm, kGemmTiles, tiles.most,
          row_blocks_of(matrix), a);
 }
