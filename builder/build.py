@@ -42,6 +42,7 @@ class BuildOptions:
 
     weights: Mode = "auto"
     kv_dtype: str = "float16"
+    dtype: str = "float32"  # of activations: float32, float16 or bfloat16
     max_context: int | None = None
     cpu_experts: int = 0  # layers, from the first
     copy_library: bool = False
@@ -55,6 +56,7 @@ class BuildResult:
 
     output: Path
     config: Qwen3MoeConfig
+    dtype: str
     cpu_experts: int
     graph_bytes: int
     sources: tuple[Path, ...]
@@ -70,6 +72,7 @@ class BuildResult:
             "graph_bytes": self.graph_bytes,
             "weights": [{"source": str(path), "method": method} for path, method in weights],
             "model": self.config.as_dict(),
+            "dtype": self.dtype,
             "cpu_experts": self.cpu_experts,
             "types": dict(self.types),
             "files": list(self.files),
@@ -107,6 +110,7 @@ def build(source: Path, output: Path, options: BuildOptions | None = None) -> Bu
             config,
             output.name,
             options.kv_dtype,
+            options.dtype,
             options.cpu_experts,
             manifest.source_records(gguf.files, plan),
             tokenizer,
@@ -131,6 +135,7 @@ def build(source: Path, output: Path, options: BuildOptions | None = None) -> Bu
     return BuildResult(
         output=output,
         config=config,
+        dtype=options.dtype,
         cpu_experts=options.cpu_experts,
         graph_bytes=len(graph),
         sources=tuple(file.path for file in gguf.files),
@@ -166,12 +171,19 @@ def _graph(
         file.path: placement.name for file, placement in zip(gguf.files, plan, strict=True)
     }
     writer = Qwen3MoeGraph(
-        config, gguf.tensors, locations, options.kv_dtype, decoded_norms(gguf), options.cpu_experts
+        config,
+        gguf.tensors,
+        locations,
+        options.kv_dtype,
+        decoded_norms(gguf),
+        options.cpu_experts,
+        options.dtype,
     )
     metadata = {
         "ferrum.version": ferrum.__version__,
         "ferrum.source": json.dumps(manifest.source_records(gguf.files, plan)),
         "ferrum.config": json.dumps(config.as_dict()),
+        "ferrum.activation_dtype": options.dtype,
     }
     model = writer.write().model(ferrum.__version__, metadata)
     return bytes(model.SerializeToString())

@@ -28,16 +28,16 @@ class Exports:
         self.truth = dict(np.load(shared / "truth_logits.npz"))
         self.dequantized = dict(np.load(shared / "dequantized_logits.npz"))
 
-    def path(self, name: str, kv_dtype: str = "float16") -> Path:
-        """The .onnx of tinycode-`name`.gguf with caches of that type."""
-        out = self._folder / f"{name}-{kv_dtype}" / "model.onnx"
+    def path(self, name: str, kv_dtype: str = "float16", dtype: str = "float32") -> Path:
+        """The .onnx of tinycode-`name`.gguf with caches and activations of these types."""
+        out = self._folder / f"{name}-{kv_dtype}-{dtype}" / "model.onnx"
         if not out.exists():
             source = self._folder / f"tinycode-{name}.gguf"
             if not source.exists():
                 # The shared folder may be read-only or another file system: link from a copy.
                 shutil.copyfile(self._shared / source.name, source)
                 os.chmod(source, 0o644)
-            build(source, out, BuildOptions(kv_dtype=kv_dtype))
+            build(source, out, BuildOptions(kv_dtype=kv_dtype, dtype=dtype))
         return out
 
 
