@@ -43,6 +43,7 @@ class BuildOptions:
     weights: Mode = "auto"
     layout: Layout = "file"
     kv_dtype: str = "float16"
+    dtype: str = "float32"  # of activations: float32, float16 or bfloat16
     max_context: int | None = None
     cpu_experts: int = 0  # layers, from the first
     copy_library: bool = False
@@ -56,6 +57,7 @@ class BuildResult:
 
     output: Path
     config: Qwen3MoeConfig
+    dtype: str
     cpu_experts: int
     graph_bytes: int
     sources: tuple[Path, ...]
@@ -72,6 +74,7 @@ class BuildResult:
             "graph_bytes": self.graph_bytes,
             "weights": [{"source": str(path), "method": method} for path, method in weights],
             "model": self.config.as_dict(),
+            "dtype": self.dtype,
             "cpu_experts": self.cpu_experts,
             "types": dict(self.types),
             "relaid_bytes": self.relaid_bytes,
@@ -131,6 +134,7 @@ def build(source: Path, output: Path, options: BuildOptions | None = None) -> Bu
             config,
             output.name,
             options.kv_dtype,
+            options.dtype,
             options.cpu_experts,
             records,
             tokenizer,
@@ -145,6 +149,7 @@ def build(source: Path, output: Path, options: BuildOptions | None = None) -> Bu
     return BuildResult(
         output=output,
         config=config,
+        dtype=options.dtype,
         cpu_experts=options.cpu_experts,
         graph_bytes=len(graph),
         sources=tuple(file.path for file in gguf.files),
@@ -186,12 +191,19 @@ def _graph(
     paths += sorted({tensor.path for tensor in tensors.values()} - set(paths))
     locations = {path: record["file"] for path, record in zip(paths, records, strict=True)}
     writer = Qwen3MoeGraph(
-        config, tensors, locations, options.kv_dtype, decoded_norms(gguf), options.cpu_experts
+        config,
+        tensors,
+        locations,
+        options.kv_dtype,
+        decoded_norms(gguf),
+        options.cpu_experts,
+        options.dtype,
     )
     metadata = {
         "ferrum.version": ferrum.__version__,
         "ferrum.source": json.dumps(records),
         "ferrum.config": json.dumps(config.as_dict()),
+        "ferrum.activation_dtype": options.dtype,
     }
     model = writer.write().model(ferrum.__version__, metadata)
     return bytes(model.SerializeToString())

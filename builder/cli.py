@@ -31,15 +31,26 @@ in which order their bytes lie (--layout):
   file       as in the GGUF, to which the graph refers
   cuda       matrices whose blocks a GPU cannot load in vectors (Q6_K, Q8_0, MXFP4)
              are written once more, re-laid, to OUT.planes; the rest stays
+activations (--dtype):
+  f32        float32, as a CPU computes
+  f16        float16 between the ops: less memory to move on a GPU. Each op sums
+             in float32; the router, the final norm and the head stay float32.
+             What a model lets grow beyond 65,504 becomes infinite
+  bf16       bfloat16: as f16, with float32's range and 8 bits of precision
+  A CPU runs such a graph too, and no faster than f32's.
 
 examples:
   ferrum-build Qwen3-30B-A3B-Q4_K_M.gguf qwen3/model.onnx
   ferrum-build model-00001-of-00003.gguf out/model.onnx --max-context 16384
   ferrum-build model.gguf out/model.onnx --cpu-experts 20 # for a GPU with little memory
   ferrum-build model.gguf out/model.onnx --layout cuda    # for a GPU, more disk
+  ferrum-build model.gguf out/model.onnx --dtype f16      # for a GPU
   ferrum-build model.gguf out/model.onnx --copy-library   # for onnxruntime-genai
 
 exit status: 0 done, 2 bad input or arguments (one line says what), 130 stopped"""
+
+
+_DTYPES = {"f32": "float32", "f16": "float16", "bf16": "bfloat16"}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -61,6 +72,9 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--kv-dtype", choices=("float32", "float16", "bfloat16"),
                         default="float16", help="element type of the KV caches "
                         "(default: float16)")  # fmt: skip
+    result.add_argument("--dtype", choices=tuple(_DTYPES), default="f32",
+                        help="element type of activations between ops, for a GPU "
+                        "(default: f32)")  # fmt: skip
     result.add_argument("--max-context", type=int, metavar="TOKENS",
                         help="the longest sequence to allow "
                         "(default: the model's own)")  # fmt: skip
@@ -89,6 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         weights=arguments.weights,
         layout=arguments.layout,
         kv_dtype=arguments.kv_dtype,
+        dtype=_DTYPES[arguments.dtype],
         max_context=arguments.max_context,
         cpu_experts=arguments.cpu_experts,
         copy_library=arguments.copy_library,
@@ -115,7 +130,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"{weight_bytes / 1e6:,.0f} MB of weights by {', '.join(sorted(set(result.methods)))}\n"
             f"  {config.layers} layers, {config.experts} experts, {config.experts_per_token} per "
             f"token, context {config.context_length:,}; {kinds}\n"
-            f"{_on_the_cpu(result.cpu_experts)}{_relaid(result.relaid_bytes)}"
+            f"{_activations(result.dtype)}{_on_the_cpu(result.cpu_experts)}"
+            f"{_relaid(result.relaid_bytes)}"
             f"  done in {seconds:.1f} s"
         )
     return 0
@@ -123,6 +139,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _relaid(count: int) -> str:
     return f"  {count / 1e6:,.0f} MB of the weights re-laid beside the graph\n" if count else ""
+
+
+def _activations(dtype: str) -> str:
+    return "" if dtype == "float32" else f"  activations in {dtype}\n"
 
 
 def _on_the_cpu(layers: int) -> str:

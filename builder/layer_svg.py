@@ -74,6 +74,8 @@ def _steps(survey: Survey, layer: int) -> list[Step]:
 
     on_cpu = () if survey.transfers is None else survey.transfers.nodes
     experts = _EXPERTS[f"{at}moe" in [node.name for node in on_cpu]]
+    dtype = "float32" if survey.graph is None else survey.graph["activation_dtype"]
+    router = "QuantMatMul" if dtype == "float32" else "QuantLogits"
     last = layer + 1 == c.layers
     next_norm = FINAL_NORM if last else f"blk.{layer + 1}.attn_norm.weight"
     cache = f"[blocks, block size, {c.kv_heads}, {c.head_dim}] {survey.kv_dtype}"
@@ -85,7 +87,7 @@ def _steps(survey: Survey, layer: int) -> list[Step]:
              (f"inv_freq [{c.head_dim // 2}]", f"key, value caches  {cache}")),
         Step("QuantMatMul", "o", weights("attn_output"), f"[T, {c.hidden}]"),
         Step("AddRMSNorm", "+ residual, norm", weights("ffn_norm"), f"[T, {c.hidden}]"),
-        Step("QuantMatMul", "router", weights("ffn_gate_inp"), f"[T, {c.experts}]"),
+        Step(router, "router", weights("ffn_gate_inp"), f"[T, {c.experts}]"),
         Step("RouteTopK", f"{c.experts_per_token} of {c.experts}", (),
              f"weights, ids [T, {c.experts_per_token}]"),
         Step(experts, f"{c.experts_per_token} experts, summed",

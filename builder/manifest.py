@@ -55,6 +55,7 @@ def manifest(
     config: Qwen3MoeConfig,
     graph_file: str,
     kv_dtype: str,
+    activation_dtype: str,
     cpu_experts: int,
     sources: list[dict[str, Any]],
     tokenizer: Tokenizer,
@@ -68,7 +69,7 @@ def manifest(
         "graph": {
             "file": graph_file,
             "kv_dtype": kv_dtype,
-            "activation_dtype": "float32",
+            "activation_dtype": activation_dtype,
             "cpu_experts": cpu_experts,
         },
         "source": {"files": sources},

@@ -140,6 +140,7 @@ def _graph(export: Export) -> dict[str, Any]:
         "nodes": len(export.model.graph.node),
         "functions": len(export.model.functions),
         "ferrum": export.metadata.get("ferrum.version"),
+        "activation_dtype": export.dtype,
         "nodes_on": dict(placed),
     }
 

@@ -30,7 +30,8 @@ def _sections(survey: Survey) -> Iterator[tuple[str, list[str]]]:
     if survey.graph:
         about.append(
             f"graph {size(survey.graph['bytes'])}, {survey.graph['nodes']} nodes, "
-            f"{survey.graph['functions']} functions, by ferrum {survey.graph['ferrum']}"
+            f"{survey.graph['functions']} functions, activations in "
+            f"{survey.graph['activation_dtype']}, by ferrum {survey.graph['ferrum']}"
         )
     yield str(survey.path), about
     scaling = c.rope_scaling

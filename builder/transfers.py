@@ -14,9 +14,9 @@ from typing import Any
 from ferrum.builder.check.export import Export
 from ferrum.custom_ops.contract import FLOAT, INT32, INT64, F, Port
 from ferrum.custom_ops.ops import OPS
-from ferrum.models.qwen3_moe.config import Qwen3MoeConfig
 
-_ITEM_BYTES = {F: 4, FLOAT: 4, INT32: 4, INT64: 8}  # a graph's activations are float32
+_ITEM_BYTES = {FLOAT: 4, INT32: 4, INT64: 8}
+_ACTIVATION_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,8 @@ def transfers(export: Export) -> Transfers | None:
             HostNode(
                 name=node.name,
                 weight_bytes=sum(sizes.get(name, 0) for name in inputs),
-                down=_crossing(inputs, inputs.keys() - there, export.config),
-                up=_crossing(outputs, outputs.keys() & needed, export.config),
+                down=_crossing(inputs, inputs.keys() - there, export),
+                up=_crossing(outputs, outputs.keys() & needed, export),
             )
         )
         there |= inputs.keys()  # copied once, whoever else reads it
@@ -92,15 +92,17 @@ def transfers(export: Export) -> Transfers | None:
     )
 
 
-def _crossing(ports: Mapping[str, Port], chosen: Set[str], config: Qwen3MoeConfig) -> Crossing:
+def _crossing(ports: Mapping[str, Port], chosen: Set[str], export: Export) -> Crossing:
     values = tuple(name for name in ports if name in chosen)
-    return Crossing(values, sum(_bytes_per_token(ports[name], config) for name in values))
+    return Crossing(values, sum(_bytes_per_token(ports[name], export) for name in values))
 
 
-def _bytes_per_token(port: Port, config: Qwen3MoeConfig) -> int:
+def _bytes_per_token(port: Port, export: Export) -> int:
     """Of a contract's shape such as [T, H], for one token."""
+    config = export.config
     sizes = {"T": 1, "H": config.hidden, "k": config.experts_per_token, "E": config.experts}
-    return _ITEM_BYTES[port.dtype] * prod(sizes[word] for word in port.shape[1:-1].split(", "))
+    item = _ACTIVATION_BYTES[export.dtype] if port.dtype == F else _ITEM_BYTES[port.dtype]
+    return item * prod(sizes[word] for word in port.shape[1:-1].split(", "))
 
 
 def _together(crossings: Iterable[Crossing]) -> Crossing:

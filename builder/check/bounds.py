@@ -42,6 +42,13 @@ def gamma(roundings: int) -> float:
     return roundings * UNIT / (1 - roundings * UNIT)
 
 
+def stored(off: Array, values: npt.NDArray[Any], unit: float, least: float) -> Array:
+    """Of results that lay `off` apart in float32, after both were rounded to a type of unit
+    roundoff `unit` and least step `least`; `values` are one of both. What was equal stays so."""
+    rounds = 2 * unit * (np.abs(values.astype(np.float64)) * (1 + unit) + off) + least
+    return np.asarray(np.where(off > 0, off + (rounds if unit else 0.0), 0.0))
+
+
 def decoded(values: Array) -> Array:
     """Of decoded weights [rows, columns]: a few roundings of each part of a value."""
     return np.asarray(4 * UNIT * _parts(values))

@@ -6,19 +6,14 @@ from typing import Any
 
 import onnx
 
+from ferrum.builder.check.element_types import FLOAT_TYPES, PORT_TYPES
 from ferrum.builder.check.export import Export, attributes
 from ferrum.builder.check.finding import Finding, judged
-from ferrum.custom_ops.contract import BLOCKS, CACHE, FLOAT, INT32, INT64, Op
+from ferrum.custom_ops.contract import BLOCKS, CACHE, F, Op, Port
 from ferrum.custom_ops.ops import OPS
 from ferrum.custom_ops.quants import QUANTS
 from ferrum.models.qwen3_moe.names import expected_tensors
 
-_PORT_TYPES = {
-    FLOAT: onnx.TensorProto.FLOAT,
-    INT32: onnx.TensorProto.INT32,
-    INT64: onnx.TensorProto.INT64,
-    BLOCKS: onnx.TensorProto.UINT8,
-}
 _KINDS: dict[type[Any], int] = {
     int: onnx.AttributeProto.INT,
     float: onnx.AttributeProto.FLOAT,
@@ -27,8 +22,7 @@ _KINDS: dict[type[Any], int] = {
 
 def contracts(export: Export) -> Finding:
     """Ports and attributes of every node are its op's; known inputs have the ports' types."""
-    types = _known_types(export)
-    problems = []
+    types, problems = export.types, []
     for node in export.nodes:
         op = OPS.get(node.op_type)
         if op is None:
@@ -57,22 +51,24 @@ def _misfits(node: onnx.NodeProto, op: Op, types: dict[str, int]) -> list[str]:
         for name, kind in found.items()
         if name in wanted and kind != wanted[name]
     ]
+    kind = onnx.TensorProto.DataType.Name
+    first: dict[str, int] = {}  # the type of the first port of each letter
     for port, value in zip(op.inputs, node.input, strict=False):
         dtype = types.get(value)
-        allowed = _PORT_TYPES.get(port.dtype)
-        if dtype is None or port.dtype == CACHE:
+        if dtype is None:
             continue
-        allowed = onnx.TensorProto.FLOAT if allowed is None else allowed
-        if dtype != allowed:
-            kind = onnx.TensorProto.DataType.Name
-            problems.append(f"input {port.name} {value} is {kind(dtype)} -> {kind(allowed)}")
+        allowed = _allowed(port, first.setdefault(port.dtype, dtype))
+        if dtype not in allowed:
+            names = " or ".join(map(kind, allowed))
+            problems.append(f"input {port.name} {value} is {kind(dtype)} -> {names}")
     return problems
 
 
-def _known_types(export: Export) -> dict[str, int]:
-    """Element types of the initializers and graph inputs."""
-    types = {value.name: value.type.tensor_type.elem_type for value in export.model.graph.input}
-    return types | {name: tensor.data_type for name, tensor in export.initializers.items()}
+def _allowed(port: Port, first: int) -> list[int]:
+    """Types of a port; ports of one letter have the same, that of the node's first of them."""
+    if port.dtype not in (F, CACHE):
+        return [PORT_TYPES[port.dtype]]
+    return [first] if first in FLOAT_TYPES else list(FLOAT_TYPES)
 
 
 def bodies(export: Export) -> Finding:

@@ -41,6 +41,7 @@ def expected_model(export: Export) -> onnx.ModelProto:
         export.kv_dtype,
         decoded_norms(gguf),
         export.cpu_experts,
+        export.dtype,
     )
     return writer.write().model("", {})
 

@@ -13,17 +13,12 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import TensorProto
 from pydantic import TypeAdapter, ValidationError
 
+from ferrum.builder.check.element_types import FLOAT_TYPES, activation_type, element_types
 from ferrum.builder.gguf import GGUF, GGUFError, Tensor
 from ferrum.builder.layout import LAYOUTS, Relaid, plan_layout
 from ferrum.custom_ops.contract import DOMAIN
 from ferrum.custom_ops.ops import OPS
 from ferrum.models.qwen3_moe.config import ARCHITECTURE, Qwen3MoeConfig
-
-CACHE_TYPES = {
-    TensorProto.FLOAT: "float32",
-    TensorProto.FLOAT16: "float16",
-    TensorProto.BFLOAT16: "bfloat16",
-}
 
 
 class ExportError(ValueError):
@@ -186,10 +181,23 @@ class Export:
         """The element type of the caches: float32, float16 or bfloat16."""
         for value in self.model.graph.input:
             if value.name == "past_key_values.0.key":
-                kind = CACHE_TYPES.get(value.type.tensor_type.elem_type)
+                kind = FLOAT_TYPES.get(value.type.tensor_type.elem_type)
                 if kind is not None:
                     return kind
         raise NotChecked("input past_key_values.0.key is missing or of no cache's type")
+
+    @cached_property
+    def types(self) -> dict[str, int]:
+        """The element type of every value that the contracts tell one for."""
+        return element_types(self.model)
+
+    @property
+    def dtype(self) -> str:
+        """The element type of activations, as the first norm has it."""
+        for node in self.nodes:
+            if node.op_type == "RMSNorm":
+                return activation_type(node, self.types)
+        return "float32"
 
 
 def attributes(node: onnx.NodeProto) -> dict[str, Any]:

@@ -11,10 +11,12 @@ import numpy.typing as npt
 import onnx
 
 from ferrum.builder.check import bounds
+from ferrum.builder.check.element_types import ROUNDINGS, activation_type
 from ferrum.builder.check.export import Export, attributes
 from ferrum.builder.check.finding import Finding, judged, skipped
 from ferrum.builder.check.one_node import OneNode, decode
 from ferrum.builder.check.samples import Sampler
+from ferrum.custom_ops.contract import F
 from ferrum.custom_ops.library import Arithmetic, describe
 from ferrum.custom_ops.ops import OPS
 
@@ -48,12 +50,15 @@ def kernel(export: Export, op_name: str, *, seed: int, samples: int) -> Finding:
         case = make_case(export, node, rng)
         one = OneNode(export, node, OPS[op_name], case.feeds)
         wanted = one.body()
+        rounding = ROUNDINGS[activation_type(node, export.types)]
         for arithmetic in _ARITHMETIC:
             found = one.kernel(arithmetic)
             allowed = case.allowed(arithmetic == "fast")
             for port, got, want, bound in zip(
                 OPS[op_name].outputs, found, wanted, allowed, strict=True
             ):
+                if port.dtype == F:
+                    bound = bounds.stored(bound, want, rounding.unit, rounding.least)
                 share, distance = _distance(got, want, bound)
                 used[arithmetic] = max(used[arithmetic], share)
                 worst[arithmetic] = max(worst[arithmetic], distance)
@@ -99,7 +104,8 @@ def _choose(
 
 def make_case(export: Export, node: onnx.NodeProto, rng: np.random.Generator) -> Case:
     """Inputs for a node: real weights, drawn activations."""
-    return _CASES[node.op_type](Sampler(export, rng), node)
+    dtype = activation_type(node, export.types)
+    return _CASES[node.op_type](Sampler(export, rng, dtype), node)
 
 
 def _gather(sampler: Sampler, node: onnx.NodeProto) -> Case:
@@ -112,7 +118,7 @@ def _gather(sampler: Sampler, node: onnx.NodeProto) -> Case:
 
 
 def _linear(sampler: Sampler, node: onnx.NodeProto) -> Case:
-    """QuantMatMul and QuantQKV: some rows of each matrix."""
+    """QuantMatMul, QuantLogits and QuantQKV: some rows of each matrix."""
     ports = [port.name for port in OPS[node.op_type].inputs[1:]]
     feeds: Arrays = {}
     matrices, ids, wheres = [], [], []
@@ -222,9 +228,9 @@ def _attention(sampler: Sampler, node: onnx.NodeProto) -> Case:
         return rng.standard_normal(shape).astype(np.float32)
 
     feeds: Arrays = {
-        "q": draw(tokens, heads * dim),
-        "k": draw(tokens, kv_heads * dim),
-        "v": draw(tokens, kv_heads * dim),
+        "q": sampler.normal(tokens, heads * dim),
+        "k": sampler.normal(tokens, kv_heads * dim),
+        "v": sampler.normal(tokens, kv_heads * dim),
         "key_cache": draw(blocks, size, kv_heads, dim).astype(kind),
         "value_cache": draw(blocks, size, kv_heads, dim).astype(kind),
         "block_table": rng.permutation(blocks).reshape(2, 4).astype(np.int32),
@@ -246,6 +252,7 @@ def _attention(sampler: Sampler, node: onnx.NodeProto) -> Case:
 _CASES: dict[str, Callable[[Sampler, onnx.NodeProto], Case]] = {
     "QuantGather": _gather,
     "QuantMatMul": _linear,
+    "QuantLogits": _linear,
     "QuantQKV": _linear,
     "RMSNorm": _rms_norm,
     "AddRMSNorm": _rms_norm,

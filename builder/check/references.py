@@ -127,11 +127,20 @@ def manifest_file(export: Export) -> Finding:
         if found.get(key) != value
     ]
     graph = found.get("graph")
-    claimed = graph.get("cpu_experts", 0) if isinstance(graph, dict) else None
-    if claimed != export.cpu_experts:
-        problems.append(
-            f"{manifest.FILE}: graph.cpu_experts {claimed} -> {export.cpu_experts}, as in the graph"
-        )
+    said = graph if isinstance(graph, dict) else {}
+    told = {
+        f"{manifest.FILE}: graph.cpu_experts": (said.get("cpu_experts", 0), export.cpu_experts),
+        f"{manifest.FILE}: graph.activation_dtype": (said.get("activation_dtype"), export.dtype),
+        # Older builders had one type and did not say it here.
+        "metadata ferrum.activation_dtype": (
+            export.metadata.get("ferrum.activation_dtype", "float32"), export.dtype
+        ),
+    }  # fmt: skip
+    problems += [
+        f"{name} {claimed} -> {wanted}, as in the graph"
+        for name, (claimed, wanted) in told.items()
+        if claimed != wanted
+    ]
     return judged(problems, f"{manifest.FILE}: model, sources and version as in the graph")
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from onnx import numpy_helper
 
+from ferrum.builder.check.element_types import rounded
 from ferrum.builder.check.export import Export, NotChecked, Reference
 from ferrum.custom_ops.planes import strips, to_planes
 from ferrum.custom_ops.quants import QUANTS
@@ -17,10 +18,13 @@ _GROUP = 32
 
 
 class Sampler:
-    """Draws rows and experts; never more of a matrix than it returns is read."""
+    """Draws rows and experts; never more of a matrix than it returns is read.
 
-    def __init__(self, export: Export, rng: np.random.Generator) -> None:
-        self.export, self.rng = export, rng
+    Activations are drawn as numbers of the type `dtype`, though float32 holds them.
+    """
+
+    def __init__(self, export: Export, rng: np.random.Generator, dtype: str = "float32") -> None:
+        self.export, self.rng, self._dtype = export, rng, dtype
 
     def rows(self, name: str) -> tuple[npt.NDArray[np.uint8], str]:
         """uint8[rows, bytes] of a matrix [rows, bytes], and which they are."""
@@ -79,11 +83,14 @@ class Sampler:
         activations are exact there, whatever the number that share a scale, and what a fast kernel
         gets wrong cannot hide in rounding.
         """
-        normal = self.rng.standard_normal((_TOKENS // 2, columns)).astype(np.float32)
-        return np.concatenate([self.int8_grid(columns), normal])
+        return np.concatenate([self.int8_grid(columns), self.normal(_TOKENS // 2, columns)])
+
+    def normal(self, *shape: int) -> npt.NDArray[np.float32]:
+        """float32 of that shape."""
+        return rounded(self.rng.standard_normal(shape).astype(np.float32), self._dtype)
 
     def int8_grid(self, columns: int) -> npt.NDArray[np.float32]:
-        """float32[tokens, columns], all on the grid."""
+        """float32[tokens, columns], all on the grid, which every type holds."""
         codes = self.rng.integers(-127, 128, (_TOKENS // 2, columns))
         codes[:, ::_GROUP] = 127
         return (codes * 2.0**-6).astype(np.float32)

@@ -34,6 +34,7 @@ const char* element_name(Element element) {
     case Element::uint8: return "uint8";
     case Element::int32: return "int32";
     case Element::int64: return "int64";
+    case Element::activation: return "activation";
     case Element::cache: return "cache";
   }
   return "";

@@ -11,9 +11,9 @@ class Kernel;
 class NodeInfo;
 }  // namespace ort
 
-// Element types of inputs and outputs. `cache` stands for float32, float16 or bfloat16, the same
-// for every cache of a node.
-enum class Element { float32, uint8, int32, int64, cache };
+// Element types of inputs and outputs. `activation` stands for float32, float16 or bfloat16, the
+// same for every port of a node that is marked so, and `cache` for one of them too.
+enum class Element { float32, uint8, int32, int64, activation, cache };
 
 struct Port {
   const char* name;

@@ -1,11 +1,11 @@
-"""QuantMatMul and QuantQKV: activations times quantized matrices."""
+"""QuantMatMul, QuantLogits and QuantQKV: activations times quantized matrices."""
 
 from __future__ import annotations
 
 from onnxscript import opset18 as op
 from onnxscript import script
 
-from ferrum.custom_ops.contract import BLOCKS, Attr, F, Op, Port
+from ferrum.custom_ops.contract import BLOCKS, FLOAT, Attr, F, Op, Port
 from ferrum.custom_ops.decode.bits import FERRUM
 
 
@@ -15,6 +15,12 @@ def QuantMatMul(x, weight, type: int):
     matrix = FERRUM.Dequantize(weight, type=type)
     product = op.MatMul(op.Cast(x, to=1), op.Transpose(matrix, perm=[1, 0]))
     return op.CastLike(product, x)
+
+
+@script(FERRUM, default_opset=op)
+def QuantLogits(x, weight, type: int):
+    """x times the transposed decoded matrix, in float32, and left so."""
+    return QuantMatMul(op.Cast(x, to=1), weight, type=type)
 
 
 @script(FERRUM, default_opset=op)
@@ -34,6 +40,18 @@ QUANT_MATMUL = Op(
     outputs=(Port("output", F, "[T, M]"),),
     attributes=(Attr("type", int, "ggml id of the weight's type"),),
     reference=QuantMatMul,
+)
+
+# For the router of a graph whose activations are not float32: a Cast in front of its QuantMatMul
+# would be one more launch for every layer on a GPU.
+QUANT_LOGITS = Op(
+    "QuantLogits",
+    since=1,
+    doc="QuantMatMul whose output is float32 whatever x is: what a choice hangs on is not rounded.",
+    inputs=(Port("x", F, "[T, K]"), Port("weight", BLOCKS, "[M, .]")),
+    outputs=(Port("output", FLOAT, "[T, M]"),),
+    attributes=(Attr("type", int, "ggml id of the weight's type"),),
+    reference=QuantLogits,
 )
 
 QUANT_QKV = Op(

@@ -20,10 +20,13 @@ def RMSNorm(x, weight, epsilon: float):
 
 @script(FERRUM, default_opset=op)
 def AddRMSNorm(x, residual, weight, epsilon: float):
-    """The end of one block joined to the start of the next: their sum, and its norm."""
-    total = x + residual
+    """The end of one block joined to the start of the next: their sum, and its norm.
+
+    The norm is that of the sum in float32, before it is rounded to x's type.
+    """
+    total = op.Cast(x, to=1) + op.Cast(residual, to=1)
     normed = RMSNorm(total, weight, epsilon=epsilon)
-    return normed, total
+    return op.CastLike(normed, x), op.CastLike(total, x)
 
 
 _EPSILON = Attr("epsilon", float, "added to the mean square")

@@ -18,7 +18,8 @@ from ferrum.models.graph import Graph, StoredTensor
 from ferrum.models.qwen3_moe.config import Qwen3MoeConfig
 from ferrum.models.qwen3_moe.names import EMBEDDING, FINAL_NORM, HEAD, layer_name
 
-KV_DTYPES = {
+# Element types of the caches, and of activations between ops.
+DTYPES = {
     "float32": TensorProto.FLOAT,
     "float16": TensorProto.FLOAT16,
     "bfloat16": TensorProto.BFLOAT16,
@@ -36,15 +37,18 @@ class Qwen3MoeGraph:
         kv_dtype: str,
         norms: Mapping[str, npt.NDArray[np.float32]],
         cpu_experts: int = 0,
+        dtype: str = "float32",
     ) -> None:
         """`norms` holds the decoded values of norm weights that are not stored as F32; the experts
-        of the first `cpu_experts` layers run on the CPU whatever the rest runs on."""
+        of the first `cpu_experts` layers run on the CPU whatever the rest runs on. `dtype` is the
+        activations' between the embedding and the final norm, but for what chooses experts."""
         self.config = config
         self.graph = Graph("qwen3moe", locations)
         self._tensors = tensors
-        self._kv_dtype = KV_DTYPES[kv_dtype]
+        self._kv_dtype = DTYPES[kv_dtype]
         self._norms = norms
         self._cpu_experts = cpu_experts
+        self._dtype = DTYPES[dtype]
 
     def write(self) -> Graph:
         """The whole graph, token ids to logits of each sequence's last token."""
@@ -58,9 +62,9 @@ class Qwen3MoeGraph:
 
         g.op("QuantGather", "embed", [ids, self._blocks(EMBEDDING)], ["embedding"],
              type=self._type(EMBEDDING))  # fmt: skip
-        g.op("RMSNorm", "blk.0.norm", ["embedding", self._norm(layer_name(0, "attn_norm.weight"))],
+        residual = self._cast("embedding", self._dtype)
+        g.op("RMSNorm", "blk.0.norm", [residual, self._norm(layer_name(0, "attn_norm.weight"))],
              ["blk.0.input"], epsilon=c.rms_epsilon)  # fmt: skip
-        residual = "embedding"
         for i in range(c.layers):
             residual = self.layer(i, residual, bounds)
         head = EMBEDDING if c.tied_embeddings else HEAD
@@ -118,7 +122,9 @@ class Qwen3MoeGraph:
         g, c, at = self.graph, self.config, f"blk.{i}."
         router = at + "ffn_gate_inp.weight"
         gate, up, down = (f"{at}ffn_{x}_exps.weight" for x in ("gate", "up", "down"))
-        g.op("QuantMatMul", at + "router", [at + "normed", self._blocks(router)],
+        # Logits that were rounded could choose another expert.
+        g.op("QuantMatMul" if self._dtype == TensorProto.FLOAT else "QuantLogits", at + "router",
+             [at + "normed", self._blocks(router)],
              [at + "router_logits"], type=self._type(router))  # fmt: skip
         g.op("RouteTopK", at + "route", [at + "router_logits"],
              [at + "expert_weights", at + "expert_ids"],
@@ -133,7 +139,8 @@ class Qwen3MoeGraph:
              down_type=self._type(down))  # fmt: skip
 
     def _last_rows(self, at: str, bounds: str) -> tuple[str, str]:
-        """Only the last token of each sequence goes through the final norm and the head."""
+        """Only the last token of each sequence goes through the final norm and the head, in
+        float32."""
         g = self.graph
         starts = g.constant("last_rows.starts", np.array([1], np.int64))
         ends = g.constant("last_rows.ends", np.array([np.iinfo(np.int64).max], np.int64))
@@ -143,7 +150,18 @@ class Qwen3MoeGraph:
         g.standard("Gather", "last_rows.moe", [at + "moe", "last_rows"], at + "moe_last", axis=0)
         g.standard("Gather", "last_rows.residual", [at + "residual", "last_rows"],
                    at + "residual_last", axis=0)  # fmt: skip
-        return at + "moe_last", at + "residual_last"
+        moe, residual = (
+            self._cast(at + name, TensorProto.FLOAT) for name in ("moe_last", "residual_last")
+        )
+        return moe, residual
+
+    def _cast(self, value: str, dtype: int) -> str:
+        """An activation from float32 to the graph's own type, or back; itself if they are one."""
+        if self._dtype == TensorProto.FLOAT:
+            return value
+        name = f"{value}.{TensorProto.DataType.Name(dtype).lower()}"
+        self.graph.standard("Cast", name, [value], name, to=dtype)
+        return name
 
     def _blocks(self, name: str) -> str:
         return self.graph.blocks(self._tensors[name])

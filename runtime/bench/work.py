@@ -98,7 +98,7 @@ class _Counts:
                 total["experts"] = shape[0]
                 total["expert"] += prod(shape[1:])
                 total[kind] += macs
-        elif node.op_type in ("QuantQKV", "QuantMatMul"):
+        elif node.op_type in ("QuantQKV", "QuantMatMul", "QuantLogits"):
             for shape, kind, macs in self._weights(node, attributes):
                 total["dense"] += prod(shape)
                 if node.output[0] == LOGITS:

@@ -65,6 +65,17 @@ def test_norms_that_are_not_f32_are_stored_decoded(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_the_type_of_activations_is_told_in_both_places(tmp_path: Path, dtype: str) -> None:
+    write_synthetic(tmp_path / "m.gguf")
+    assert build(tmp_path / "m.gguf", tmp_path / "m.onnx", BuildOptions(dtype=dtype)).dtype == dtype
+    content = json.loads((tmp_path / "ferrum.json").read_text())
+    assert content["graph"]["activation_dtype"] == dtype
+    model = onnx.load(tmp_path / "m.onnx", load_external_data=False)
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    assert metadata["ferrum.activation_dtype"] == dtype
+
+
 def test_ferrum_json_names_the_source_by_size_and_header_hash(tmp_path: Path) -> None:
     write_synthetic(tmp_path / "m.gguf", SyntheticSpec(mixture="Q4_K_M"))
     build(tmp_path / "m.gguf", tmp_path / "m.onnx", BuildOptions(max_context=128))

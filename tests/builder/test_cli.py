@@ -35,6 +35,21 @@ def test_experts_on_the_cpu_are_reported(tmp_path: Path) -> None:
     assert "experts of 2 layers stay on the CPU beside a GPU" in done.stdout
 
 
+@pytest.mark.parametrize(("dtype", "name"), [("f16", "float16"), ("bf16", "bfloat16")])
+def test_the_type_of_activations_is_reported(tmp_path: Path, dtype: str, name: str) -> None:
+    write_synthetic(tmp_path / "m.gguf")
+    done = run(tmp_path / "m.gguf", tmp_path / "m.onnx", "--dtype", dtype)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"activations in {name}" in done.stdout
+
+
+def test_another_type_of_activations_exits_2(tmp_path: Path) -> None:
+    write_synthetic(tmp_path / "m.gguf")
+    done = run(tmp_path / "m.gguf", tmp_path / "out" / "m.onnx", "--dtype", "int8")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--dtype" in done.stderr.splitlines()[-1]
+
+
 @pytest.mark.parametrize("count", ["3", "-1", "some"])
 def test_a_bad_count_of_layers_exits_2(tmp_path: Path, count: str) -> None:
     write_synthetic(tmp_path / "m.gguf")
@@ -105,5 +120,6 @@ def test_an_unknown_option_exits_2(tmp_path: Path) -> None:
 def test_help_explains_the_ways_of_the_weights() -> None:
     done = run("--help")
     assert done.returncode == 0
-    for word in ("reference", "link", "copy", "auto", "--kv-dtype", "--max-context", "examples"):
+    for word in ("reference", "link", "copy", "auto", "--kv-dtype", "--dtype", "--max-context",
+                 "examples"):  # fmt: skip
         assert word in done.stdout

@@ -62,6 +62,17 @@ def test_experts_on_the_cpu_are_shown_with_what_a_step_copies(
     assert found["up"] == {"values": ["blk.0.moe", "blk.1.moe"], "bytes_per_token": 2 * 256 * 4}
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_type_of_activations_is_shown(
+    sample: Path, tmp_path: Path, dtype: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    build(sample, tmp_path / "m.onnx", BuildOptions(dtype=dtype, progress=False))
+    assert main([str(tmp_path / "m.onnx")]) == 0
+    assert f"activations in {dtype}" in capsys.readouterr().out
+    assert main([str(tmp_path / "m.onnx"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["graph"]["activation_dtype"] == dtype
+
+
 def test_svg_writes_a_picture(sample: Path, tmp_path: Path) -> None:
     assert main([str(sample), "--svg", str(tmp_path / "l.svg"), "--layer", "3"]) == 0
     title = ElementTree.parse(tmp_path / "l.svg").getroot()[0]

@@ -15,12 +15,17 @@ from ferrum.custom_ops.ops import OPS
 _SVG = "{http://www.w3.org/2000/svg}"
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("layer", [0, 3])
-def test_every_op_and_tensor_of_the_layer_is_drawn(sample: Path, layer: int) -> None:
-    found = survey(sample)
+def test_every_op_and_tensor_of_the_layer_is_drawn(
+    sample: Path, tmp_path: Path, layer: int, dtype: str
+) -> None:
+    build(sample, tmp_path / "m.onnx", BuildOptions(dtype=dtype, progress=False))
+    found = survey(tmp_path / "m.onnx")
     root = ElementTree.fromstring(layer_svg(found, layer))
     texts = [text.text or "" for text in root.iter(f"{_SVG}text")]
     elsewhere = {"QuantGather", "RMSNorm", "HostQuantMoE"}
+    elsewhere |= {"QuantLogits"} if dtype == "float32" else set()
     assert {text for text in texts if text in OPS} == set(OPS) - elsewhere
     for name, tensor in found.tensors.items():
         if name.startswith(f"blk.{layer}.") and "attn_norm" not in name:

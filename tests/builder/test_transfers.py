@@ -15,9 +15,9 @@ from ferrum.builder.transfers import Transfers, transfers
 SPEC = SyntheticSpec(layers=3, experts=8, experts_used=2, mixture="Q4_K_M")
 
 
-def split(folder: Path, layers: int, spec: SyntheticSpec = SPEC) -> Transfers | None:
-    write_synthetic(folder / "m.gguf", spec)
-    build(folder / "m.gguf", folder / "m.onnx", BuildOptions(cpu_experts=layers))
+def split(folder: Path, layers: int, dtype: str = "float32") -> Transfers | None:
+    write_synthetic(folder / "m.gguf", SPEC)
+    build(folder / "m.gguf", folder / "m.onnx", BuildOptions(cpu_experts=layers, dtype=dtype))
     return transfers(Export(folder / "m.onnx"))
 
 
@@ -42,19 +42,23 @@ def test_these_layers_stacks_are_on_the_host_and_all_else_on_the_gpu(
     assert found.host_bytes + found.gpu_bytes == sum(t.nbytes for t in tensors.values())
 
 
-def test_a_layer_takes_rows_weights_and_ids_and_gives_its_sum(tmp_path: Path) -> None:
-    found = split(tmp_path, 3)
+@pytest.mark.parametrize(("dtype", "size"), [("float32", 4), ("float16", 2), ("bfloat16", 2)])
+def test_a_layer_takes_rows_weights_and_ids_and_gives_its_sum(
+    tmp_path: Path, dtype: str, size: int
+) -> None:
+    found = split(tmp_path, 3, dtype)
     assert found is not None
+    taken = size * 256 + 4 * (2 + 2)
     for i, node in enumerate(found.nodes):
         at = f"blk.{i}."
         assert node.name == at + "moe"
         wanted = (at + "normed", at + "expert_weights", at + "expert_ids")
         assert node.down.values == wanted
-        assert node.down.bytes_per_token == 4 * (256 + 2 + 2)
-        assert (node.up.values, node.up.bytes_per_token) == ((at + "moe",), 4 * 256)
+        assert node.down.bytes_per_token == taken
+        assert (node.up.values, node.up.bytes_per_token) == ((at + "moe",), size * 256)
     assert len(found.down.values) == 9
-    assert found.down.bytes_per_token == 3 * 4 * (256 + 2 + 2)
-    assert found.up.bytes_per_token == 3 * 4 * 256
+    assert found.down.bytes_per_token == 3 * taken
+    assert found.up.bytes_per_token == 3 * size * 256
 
 
 def test_what_the_cpu_alone_uses_does_not_cross(tmp_path: Path) -> None:

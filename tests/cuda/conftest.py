@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +29,23 @@ def stub_libraries() -> Path:
 
 
 @pytest.fixture(scope="session")
-def exported(tmp_path_factory: pytest.TempPathFactory, sample: Path) -> Path:
-    """The .onnx of the sample, exported by ferrum-build."""
-    output = tmp_path_factory.mktemp("sample") / "tinycode.onnx"
-    assert build([str(sample), str(output), "--weights", "copy", "--quiet"]) == 0
-    return output
+def export(tmp_path_factory: pytest.TempPathFactory, sample: Path) -> Callable[[str], Path]:
+    """The .onnx of the sample, exported by ferrum-build with activations of that type."""
+
+    @cache
+    def of_dtype(dtype: str) -> Path:
+        output = tmp_path_factory.mktemp("sample") / "tinycode.onnx"
+        options = ["--weights", "copy", "--quiet", "--dtype", dtype]
+        assert build([str(sample), str(output), *options]) == 0
+        return output
+
+    return of_dtype
+
+
+@pytest.fixture(scope="session")
+def exported(export: Callable[[str], Path]) -> Path:
+    """With float32 activations."""
+    return export("f32")
 
 
 @pytest.fixture
@@ -43,12 +56,12 @@ def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Log:
 
 
 @pytest.fixture
-def open_llm(exported: Path) -> Iterator[Callable[..., LLM]]:
+def open_llm(export: Callable[[str], Path]) -> Iterator[Callable[..., LLM]]:
     """Opens the sample on the GPU, with settings over small defaults."""
     opened: list[LLM] = []
 
-    def open_model(**settings: object) -> LLM:
-        opened.append(LLM(exported, **{**SMALL, **settings}))
+    def open_model(dtype: str = "f32", **settings: object) -> LLM:
+        opened.append(LLM(export(dtype), **{**SMALL, **settings}))
         return opened[-1]
 
     yield open_model

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from cuda_stub_log import Log
 
 from ferrum.runtime.device_binding import DeviceBinding
@@ -25,6 +26,23 @@ def test_a_decode_step_is_one_upload_one_launch_and_one_download(
     log.clear()
     for token in range(5):
         session.decode("a", token)
+    assert (log.uploads, log.count("graph_launch"), log.downloads) == (5, 5, 5)
+    assert (log.launches, log.count("malloc"), log.count("capture")) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("dtype", ["f16", "bf16"])
+@pytest.mark.parametrize("rows", [1, 16])
+def test_a_step_of_2_byte_activations_is_captured_as_a_whole_too(
+    open_llm: Open, dtype: str, rows: int, log: Log
+) -> None:
+    session, names = open_llm(dtype).session, [f"{row}" for row in range(rows)]
+    for name in names:
+        session.prefill(name, [1, 2, 3])
+    session.decode_batch([(name, 4) for name in names])
+    assert (log.count("capture_begin"), log.count("illegal_in_capture")) == (1, 0)
+    log.clear()
+    for token in range(5):
+        session.decode_batch([(name, token) for name in names])
     assert (log.uploads, log.count("graph_launch"), log.downloads) == (5, 5, 5)
     assert (log.launches, log.count("malloc"), log.count("capture")) == (0, 0, 0)
 

@@ -27,12 +27,12 @@ SMALL: dict[str, Any] = {"device": "cuda", "threads": 1, "kv_capacity": 2048}
 
 
 @pytest.fixture(scope="module")
-def split(tmp_path_factory: pytest.TempPathFactory, sample: Path) -> Callable[[int], Path]:
+def split(tmp_path_factory: pytest.TempPathFactory, sample: Path) -> Callable[..., Path]:
     """Exports of the sample with the experts of so many layers on the CPU."""
 
-    def export(layers: int) -> Path:
+    def export(layers: int, dtype: str = "f32") -> Path:
         output = tmp_path_factory.mktemp(f"{layers}") / "m.onnx"
-        options = ["--weights", "copy", "--quiet", "--cpu-experts", str(layers)]
+        options = ["--weights", "copy", "--quiet", "--cpu-experts", str(layers), "--dtype", dtype]
         assert build([str(sample), str(output), *options]) == 0
         return output
 
@@ -86,10 +86,11 @@ def test_these_experts_are_on_the_cpu_and_copies_are_those_that_inspect_counts(
     assert kinds["MemcpyFromHost"] == len(expected.up.values) == layers
 
 
+@pytest.mark.parametrize("dtype", ["f32", "f16"])
 def test_a_step_copies_the_bytes_that_inspect_counts(
-    split: Callable[[int], Path], log: Log
+    split: Callable[..., Path], dtype: str, log: Log
 ) -> None:
-    plain, path = split(0), split(2)
+    plain, path = split(0, dtype), split(2, dtype)
 
     def copied(model: Path, tokens: int) -> tuple[Counter[int], Counter[int]]:
         """Sizes of a step's copies, up and down."""

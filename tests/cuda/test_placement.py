@@ -17,8 +17,9 @@ from ferrum.runtime.sampler import SamplingParams
 NAME = "CUDAExecutionProvider"
 
 
+@pytest.mark.parametrize("dtype", ["f32", "f16", "bf16"])
 def test_all_nodes_are_on_the_gpu_and_none_copies(
-    open_llm: Callable[..., LLM], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    open_llm: Callable[..., LLM], dtype: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[ort.InferenceSession] = []
     cuda_session = ort.InferenceSession
@@ -30,7 +31,7 @@ def test_all_nodes_are_on_the_gpu_and_none_copies(
         return made[-1]
 
     monkeypatch.setattr(cuda.ort, "InferenceSession", recording)
-    open_llm().generate([1, 2, 3], SamplingParams(max_tokens=2, ignore_eos=True))
+    open_llm(dtype).generate([1, 2, 3], SamplingParams(max_tokens=2, ignore_eos=True))
     assert len(made) == 2  # the model, and what finds the likeliest tokens
     for number, session in enumerate(made):
         parts = session.get_provider_graph_assignment_info()
@@ -38,3 +39,5 @@ def test_all_nodes_are_on_the_gpu_and_none_copies(
         optimized = onnx.load(tmp_path / f"{number}.onnx", load_external_data=False)
         kinds = {node.op_type for node in optimized.graph.node}
         assert not [kind for kind in kinds if kind.startswith("Memcpy")]
+        if number == 0:
+            assert ("Cast" in kinds) == (dtype != "f32")

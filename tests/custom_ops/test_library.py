@@ -64,7 +64,7 @@ def test_ferrum_library_that_is_not_there_is_an_error_and_no_fallback(
 def test_the_library_s_ops_are_the_contracts() -> None:
     reported = {op["name"]: op for op in describe()["ops"]}
     assert set(reported) == set(OPS)
-    types = {"f": "float32", "uint8 blocks": "uint8"}
+    types = {"f": "activation", "uint8 blocks": "uint8"}
     for name, op in OPS.items():
         for side, ports in (("inputs", op.inputs), ("outputs", op.outputs)):
             wanted = [(port.name, types.get(port.dtype, port.dtype)) for port in ports]

@@ -70,6 +70,28 @@ def test_the_distributions_are_the_exact_ones(cpu: LLM, gpu: LLM, prompt: str) -
     assert divergence.max() < 1e-3
 
 
+@pytest.mark.parametrize(("dtype", "most"), [("f16", 1e-4), ("bf16", 1e-3)])
+def test_activations_of_2_bytes_leave_the_distributions_as_they_are(
+    sample: Path, tmp_path: Path, cpu: LLM, dtype: str, most: float
+) -> None:
+    """And captured steps have the bits of eager ones."""
+    path = tmp_path / "model.onnx"
+    assert build([str(sample), str(path), "--dtype", dtype]) == 0
+    with (
+        LLM(path, device="cuda", kv_capacity=8192) as gpu,
+        LLM(path, device="cuda", cuda_graphs=False, kv_capacity=8192) as eager,
+    ):
+        for prompt in PROMPTS:
+            ids = cpu.tokenizer.encode(prompt)
+            tokens = list(cpu.generate(prompt, GREEDY)[0].token_ids)
+            exact = log_softmax(forced(cpu.session, ids, tokens))
+            rows = forced(gpu.session, ids, tokens)
+            np.testing.assert_array_equal(forced(eager.session, ids, tokens), rows)
+            divergence = (np.exp(exact) * (exact - log_softmax(rows))).sum(-1)
+            print(f"{dtype}: KL {divergence.mean():.2e}, at most {divergence.max():.2e}")
+            assert divergence.mean() < most
+
+
 @pytest.mark.parametrize("prompt", PROMPTS)
 def test_greedy_text_leaves_the_exact_one_only_at_near_ties(
     cpu: LLM, gpu: LLM, prompt: str

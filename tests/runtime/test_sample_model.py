@@ -111,6 +111,24 @@ def test_other_rounding_chooses_otherwise_only_at_near_ties(
     assert differing <= 4  # of 160
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_activations_of_2_bytes_choose_otherwise_only_at_near_ties(
+    exported: Path, sample: Path, tmp_path: Path, dtype: str
+) -> None:
+    build(sample, tmp_path / "m.onnx", BuildOptions(dtype=dtype, progress=False))
+    with LLM(exported) as llm:
+        prompts = [llm.tokenizer.encode(prompt) for prompt in PROMPTS]
+    differing = 0
+    for prompt, tokens in zip(prompts, plain(exported), strict=False):
+        ids, asked = prompt + tokens, slice(len(prompt) - 1, -1)
+        usual = rows(exported, ids, **EXACT)[asked]
+        other = rows(tmp_path / "m.onnx", ids, **EXACT)[asked]
+        lead = usual.max(-1) - usual[np.arange(len(tokens)), other.argmax(-1)]
+        assert lead.max() < 0.1
+        differing += np.count_nonzero(lead)
+    assert differing <= 4  # of 160
+
+
 def test_reference_bodies_and_exact_kernels_agree(exported: Path) -> None:
     with LLM(exported) as llm:
         prompt = llm.tokenizer.encode(PROMPTS[0])
@@ -128,9 +146,14 @@ def feed(session: Session, seq: str, ids: list[int], size: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("arithmetic", ["fast", "exact"])
-def test_chunks_and_company_change_no_bit(exported: Path, arithmetic: Any) -> None:
-    session = Session.open(exported, Settings(arithmetic=arithmetic))
-    with LLM(exported) as llm:
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_chunks_and_company_change_no_bit(
+    sample: Path, tmp_path: Path, dtype: str, arithmetic: Any
+) -> None:
+    path = tmp_path / "m.onnx"
+    build(sample, path, BuildOptions(dtype=dtype, progress=False))
+    session = Session.open(path, Settings(arithmetic=arithmetic))
+    with LLM(path) as llm:
         ids = llm.tokenizer.encode("".join(PROMPTS) * 3)
         others = [llm.tokenizer.encode(prompt) for prompt in PROMPTS]
     assert len(ids) > 100

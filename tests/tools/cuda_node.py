@@ -23,7 +23,7 @@ ON_GPU = os.environ.get("TEST_DEVICE") == "cuda"
 
 
 @contextmanager
-def _library() -> Iterator[None]:
+def library() -> Iterator[None]:
     """FERRUM_LIBRARY names the emulated library meanwhile."""
     if ON_GPU:
         yield
@@ -43,7 +43,7 @@ def _library() -> Iterator[None]:
 def session(op_name: str, attributes: Mapping[str, Any], **options: Any) -> ort.InferenceSession:
     """As native_node's, over the CUDA kernels."""
     provider = "CUDAExecutionProvider" if ON_GPU else "CPUExecutionProvider"
-    with _library():
+    with library():
         return native_node.session(op_name, attributes, provider=provider, **options)
 
 

@@ -29,16 +29,22 @@ class Exports:
         self.truth = dict(np.load(shared / "truth_logits.npz"))
         self.dequantized = dict(np.load(shared / "dequantized_logits.npz"))
 
-    def path(self, name: str, kv_dtype: str = "float16", layout: Layout = "file") -> Path:
-        """The .onnx of tinycode-`name`.gguf with caches of that type, weights in that layout."""
-        out = self._folder / f"{name}-{kv_dtype}-{layout}" / "model.onnx"
+    def path(
+        self,
+        name: str,
+        kv_dtype: str = "float16",
+        layout: Layout = "file",
+        dtype: str = "float32",
+    ) -> Path:
+        """The .onnx of tinycode-`name`.gguf: its caches, its weights' layout, its activations."""
+        out = self._folder / f"{name}-{kv_dtype}-{layout}-{dtype}" / "model.onnx"
         if not out.exists():
             source = self._folder / f"tinycode-{name}.gguf"
             if not source.exists():
                 # The shared folder may be read-only or another file system: link from a copy.
                 shutil.copyfile(self._shared / source.name, source)
                 os.chmod(source, 0o644)
-            build(source, out, BuildOptions(kv_dtype=kv_dtype, layout=layout))
+            build(source, out, BuildOptions(kv_dtype=kv_dtype, layout=layout, dtype=dtype))
         return out
 
 

@@ -16,7 +16,7 @@ import onnxruntime as ort
 from onnx import helper
 
 from ferrum.custom_ops import register
-from ferrum.custom_ops.contract import DOMAIN, IR_VERSION, OPSET, VERSION, Op
+from ferrum.custom_ops.contract import DOMAIN, IR_VERSION, OPSET, VERSION, F, Op, Port
 from ferrum.custom_ops.ops import OPS
 
 Arrays = Mapping[str, np.ndarray]
@@ -30,16 +30,44 @@ _TYPES = {
 }
 
 
-def bare_model(op: Op, name: str, cache: int, attributes: Mapping[str, Any]) -> onnx.ModelProto:
-    """The node over inputs of the contract's types; attributes are taken as they are."""
-    node = helper.make_node(
-        op.name,
-        [port.name for port in op.inputs],
-        [port.name for port in op.outputs],
-        name=name,
-        domain=DOMAIN,
-        **attributes,
-    )
+def bare_model(
+    op: Op,
+    name: str,
+    cache: int,
+    attributes: Mapping[str, Any],
+    activation: int = onnx.TensorProto.FLOAT,
+) -> onnx.ModelProto:
+    """The node over inputs of the contract's types; attributes are taken as they are.
+
+    NumPy has no bfloat16, so activations of 2 bytes go in and come out as float32, through Cast
+    nodes.
+    """
+    cast = activation != onnx.TensorProto.FLOAT
+
+    def inside(port: Port) -> str:
+        return f"{port.name}.inside" if cast and port.dtype == F else port.name
+
+    def casts(ports: tuple[Port, ...]) -> list[Port]:
+        return [port for port in ports if inside(port) != port.name]
+
+    nodes = [
+        *(
+            helper.make_node("Cast", [port.name], [inside(port)], to=activation)
+            for port in casts(op.inputs)
+        ),
+        helper.make_node(
+            op.name,
+            [inside(port) for port in op.inputs],
+            [inside(port) for port in op.outputs],
+            name=name,
+            domain=DOMAIN,
+            **attributes,
+        ),
+        *(
+            helper.make_node("Cast", [inside(port)], [port.name], to=onnx.TensorProto.FLOAT)
+            for port in casts(op.outputs)
+        ),
+    ]
     inputs, outputs = (
         [
             helper.make_tensor_value_info(port.name, _TYPES.get(port.dtype, cache), None)
@@ -48,7 +76,7 @@ def bare_model(op: Op, name: str, cache: int, attributes: Mapping[str, Any]) -> 
         for ports in (op.inputs, op.outputs)
     )
     return helper.make_model(
-        helper.make_graph([node], "bare", inputs, outputs),
+        helper.make_graph(nodes, "bare", inputs, outputs),
         ir_version=IR_VERSION,
         opset_imports=[helper.make_opsetid("", OPSET), helper.make_opsetid(DOMAIN, VERSION)],
     )
@@ -61,6 +89,7 @@ def session(
     threads: int = 2,
     name: str = "node",
     cache: int = onnx.TensorProto.FLOAT,
+    activation: int = onnx.TensorProto.FLOAT,
     provider: str = "CPUExecutionProvider",
     **settings: Any,
 ) -> ort.InferenceSession:
@@ -72,7 +101,7 @@ def session(
     options.log_severity_level = 4  # errors are raised too; the log would only repeat them
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     register(options, **settings)
-    model = bare_model(OPS[op_name], name, cache, attributes)
+    model = bare_model(OPS[op_name], name, cache, attributes, activation)
     made = ort.InferenceSession(model.SerializeToString(), options, providers=[provider])
     assert made.get_providers()[0] == provider  # ONNX Runtime falls back without a word
     return made

@@ -11,20 +11,38 @@ import onnxruntime as ort
 from onnx import helper
 from onnx.reference import ReferenceEvaluator
 
-from ferrum.custom_ops.contract import DOMAIN, IR_VERSION, OPSET, VERSION
+from ferrum.custom_ops.contract import DOMAIN, IR_VERSION, OPSET, VERSION, F, Port
 from ferrum.custom_ops.ops import OPS
 from ferrum.custom_ops.reference import functions_for
 
 Arrays = Mapping[str, np.ndarray]
 
 
-def model(op_name: str, inputs: Arrays, **attributes: Any) -> onnx.ModelProto:
-    """The op over graph inputs with the shapes and types of `inputs`, in the contract's order."""
+def model(
+    op_name: str, inputs: Arrays, activation: int = onnx.TensorProto.FLOAT, **attributes: Any
+) -> onnx.ModelProto:
+    """The op over graph inputs with the shapes and types of `inputs`, in the contract's order.
+
+    Activations of 2 bytes are float32 outside, for NumPy has no bfloat16.
+    """
     op = OPS[op_name]
-    node = op.node([p.name for p in op.inputs], [p.name for p in op.outputs], "node", **attributes)
+    cast = activation != onnx.TensorProto.FLOAT
+
+    def inside(port: Port) -> str:
+        return f"{port.name}.inside" if cast and port.dtype == F else port.name
+
+    nodes = [op.node(list(map(inside, op.inputs)), list(map(inside, op.outputs)), "node",
+                     **attributes)]  # fmt: skip
+    for port in op.inputs:
+        if inside(port) != port.name:
+            nodes.insert(0, helper.make_node("Cast", [port.name], [inside(port)], to=activation))
+    for port in op.outputs:
+        if inside(port) != port.name:
+            float32 = onnx.TensorProto.FLOAT
+            nodes.append(helper.make_node("Cast", [inside(port)], [port.name], to=float32))
     types = {value for key, value in attributes.items() if key == "type" or key.endswith("_type")}
     graph = helper.make_graph(
-        [node],
+        nodes,
         "one_node",
         [
             helper.make_tensor_value_info(

@@ -6,11 +6,6 @@
 namespace ferrum::ort {
 namespace {
 
-int cache_type_of(const Tensor& cache) {
-  if (cache.element == kOrtFloat) return kF32;
-  return cache.element == kOrtFloat16 ? kF16 : kBF16;
-}
-
 void check_caches(const AttentionInputs& in, int64_t kv_heads) {
   for (const Tensor& tensor : {in.keys, in.values}) {
     tensor.expect(2, kv_heads, "kv_num_heads");
@@ -41,7 +36,7 @@ AttentionProblem AttentionInputs::problem(const AttentionAttributes& attributes)
   AttentionProblem problem{};
   problem.tokens = tokens();
   problem.heads = attributes.heads;
-  problem.cache = {nullptr,      nullptr, cache_type_of(keys), keys.dims[0], keys.dims[1],
+  problem.cache = {nullptr,      nullptr, float_type_of(keys.element), keys.dims[0], keys.dims[1],
                    keys.dims[2], head_dim};
   problem.sequences = {past.dims[0], table.dims[1], ends.data<const int32_t>(),
                        past.data<const int32_t>(), table.data<const int32_t>()};
@@ -57,7 +52,7 @@ AttentionProblem AttentionInputs::problem(const AttentionAttributes& attributes)
   return problem;
 }
 
-AttentionInputs attention_inputs(const Context& context, const AttentionAttributes& attributes) {
+AttentionInputs attention_inputs(Context& context, const AttentionAttributes& attributes) {
   AttentionInputs in{context.input(0, 2), context.input(1, 2),  context.input(2, 2),
                      context.input(3, 4), context.input(4, 4),  context.input(5, 2),
                      context.input(6, 1), context.input(7, 1),  context.input(8, 1),

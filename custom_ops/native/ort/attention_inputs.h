@@ -20,11 +20,12 @@ struct AttentionInputs {
 
   int64_t tokens() const { return q.dims[0]; }
 
-  // What a kernel is asked, but for the caches' buffers and `out`: those are outputs.
+  // What a kernel is asked, but for the caches' buffers and `out`: those are outputs. q, k and v are
+  // float32, or nothing that the kernel asks for.
   AttentionProblem problem(const AttentionAttributes& attributes) const;
 };
 
 // Throws Error; what the tensors hold is not looked at.
-AttentionInputs attention_inputs(const Context& context, const AttentionAttributes& attributes);
+AttentionInputs attention_inputs(Context& context, const AttentionAttributes& attributes);
 
 }  // namespace ferrum::ort

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "error.h"
+#include "quants.h"
 
 namespace ferrum::ort {
 namespace {
@@ -19,6 +20,7 @@ bool fits(Element wanted, int element) {
     case Element::uint8: return element == kOrtUint8;
     case Element::int32: return element == kOrtInt32;
     case Element::int64: return element == kOrtInt64;
+    case Element::activation:
     case Element::cache:
       return element == kOrtFloat || element == kOrtFloat16 || element == kOrtBFloat16;
   }
@@ -37,13 +39,20 @@ size_t element_bytes(int element) {
 
 }  // namespace
 
+int float_type_of(int element) {
+  if (element == kOrtFloat) return kF32;
+  return element == kOrtFloat16 ? kF16 : kBF16;
+}
+
 std::string Tensor::shape() const { return bracketed(dims, rank); }
 
-size_t Tensor::bytes() const {
-  size_t bytes = element_bytes(element);
-  for (size_t i = 0; i < rank; ++i) bytes *= static_cast<size_t>(dims[i]);
-  return bytes;
+int64_t Tensor::count() const {
+  int64_t count = 1;
+  for (size_t i = 0; i < rank; ++i) count *= dims[i];
+  return count;
 }
+
+size_t Tensor::bytes() const { return static_cast<size_t>(count()) * element_bytes(element); }
 
 void Tensor::expect(size_t dimension, int64_t size, const char* meaning) const {
   if (dims[dimension] != size)
@@ -58,7 +67,7 @@ void Context::check(OrtStatus* status) const {
   fail("ONNX Runtime: ", message);
 }
 
-Tensor Context::input(size_t index, size_t rank) const {
+Tensor Context::input(size_t index, size_t rank) {
   const Port& port = spec_.inputs.items[index];
   const OrtValue* value = nullptr;
   check(api_.KernelContext_GetInput(context_, index, &value));
@@ -82,7 +91,7 @@ Tensor Context::input(size_t index, size_t rank) const {
   return tensor;
 }
 
-Tensor Context::output(size_t index, std::initializer_list<int64_t> dims) const {
+Tensor Context::output(size_t index, std::initializer_list<int64_t> dims) {
   OrtValue* value = nullptr;
   check(api_.KernelContext_GetOutput(context_, index, dims.begin(), dims.size(), &value));
   Tensor tensor{spec_.outputs.items[index].name, 0, dims.size(), {}, nullptr};

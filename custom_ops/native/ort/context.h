@@ -11,12 +11,15 @@
 
 namespace ferrum::ort {
 
+// The ggml id of an OrtElementType of floats that activations and caches may have.
+int float_type_of(int element);
+
 // A tensor as an adapter sees it. `name` is the contract's, for messages.
 struct Tensor {
   static constexpr size_t kMaxRank = 4;
 
   const char* name;
-  int element;  // OrtElementType
+  int element;  // OrtElementType; of an output nobody asks
   size_t rank;
   int64_t dims[kMaxRank];
   void* memory;
@@ -26,6 +29,7 @@ struct Tensor {
     return static_cast<T*>(memory);
   }
   std::string shape() const;  // "[3, 256]"
+  int64_t count() const;      // of elements
   size_t bytes() const;
 
   // Throws Error unless that dimension is `size`; `meaning` says what it must agree with.
@@ -38,12 +42,15 @@ class Context : public ThreadPool {
       : api_(api), context_(context), spec_(spec) {}
 
   // Throws Error unless it is there and has the contract's element type and that rank.
-  Tensor input(size_t index, size_t rank) const;
-  Tensor output(size_t index, std::initializer_list<int64_t> dims) const;
+  virtual Tensor input(size_t index, size_t rank);
+  virtual Tensor output(size_t index, std::initializer_list<int64_t> dims);
 
   void* gpu_stream() const;  // of a node on CUDAExecutionProvider
 
   void run(size_t total, void (*body)(void*, size_t), void* user) override;
+
+ protected:
+  const OpSpec& spec() const { return spec_; }
 
  private:
   void check(OrtStatus* status) const;  // throws what it says, as an Error

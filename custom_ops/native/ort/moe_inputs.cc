@@ -4,7 +4,7 @@
 
 namespace ferrum::ort {
 
-MoeInputs moe_inputs(const Context& context) {
+MoeInputs moe_inputs(Context& context) {
   const MoeInputs in{context.input(0, 2), context.input(1, 2), context.input(2, 2),
                      context.input(3, 3), context.input(4, 3), context.input(5, 3)};
   in.weights.expect(0, in.tokens(), "x's rows");

@@ -16,6 +16,6 @@ struct MoeInputs {
 };
 
 // Throws Error; what the tensors hold, expert ids among it, is not looked at.
-MoeInputs moe_inputs(const Context& context);
+MoeInputs moe_inputs(Context& context);
 
 }  // namespace ferrum::ort

@@ -25,8 +25,13 @@ std::string node_name(const Api& api, const OrtKernelInfo* info) {
 }  // namespace
 
 NodeInfo::NodeInfo(const Api& api, const OrtKernelInfo* info, const OpSpec& spec,
-                   const Settings& settings)
-    : api_(api), info_(info), spec_(spec), settings_(settings), name_(node_name(api, info)) {}
+                   const Settings& settings, int activation)
+    : api_(api),
+      info_(info),
+      spec_(spec),
+      settings_(settings),
+      name_(node_name(api, info)),
+      activation_(activation) {}
 
 OrtAllocator* NodeInfo::allocator() const {
   constexpr int kDefaultMemory = 0;

@@ -12,12 +12,14 @@ namespace ferrum::ort {
 
 class NodeInfo {
  public:
-  NodeInfo(const Api& api, const OrtKernelInfo* info, const OpSpec& spec, const Settings& settings);
+  NodeInfo(const Api& api, const OrtKernelInfo* info, const OpSpec& spec, const Settings& settings,
+           int activation);
 
   const Api& api() const { return api_; }
   const OpSpec& spec() const { return spec_; }
   const Settings& settings() const { return settings_; }
   const std::string& name() const { return name_; }
+  int activation() const { return activation_; }  // OrtElementType of the ports that are marked so
 
   // Of the memory where the node's execution provider keeps its tensors; to be released.
   OrtAllocator* allocator() const;
@@ -33,6 +35,7 @@ class NodeInfo {
   const OpSpec& spec_;
   const Settings& settings_;
   std::string name_;
+  const int activation_;
 };
 
 }  // namespace ferrum::ort

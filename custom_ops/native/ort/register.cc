@@ -9,6 +9,7 @@
 #include "ort/api.h"
 #include "ort/kernel.h"
 #include "ort/providers.h"
+#include "ort/widened.h"
 #include "registry.h"
 #include "settings.h"
 
@@ -26,7 +27,7 @@ struct Registration {
     const Registration* home;
     const OpSpec* spec;
     const Provider* provider;
-    int cache;  // element type of ports marked Element::cache
+    int activation, cache;  // element types of ports marked so
   };
   std::deque<Definition> definitions;  // addresses stay as it grows
   OrtCustomOpDomain* domain = nullptr;
@@ -65,13 +66,14 @@ const Registration::Definition& definition(const OrtCustomOp* op) {
   return *static_cast<const Registration::Definition*>(op);
 }
 
-int element_type(const Port& port, int cache) {
+int element_type(const Port& port, const Registration::Definition& op) {
   switch (port.element) {
     case Element::float32: return kOrtFloat;
     case Element::uint8: return kOrtUint8;
     case Element::int32: return kOrtInt32;
     case Element::int64: return kOrtInt64;
-    case Element::cache: return cache;
+    case Element::activation: return op.activation;
+    case Element::cache: return op.cache;
   }
   return kOrtUndefined;
 }
@@ -82,7 +84,7 @@ OrtStatus* create_kernel(const OrtCustomOp* op, const OrtApiTable*, const OrtKer
   const Api& api = own.home->api;
   std::string who = std::string("[") + own.spec->name + "] ";
   return as_status(api, who, [&] {
-    const NodeInfo node(api, info, *own.spec, own.home->settings);
+    const NodeInfo node(api, info, *own.spec, own.home->settings, own.activation);
     try {
       *kernel = (own.spec->*own.provider->make)(node).release();
     } catch (const Error& error) {
@@ -95,8 +97,14 @@ OrtStatus* compute(void* kernel, OrtKernelContext* context) {
   const auto& own = *static_cast<const Kernel*>(kernel);
   return as_status(own.api(), {}, [&] {
     try {
-      Context run(own.api(), context, own.spec());
-      own.compute(run);
+      if (own.widens()) {
+        Widened run(own.api(), context, own.spec());
+        own.compute(run);
+        run.round_outputs();
+      } else {
+        Context run(own.api(), context, own.spec());
+        own.compute(run);
+      }
     } catch (const Error& error) {
       fail('[', own.spec().name, "] ", own.name(), ": ", error.what());
     }
@@ -124,12 +132,13 @@ const OpSpec& in_place_spec() {
 }
 
 Registration::Definition make_definition(const Registration& home, const OpSpec& spec,
-                                         const Provider& provider, int cache) {
+                                         const Provider& provider, int activation, int cache) {
   Registration::Definition op{};
   op.version = kOrtApiVersion;
   op.home = &home;
   op.spec = &spec;
   op.provider = &provider;
+  op.activation = activation;
   op.cache = cache;
   op.CreateKernelV2 = create_kernel;
   op.KernelComputeV2 = compute;
@@ -143,10 +152,10 @@ Registration::Definition make_definition(const Registration& home, const OpSpec&
     return definition(own).spec->outputs.count;
   };
   op.GetInputType = [](const OrtCustomOp* own, size_t i) {
-    return element_type(definition(own).spec->inputs.items[i], definition(own).cache);
+    return element_type(definition(own).spec->inputs.items[i], definition(own));
   };
   op.GetOutputType = [](const OrtCustomOp* own, size_t i) {
-    return element_type(definition(own).spec->outputs.items[i], definition(own).cache);
+    return element_type(definition(own).spec->outputs.items[i], definition(own));
   };
   op.GetInputCharacteristic = [](const OrtCustomOp*, size_t) { return 0; };   // required
   op.GetOutputCharacteristic = [](const OrtCustomOp*, size_t) { return 0; };  // required
@@ -169,10 +178,13 @@ Registration::Definition make_definition(const Registration& home, const OpSpec&
   return op;
 }
 
-bool takes_cache(const OpSpec& spec) {
+constexpr int kFloatTypes[] = {kOrtFloat, kOrtFloat16, kOrtBFloat16};
+
+// The types that ports marked `element` may have, where the op has such ports; else one, for none.
+List<int> types_of(const OpSpec& spec, Element element) {
   for (const Port& port : spec.inputs)
-    if (port.element == Element::cache) return true;
-  return false;
+    if (port.element == element) return {kFloatTypes, 3};
+  return {kFloatTypes, 1};
 }
 
 void check(const Api& api, OrtStatus* status) {
@@ -187,16 +199,17 @@ void build(Registration& registration) {
   check(api, api.CreateCustomOpDomain("ferrum", &registration.domain));
   for (const OpSpec& spec : op_specs()) {
     if (registration.settings.host_route && std::string(spec.name) == "RouteTopK") continue;
-    // One definition per cache type: so ONNX Runtime infers and checks types by itself. And one per
-    // provider that has a kernel: a session takes that of the first of its own.
-    for (const int cache : {kOrtFloat, kOrtFloat16, kOrtBFloat16}) {
-      if (cache != kOrtFloat && !takes_cache(spec)) break;
-      for (const Provider& provider : providers()) {
-        if (spec.*provider.make == nullptr) continue;
-        registration.definitions.push_back(make_definition(registration, spec, provider, cache));
-        check(api, api.CustomOpDomain_Add(registration.domain, &registration.definitions.back()));
-      }
-    }
+    // One definition per type of activations and of caches: so ONNX Runtime infers and checks types
+    // by itself. And one per provider that has a kernel: a session takes that of the first of its
+    // own.
+    for (const int activation : types_of(spec, Element::activation))
+      for (const int cache : types_of(spec, Element::cache))
+        for (const Provider& provider : providers()) {
+          if (spec.*provider.make == nullptr) continue;
+          registration.definitions.push_back(
+              make_definition(registration, spec, provider, activation, cache));
+          check(api, api.CustomOpDomain_Add(registration.domain, &registration.definitions.back()));
+        }
   }
 }
 

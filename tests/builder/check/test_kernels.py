@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import onnx
 import pytest
 from export_folder import ExportFolder
 
+from ferrum.builder.build import BuildOptions, build
 from ferrum.builder.check.export import Export
 from ferrum.builder.check.kernels import kernel
 from ferrum.custom_ops.ops import OPS
@@ -31,9 +33,12 @@ def nodes(graph: Iterable[onnx.NodeProto]) -> Iterable[onnx.NodeProto]:
         ("Rotate", "Sub", "Add", {"PagedAttention"}),
     ],
 )
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
 def test_a_body_that_means_something_else(
-    export: ExportFolder, function: str, op: str, other: str, fails: set[str]
+    sample: Path, tmp_path: Path, dtype: str, function: str, op: str, other: str, fails: set[str]
 ) -> None:
+    build(sample, tmp_path / "m.onnx", BuildOptions(dtype=dtype, progress=False))
+    export = ExportFolder(tmp_path / "m.onnx", tmp_path / sample.name, sample)
     with export.graph() as model:
         body = next(f for f in model.functions if f.name == function)
         changed = [node for node in nodes(body.node) if node.op_type == op]

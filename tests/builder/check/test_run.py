@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -56,6 +57,46 @@ def test_an_export_with_experts_on_the_cpu_passes(sample: Path, tmp_path: Path) 
     findings = export.findings(source=True)
     assert {name: f.found for name, f in findings.items() if f.status != "pass"} == unrecorded()
     assert "of 2 nodes" in findings["kernel HostQuantMoE"].found
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_an_export_with_activations_of_2_bytes_passes(
+    sample: Path, tmp_path: Path, dtype: str
+) -> None:
+    options = BuildOptions(dtype=dtype, kv_dtype="float32", cpu_experts=1, progress=False)
+    build(sample, tmp_path / "m.onnx", options)
+    export = ExportFolder(tmp_path / "m.onnx", tmp_path / sample.name, sample)
+    findings = export.findings(source=True)
+    assert {name: f.found for name, f in findings.items() if f.status != "pass"} == unrecorded()
+
+
+def test_a_manifest_that_tells_another_type_of_activations(export: ExportFolder) -> None:
+    path = export.path.with_name("ferrum.json")
+    content = json.loads(path.read_text())
+    content["graph"]["activation_dtype"] = "float16"
+    path.write_text(json.dumps(content))
+    found = failing(export, "manifest")
+    assert "graph.activation_dtype float16 -> float32, as in the graph" in found["manifest"]
+
+
+def test_a_type_of_activations_that_the_graph_has_not(export: ExportFolder) -> None:
+    with export.graph() as model:
+        entry = next(e for e in model.metadata_props if e.key == "ferrum.activation_dtype")
+        entry.value = "bfloat16"
+    found = failing(export, "manifest")
+    assert "ferrum.activation_dtype bfloat16 -> float32" in found["manifest"]
+
+
+def test_logits_that_were_rounded_before_the_choice_of_experts(
+    sample: Path, tmp_path: Path
+) -> None:
+    build(sample, tmp_path / "m.onnx", BuildOptions(dtype="float16", progress=False))
+    export = ExportFolder(tmp_path / "m.onnx", tmp_path / sample.name, sample)
+    with export.graph() as model:
+        node(model, "blk.1.router").op_type = "QuantMatMul"
+    found = failing(export, "wiring", "contracts")
+    assert "blk.1.router: QuantMatMul -> QuantLogits" in found["wiring"]
+    assert "input logits blk.1.router_logits is FLOAT16 -> FLOAT" in found["contracts"]
 
 
 def test_another_layers_experts_on_the_cpu(export: ExportFolder) -> None:

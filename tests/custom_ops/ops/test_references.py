@@ -7,8 +7,12 @@ from collections.abc import Callable
 import gguf
 import numpy as np
 import pytest
+from activation_cases import CASES, TYPES, case, rounded
 from one_node import judged, stock
 from oracle import attention, moe, quantized, rms_norm, route
+
+from ferrum.custom_ops.contract import F
+from ferrum.custom_ops.ops import OPS
 
 RUNNERS = pytest.mark.parametrize("run", [stock, judged], ids=["onnxruntime", "onnx"])
 Run = Callable[..., list[np.ndarray]]
@@ -160,6 +164,20 @@ def test_a_prompt_as_many_one_token_sequences_gives_the_same_rows() -> None:
     cut = stock("PagedAttention", inputs, **attributes)
     for one, other in zip(whole, cut, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+@RUNNERS
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("dtype", TYPES)
+def test_activations_of_2_bytes_give_float32s_results_rounded_once(
+    run: Run, dtype: str, name: str
+) -> None:
+    op_name, feeds, attributes = case(name, 4, dtype)
+    wanted = run(op_name, feeds, **attributes)
+    found = run(op_name, feeds, activation=TYPES[dtype][0], **attributes)
+    for port, ours, theirs in zip(OPS[op_name].outputs, found, wanted, strict=True):
+        exact = rounded(theirs, dtype) if port.dtype == F else theirs
+        np.testing.assert_array_equal(ours, exact)
 
 
 def test_types_of_the_oracle_are_ggufs() -> None:

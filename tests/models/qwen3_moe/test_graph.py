@@ -13,10 +13,14 @@ from ferrum.builder.build import BuildOptions, build
 
 
 def export(
-    folder: Path, spec: SyntheticSpec, kv_dtype: str = "float16", cpu_experts: int = 0
+    folder: Path,
+    spec: SyntheticSpec,
+    kv_dtype: str = "float16",
+    cpu_experts: int = 0,
+    dtype: str = "float32",
 ) -> onnx.ModelProto:
     write_synthetic(folder / "m.gguf", spec)
-    options = BuildOptions(kv_dtype=kv_dtype, cpu_experts=cpu_experts)
+    options = BuildOptions(kv_dtype=kv_dtype, cpu_experts=cpu_experts, dtype=dtype)
     build(folder / "m.gguf", folder / "m.onnx", options)
     return onnx.load(folder / "m.onnx", load_external_data=False)
 
@@ -57,6 +61,48 @@ def test_every_layer_has_the_ops_of_the_design(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+DTYPES = pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+FLOAT = 1
+
+
+@DTYPES
+def test_activations_have_the_type_that_was_asked_for(tmp_path: Path, dtype: str) -> None:
+    """But for the embedding's rows, what chooses experts, and what makes the logits."""
+    model = export(tmp_path, SyntheticSpec(layers=2), dtype=dtype)
+    inferred = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True)
+    values = [*inferred.graph.value_info, *inferred.graph.output]
+    types = {value.name: value.type.tensor_type.elem_type for value in values}
+    own = {"float16": 10, "bfloat16": 16}[dtype]
+    for i in range(2):
+        names = ["input", "q", "k", "v", "attention", "attention_output", "normed", "residual",
+                 "moe"]  # fmt: skip
+        assert {name: types[f"blk.{i}.{name}"] for name in names} == dict.fromkeys(names, own)
+        assert types[f"blk.{i}.router_logits"] == types[f"blk.{i}.expert_weights"] == FLOAT
+    assert types["embedding"] == types["final"] == types["logits"] == FLOAT
+    assert types["blk.0.output"] == own
+    routers = [node for node in model.graph.node if node.name.endswith(".router")]
+    assert [node.op_type for node in routers] == ["QuantLogits", "QuantLogits"]
+    casts = [node.name for node in model.graph.node if node.op_type == "Cast"]
+    assert casts == [
+        f"embedding.{dtype}", "blk.1.moe_last.float", "blk.1.residual_last.float",
+    ]  # fmt: skip
+
+
+@DTYPES
+def test_inputs_and_outputs_are_those_of_float32(tmp_path: Path, dtype: str) -> None:
+    spec = SyntheticSpec(layers=2)
+    plain = export(tmp_path, spec).graph
+    (tmp_path / "other").mkdir()
+    other = export(tmp_path / "other", spec, dtype=dtype).graph
+    assert list(other.input) == list(plain.input)
+    assert list(other.output) == list(plain.output)
+
+
+def test_float32_activations_need_no_cast(tmp_path: Path) -> None:
+    model = export(tmp_path, SyntheticSpec(layers=2))
+    assert not any(node.op_type == "Cast" for node in model.graph.node)
+
+
 @pytest.mark.parametrize("layers", [0, 1, 3])
 def test_experts_of_the_first_layers_can_stay_on_the_cpu(tmp_path: Path, layers: int) -> None:
     model = export(tmp_path, SyntheticSpec(layers=3), cpu_experts=layers)
@@ -66,8 +112,9 @@ def test_experts_of_the_first_layers_can_stay_on_the_cpu(tmp_path: Path, layers:
 
 
 @pytest.mark.parametrize("mixture", ["Q4_K_M", "MXFP4", "BF16", "IQ2_XS"])
-def test_checker_and_strict_shape_inference_pass(tmp_path: Path, mixture: str) -> None:
-    export(tmp_path, SyntheticSpec(mixture=mixture))
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_checker_and_strict_shape_inference_pass(tmp_path: Path, mixture: str, dtype: str) -> None:
+    export(tmp_path, SyntheticSpec(mixture=mixture), dtype=dtype)
     path = str(tmp_path / "m.onnx")
     onnx.checker.check_model(path, full_check=True)
     onnx.shape_inference.infer_shapes_path(path, str(tmp_path / "i.onnx"), strict_mode=True)

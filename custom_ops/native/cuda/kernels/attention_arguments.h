@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+#include "cuda/elements.h"
+
 namespace ferrum::cuda {
 
 // Of a token: its sequence, and its position there; -1 where the sequence cannot be served.
@@ -26,9 +28,9 @@ struct PagedCache {
 
 // The step's heads as they come from the projections, and what turns them.
 struct Heads {
-  const float* q;         // [tokens, heads * head_dim]
-  const float* k;         // [tokens, kv_heads * head_dim]
-  const float* v;         // the same
+  ConstElements q;        // [tokens, heads * head_dim]
+  ConstElements k;        // [tokens, kv_heads * head_dim]
+  ConstElements v;        // the same
   const float* q_norm;    // [head_dim]
   const float* k_norm;    // [head_dim]
   const float* inv_freq;  // [head_dim / 2]
@@ -45,7 +47,7 @@ struct RotateArguments {
   Heads from;
   Place* places;   // [tokens]
   float* queries;  // [tokens, heads * head_dim] normalized, rotated, scaled
-  float* out;      // [tokens, heads * head_dim]; NaN where a token has no position
+  Elements out;    // [tokens, heads * head_dim]; NaN where a token has no position
 };
 
 // Decoding: a token's positions are cut into chunks, a block each, so that one token over a long
@@ -75,7 +77,7 @@ struct DecodeArguments {
   // exponentials [kUnitHeads] each, and the weighted values [kUnitHeads, head_dim].
   float* partials;
   int64_t partial_floats;
-  float* out;  // [tokens, heads * head_dim]
+  Elements out;  // [tokens, heads * head_dim]
 };
 
 // Prefill: a block has the neighbouring tokens of a sequence that make `rows` query rows, all heads
@@ -89,7 +91,7 @@ struct PrefillArguments {
   bool skip_single;      // leaves sequences of one token to the decoding kernel
   const float* queries;  // [tokens, heads * head_dim]
   const Place* places;   // [tokens]
-  float* out;            // [tokens, heads * head_dim]
+  Elements out;          // [tokens, heads * head_dim]
 };
 
 // Of keys and values in shared memory, float16: rows lie apart by 16 bytes more than they have, so

@@ -178,16 +178,25 @@ struct WarpRows {
     }
   }
 
-  FERRUM_DEVICE void write(float* out) const {
+  FERRUM_DEVICE void write(Elements out) const {
+    if (out.type == kF32)
+      write_as<kF32>(out.data);
+    else if (out.type == kF16)
+      write_as<kF16>(out.data);
+    else
+      write_as<kBF16>(out.data);
+  }
+
+  template <int kType>
+  FERRUM_DEVICE void write_as(void* out) const {
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
       const float share = 1.0f / quad_sum(sum[r]);
       if (!rows[r].exists) continue;
-      float* const to = out + rows[r].at + 2 * (lane_index() % 4);
+      const int64_t at = rows[r].at + 2 * (lane_index() % 4);
 #pragma unroll
       for (int t = 0; t < kDim / 8; ++t)
-        *reinterpret_cast<float2*>(to + 8 * t) =
-            make_float2(values[t][2 * r] * share, values[t][2 * r + 1] * share);
+        store_two({out, kType}, at + 8 * t, values[t][2 * r] * share, values[t][2 * r + 1] * share);
     }
   }
 };

@@ -32,7 +32,7 @@ FERRUM_DEVICE void score_positions(const DecodeArguments& a, const DecodeUnit& u
     if (slot != kNoSlot) {
       const size_t key = element_of(a.cache, slot, unit.kv_head);
       for (int d = lane_index(); d < dim; d += kWarp) {
-        const float element = load_element(a.cache.type, a.cache.keys, key + d);
+        const float element = load_element({a.cache.keys, a.cache.type}, key + d);
 #pragma unroll
         for (int h = 0; h < kUnitHeads; ++h)
           if (h < unit.heads) scores[h] = fmaf(space.queries[h * dim + d], element, scores[h]);
@@ -77,7 +77,7 @@ FERRUM_DEVICE void add_values(const DecodeArguments& a, const DecodeUnit& unit, 
       const int slot = space.slots[i];
       if (slot == kNoSlot) continue;
       const size_t value = element_of(a.cache, slot, unit.kv_head);
-      const float element = load_element(a.cache.type, a.cache.values, value + d);
+      const float element = load_element({a.cache.values, a.cache.type}, value + d);
 #pragma unroll
       for (int h = 0; h < kUnitHeads; ++h)
         if (h < unit.heads) sums[h] = fmaf(space.scores[h][i], element, sums[h]);

@@ -68,7 +68,7 @@ FERRUM_DEVICE void write_value(const DecodeArguments& a, const DecodeUnit& unit,
                                int head, int d, float most, float sum, float value) {
   if (unit.chunks == 1) {
     const int64_t at = unit.token * a.heads + unit.first_head + head;
-    a.out[at * a.cache.head_dim + d] = value / sum;
+    store_element(a.out, at * a.cache.head_dim + d, value / sum);
     return;
   }
   float* const partial = partial_of(a, chunk);
@@ -142,7 +142,7 @@ FERRUM_DEVICE void merge_chunks(const DecodeArguments& a) {
     __syncthreads();
     if (share != 0 || d >= dim) continue;
     for (int other = 1; other < kShares; ++other) value += sums[other][column];
-    a.out[(unit.token * a.heads + unit.first_head + head) * dim + d] = value;
+    store_element(a.out, (unit.token * a.heads + unit.first_head + head) * dim + d, value);
   }
 }
 

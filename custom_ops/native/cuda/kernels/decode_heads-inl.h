@@ -58,13 +58,13 @@ struct NewHeads {
   // Before the token's place is known.
   FERRUM_DEVICE void load(const DecodeArguments& a, const DecodeUnit& unit) {
     const int head = min(warp_index(), unit.heads - 1);
-    query.load(a.from.q + (unit.first_head + head) * kDim, kHalf);
+    query.load(a.from.q, (unit.first_head + head) * kDim, kHalf);
     query_weight.load(a.from.q_norm, kHalf);
     turn.load(a.from.inv_freq, kHalf);
     if (warp_index() != kKeyWarp) return;
-    key.load(a.from.k + unit.kv_head * kDim, kHalf);
+    key.load(a.from.k, unit.kv_head * kDim, kHalf);
     key_weight.load(a.from.k_norm, kHalf);
-    value.load(a.from.v + unit.kv_head * kDim, kHalf);
+    value.load(a.from.v, unit.kv_head * kDim, kHalf);
   }
 
   // As soon as it is known.
@@ -99,8 +99,8 @@ struct NewHeads {
     const int slot = slot_in(cache, block, unit.length - 1);
     if (slot == kNoSlot) return;
     const size_t to = element_of(cache, slot, unit.kv_head);
-    key.store(kHalf, [&](int i, float x) { store_element(kType, cache.keys, to + i, x); });
-    value.store(kHalf, [&](int i, float x) { store_element(kType, cache.values, to + i, x); });
+    key.store(kHalf, [&](int i, float x) { store_element({cache.keys, kType}, to + i, x); });
+    value.store(kHalf, [&](int i, float x) { store_element({cache.values, kType}, to + i, x); });
   }
 };
 

@@ -296,7 +296,7 @@ FERRUM_DEVICE void decode_one(const DecodeArguments& a) {
   if (place.position < 0 && blockIdx.x == 0) {
 #pragma unroll 1
     for (int i = static_cast<int>(threadIdx.x); i < unit.heads * kDim; i += kDecodeThreads)
-      a.out[unit.first_head * kDim + i] = not_a_number();
+      store_element(a.out, unit.first_head * kDim + i, not_a_number());
   }
   if (static_cast<int>(blockIdx.x) >= unit.chunks) return;
   fresh.find_block(a.cache, place);

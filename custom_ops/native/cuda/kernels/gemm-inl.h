@@ -11,7 +11,7 @@
 // the second runs. What order k is summed in depends on the type and the splits of k alone.
 #pragma once
 
-#include "cuda/device.h"
+#include "cuda/kernels/elements-inl.h"
 #include "cuda/kernels/formats.h"
 #include "cuda/kernels/gemm_arguments.h"
 #include "cuda/kernels/gemm_planes-inl.h"
@@ -389,6 +389,16 @@ struct GemmBlock {
   }
 
   FERRUM_DEVICE void store() const {
+    if (a.out_type == kF32)
+      store_as<kF32>();
+    else if (a.out_type == kF16)
+      store_as<kF16>();
+    else
+      store_as<kBF16>();
+  }
+
+  template <int kOut>
+  FERRUM_DEVICE void store_as() const {
 #pragma unroll
     for (int n = 0; n < kColumns; ++n)
 #pragma unroll
@@ -396,10 +406,11 @@ struct GemmBlock {
         const int column = 8 * n + 2 * c + i, pair = pair_at(column);
         if (pair >= a.sorted.count) continue;
         const int to = a.out_by_position ? first_position() + column : pair;
-        float* const out = matrix(0).out + static_cast<size_t>(to) * rows();
+        const size_t at = static_cast<size_t>(to) * rows();
 #pragma unroll
         for (int j = 0; j < 4; ++j)
-          if (row_of(j) < rows()) out[row_of(j)] = sum[j / 2][n][j % 2 * 2 + i];
+          if (row_of(j) < rows())
+            store_element({matrix(0).out, kOut}, at + row_of(j), sum[j / 2][n][j % 2 * 2 + i]);
       }
   }
 

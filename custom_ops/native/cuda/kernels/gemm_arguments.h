@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "cuda/elements.h"
 #include "cuda/kernels/chunk_fields.h"
 #include "quants.h"
 
@@ -43,7 +44,7 @@ struct SortedPairs {
 struct GemmMatrix {
   const uint8_t* data;  // of the first expert, at a multiple of 16
   const uint8_t* end;   // behind the last expert
-  float* out;           // gemm: [pairs, rows], or, where out_by_position, [positions, rows]
+  void* out;            // gemm: [pairs, rows], or, where out_by_position, [positions, rows]
   int rows;
   int first_block;  // of the grid's second dimension
 };
@@ -62,25 +63,27 @@ struct GemmArguments {
   int count;                           // of matrices that are there; gate_up: unused
   size_t matrix_bytes;                 // from expert to expert
   size_t row_bytes;
-  int stages;         // k / kStageValues, rounded up
-  const uint16_t* x;    // float16 [rows of x, stages * kStageValues], as round_rows leaves it
-  const float* values;  // gemm_few: in place of that, float32 [rows of x, k]
+  int stages;            // k / kStageValues, rounded up
+  const uint16_t* x;     // float16 [rows of x, stages * kStageValues], as round_rows leaves it
+  ConstElements values;  // gemm_few: in place of that, [rows of x, k]
   int k;
-  int slots;          // row of x = pair / slots; 0: the position
-  int tile;           // positions of a tile, at most those of the kernel
+  int slots;  // row of x = pair / slots; 0: the position
+  int tile;   // positions of a tile, at most those of the kernel
   SortedPairs sorted;
   GemmSplits splits;
   bool out_by_position;
+  int out_type;      // gemm: ggml id of F32, F16 or BF16
   uint16_t* hidden;  // gate_up: float16 [positions, hidden_stride], zeros beyond rows
   int hidden_stride;
 };
 
 constexpr int kRoundThreads = 128;
 
-// float16 [rows, stride] of x [rows, k], within +-65504, in the order of paired_index
-// (halves_codes.h), zeros beyond k. `zeros` [zero_count] are set to zero, for who counts next.
+// float16 [rows, stride] of x [rows, k], within +-65504 but for what is float16 and infinite
+// already, in the order of paired_index (halves_codes.h), zeros beyond k. `zeros` [zero_count] are
+// set to zero, for who counts next.
 struct RoundArguments {
-  const float* x;
+  ConstElements x;
   uint16_t* out;
   int k, stride;  // multiples of 16 and of 64
   int32_t* zeros;

@@ -17,13 +17,15 @@ struct Slab {
 
   // The thread's share of the terms from `begin` on, of rows `first` on; rows beyond the last are
   // the last again, for nothing.
-  static FERRUM_DEVICE void load(const float* rows, int64_t first, int64_t count, int k, int begin,
+  static FERRUM_DEVICE void load(ConstElements rows, int64_t first, int64_t count, int k, int begin,
                                  float4 (&v)[kTurns]) {
 #pragma unroll
     for (int turn = 0; turn < kTurns; ++turn) {
       const int i = turn * kF32Threads + static_cast<int>(threadIdx.x);
       const int64_t row = min(first + i / kVectors, count - 1);
-      v[turn] = load_4_of_row(rows + row * k, k, begin + i % kVectors * 4);
+      float4 four[1];
+      load_turns<true>(from(rows, row * k), k, begin + i % kVectors * 4, 0, four);
+      v[turn] = four[0];
     }
   }
   FERRUM_DEVICE void store(const float4 (&v)[kTurns]) {
@@ -46,16 +48,17 @@ FERRUM_KERNEL(gemm_f32, GemmF32Arguments, kF32Threads) {
   const int64_t first_row = static_cast<int64_t>(blockIdx.y) * kF32Rows;
   const int thread = static_cast<int>(threadIdx.x);
   const int token = thread / (kF32Rows / 4) * 4, row = thread % (kF32Rows / 4) * 4;
+  const ConstElements matrix{a.matrix, kF32};
   float4 next_x[Slab<kF32Tokens>::kTurns], next_w[Slab<kF32Rows>::kTurns];
   x.load(a.x, first_token, a.tokens, a.k, 0, next_x);
-  w.load(a.matrix, first_row, a.rows, a.k, 0, next_w);
+  w.load(matrix, first_row, a.rows, a.k, 0, next_w);
   float sum[4][4] = {};
   for (int begin = 0; begin < a.k; begin += kDepth) {
     x.store(next_x);
     w.store(next_w);
     __syncthreads();
     x.load(a.x, first_token, a.tokens, a.k, begin + kDepth, next_x);
-    w.load(a.matrix, first_row, a.rows, a.k, begin + kDepth, next_w);
+    w.load(matrix, first_row, a.rows, a.k, begin + kDepth, next_w);
 #pragma unroll 8
     for (int term = 0; term < kDepth; ++term) {
       const float4 xs = load_float4(x.terms[term] + token), ws = load_float4(w.terms[term] + row);
@@ -72,7 +75,7 @@ FERRUM_KERNEL(gemm_f32, GemmF32Arguments, kF32Threads) {
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
       const int64_t t = first_token + token + i, r = first_row + row + j;
-      if (t < a.tokens && r < a.rows) a.out[t * a.rows + r] = sum[i][j];
+      if (t < a.tokens && r < a.rows) store_element(a.out, t * a.rows + r, sum[i][j]);
     }
 }
 

@@ -4,6 +4,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "cuda/elements.h"
+
 namespace ferrum::cuda {
 
 constexpr int kF32Tokens = 64, kF32Rows = 32;  // a block's tile of the result
@@ -11,9 +13,9 @@ constexpr int kF32Threads = 128;               // each for 4 tokens and 4 rows o
 
 // out [tokens, rows] = x times a float32 matrix. Grid: tiles of tokens, of rows.
 struct GemmF32Arguments {
-  const float* x;
+  ConstElements x;
   const float* matrix;  // [rows, k]
-  float* out;
+  Elements out;
   int64_t tokens, rows;
   int k;
 };

@@ -18,7 +18,7 @@ struct GemmFew : GemmWarps<kType, 16, false, kFewWarps, few_buffers(kType)> {
   static constexpr int kRows = 32;
   static constexpr int kColumnFloats = 36;  // of a column's sums: stores of a warp fill all banks
 
-  const float* x[2];  // rows of the lane's positions
+  size_t x[2];  // where the rows of the lane's positions begin
 
   FERRUM_DEVICE explicit GemmFew(const GemmArguments& arguments) : Warps(arguments) {
     const unsigned chunks = (this->a.stages + kChunk.stages - 1) / kChunk.stages;
@@ -27,14 +27,19 @@ struct GemmFew : GemmWarps<kType, 16, false, kFewWarps, few_buffers(kType)> {
     this->end = min(this->begin + each, static_cast<unsigned>(this->a.stages));
   }
 
-  // 8 neighbours as the operand takes them, the pairs of paired_index; zeros beyond k.
-  static FERRUM_DEVICE void round_run(const float* run, bool there, uint32_t (&first)[2],
-                                      uint32_t (&second)[2]) {
-    float4 low = make_float4(0, 0, 0, 0), high = low;
-    if (there) {
-      low = *reinterpret_cast<const float4*>(run);
-      high = *reinterpret_cast<const float4*>(run + 4);
+  // 8 neighbours from `i` on as the operand takes them, the pairs of paired_index; zeros beyond k.
+  // What is float16 stays what it is.
+  FERRUM_DEVICE void load_run(size_t i, bool there, uint32_t (&first)[2],
+                              uint32_t (&second)[2]) const {
+    first[0] = first[1] = second[0] = second[1] = 0;
+    if (!there) return;
+    if (this->a.values.type == kF16) {
+      const uint4 v = *reinterpret_cast<const uint4*>(halves_of(this->a.values) + i);
+      first[0] = pick_bytes(v.x, v.y, 0x5410u), first[1] = pick_bytes(v.x, v.y, 0x7632u);
+      second[0] = pick_bytes(v.z, v.w, 0x5410u), second[1] = pick_bytes(v.z, v.w, 0x7632u);
+      return;
     }
+    const float4 low = load_four(this->a.values, i), high = load_four(this->a.values, i + 4);
     first[0] = finite_halves(to_halves(low.x, low.z));
     first[1] = finite_halves(to_halves(low.y, low.w));
     second[0] = finite_halves(to_halves(high.x, high.z));
@@ -55,8 +60,8 @@ struct GemmFew : GemmWarps<kType, 16, false, kFewWarps, few_buffers(kType)> {
       for (int n = 0; n < 2; ++n)
 #pragma unroll
         for (int run = 0; run < 2; ++run)
-          round_run(x[n] + runs[run], Warps::kWholeChunks || runs[run] < this->a.k,
-                    columns[n][2 * run], columns[n][2 * run + 1]);
+          load_run(x[n] + runs[run], Warps::kWholeChunks || runs[run] < this->a.k,
+                   columns[n][2 * run], columns[n][2 * run + 1]);
       this->multiply_stage(chunk, part, columns);
     }
   }
@@ -82,7 +87,8 @@ struct GemmFew : GemmWarps<kType, 16, false, kFewWarps, few_buffers(kType)> {
 #pragma unroll
       for (int warp = 0; warp < kFewWarps; ++warp)
         total += sums[warp * kWarpFloats + token * kColumnFloats + row];
-      this->matrix(0).out[static_cast<size_t>(token) * this->rows() + place] = total;
+      store_element({this->matrix(0).out, this->a.out_type},
+                    static_cast<size_t>(token) * this->rows() + place, total);
     }
   }
 
@@ -90,8 +96,7 @@ struct GemmFew : GemmWarps<kType, 16, false, kFewWarps, few_buffers(kType)> {
     this->find_rows();
 #pragma unroll
     for (int n = 0; n < 2; ++n)
-      x[n] = this->a.values +
-             static_cast<size_t>(min(8 * n + this->quad, this->a.sorted.count - 1)) * this->a.k;
+      x[n] = static_cast<size_t>(min(8 * n + this->quad, this->a.sorted.count - 1)) * this->a.k;
     this->for_each_chunk([this](unsigned chunk) { multiply_chunk(chunk); });
     add_up_and_store();
   }

@@ -53,7 +53,7 @@ struct GemmTile8 : GemmWarps<kType, 8, kGateUp, 1, chunk_buffers(kType, 8)> {
     if constexpr (kGateUp)
       this->store_hidden();
     else
-      this->store();
+      this->template store_as<kF32>();
   }
 };
 

@@ -15,6 +15,11 @@ FERRUM_DEVICE const GemvPart& part_of_block(const GemvArguments& a, unsigned blo
   return a.parts[i];
 }
 
+// The activations of a token; beyond the last those of the last, for nothing.
+FERRUM_DEVICE ConstElements x_row(const GemvArguments& a, int64_t token) {
+  return from(a.x, min(token, a.tokens - 1) * a.k);
+}
+
 // The sums of more lanes than a warp, in the first lane of them, in the order of the warps.
 template <int kColumns>
 FERRUM_DEVICE void sum_over_warps(int lanes, float (&sum)[kGemvRows][kColumns]) {
@@ -31,6 +36,7 @@ FERRUM_DEVICE void sum_over_warps(int lanes, float (&sum)[kGemvRows][kColumns]) 
 
 template <int kType, int kColumns>
 FERRUM_DEVICE void gemv(const GemvArguments& a) {
+  using Unit = UnitOf<kType>;
   FERRUM_SHARED StagedX<kGemvTile<kColumns>> x[kColumns];
   const unsigned block = blockIdx.x / a.column_groups;
   const GemvPart& part = part_of_block(a, block);
@@ -48,8 +54,7 @@ FERRUM_DEVICE void gemv(const GemvArguments& a) {
     if (begin > 0) __syncthreads();
 #pragma unroll
     for (int c = 0; c < kColumns; ++c)
-      stage<UnitOf<kType>::kSums, kGemvThreads>(a.x + min(column + c, a.tokens - 1) * a.k, a.k,
-                                                begin, thread, x[c]);
+      stage<Unit::kSums, Unit::kAnyK, kGemvThreads>(x_row(a, column + c), a.k, begin, thread, x[c]);
     __syncthreads();
   };
   float sum[kGemvRows][kColumns] = {};
@@ -62,7 +67,7 @@ FERRUM_DEVICE void gemv(const GemvArguments& a) {
 #pragma unroll
     for (int c = 0; c < kColumns; ++c)
       if (row + r < part.rows && column + c < a.tokens)
-        part.out[(column + c) * part.rows + row + r] = sum[r][c];
+        store_element({part.out, a.out_type}, (column + c) * part.rows + row + r, sum[r][c]);
 }
 
 // Of a float32 matrix: a block's threads share its rows, four neighbouring values each at a time,
@@ -82,10 +87,11 @@ FERRUM_DEVICE void gemv_f32(const GemvArguments& a) {
     float4 w[kRows][kTurns], x[kColumns][kTurns];
 #pragma unroll
     for (int r = 0; r < kRows; ++r)
-      load_turns(matrix + min(row + r, part.rows - 1) * a.k, a.k, begin, 4 * kGemvThreads, w[r]);
+      load_turns<true>(matrix + min(row + r, part.rows - 1) * a.k, a.k, begin, 4 * kGemvThreads,
+                       w[r]);
 #pragma unroll
     for (int c = 0; c < kColumns; ++c)
-      load_turns(a.x + min(column + c, a.tokens - 1) * a.k, a.k, begin, 4 * kGemvThreads, x[c]);
+      load_turns<true>(x_row(a, column + c), a.k, begin, 4 * kGemvThreads, x[c]);
 #pragma unroll
     for (int turn = 0; turn < kTurns; ++turn) {
 #pragma unroll
@@ -110,7 +116,7 @@ FERRUM_DEVICE void gemv_f32(const GemvArguments& a) {
   if (r >= kRows || row + r >= part.rows || column + c >= a.tokens) return;
   float total = of_warp[0][thread];
   for (int warp = 1; warp < kWarps; ++warp) total += of_warp[warp][thread];
-  part.out[(column + c) * part.rows + row + r] = total;
+  store_element({part.out, a.out_type}, (column + c) * part.rows + row + r, total);
 }
 
 template <int kType, int kColumns>

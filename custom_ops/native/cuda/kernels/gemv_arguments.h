@@ -4,6 +4,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "cuda/elements.h"
+
 namespace ferrum::cuda {
 
 constexpr int kGemvThreads = 128;
@@ -19,7 +21,7 @@ constexpr int gemv_f32_rows(int columns) { return columns; }
 // A matrix, and out [tokens, rows]. Its rows begin at block `first_block`.
 struct GemvPart {
   const uint8_t* data;
-  float* out;
+  void* out;
   int64_t rows;
   size_t row_bytes;
   unsigned first_block;
@@ -29,7 +31,8 @@ struct GemvPart {
 // groups of columns; blocks of the same rows stand side by side, so that all but one find the
 // weights in L2.
 struct GemvArguments {
-  const float* x;  // [tokens, k]
+  ConstElements x;  // [tokens, k]
+  int out_type;     // ggml id of F32, F16 or BF16
   int64_t tokens;
   int k;
   int lanes;  // that share a row: a power of two, at most kGemvThreads

@@ -190,13 +190,13 @@ FERRUM_KERNEL(combine_pairs, CombineArguments, kCombineThreads) {
 #pragma unroll
     for (int i = 0; i < 4; ++i) sum[i] = fmaf(weight, values[i], sum[i]);
   }
-  float* const out = a.out + static_cast<size_t>(blockIdx.x) * a.width + column;
+  const size_t out = static_cast<size_t>(blockIdx.x) * a.width + column;
   if (aligned)
-    *reinterpret_cast<float4*>(out) = make_float4(sum[0], sum[1], sum[2], sum[3]);
+    store_four(a.out, out, make_float4(sum[0], sum[1], sum[2], sum[3]));
   else
 #pragma unroll
     for (int i = 0; i < 4; ++i)
-      if (i < columns) out[i] = sum[i];
+      if (i < columns) store_element(a.out, out + i, sum[i]);
 }
 
 }  // namespace ferrum::cuda

@@ -44,7 +44,7 @@ struct CombineArguments {
   const float* rows;     // [tokens, slots, width]
   const float* weights;  // [tokens, slots]
   const int32_t* ids;    // [tokens, slots]
-  float* out;
+  Elements out;
   int slots, experts, width;
 };
 

@@ -27,13 +27,14 @@ FERRUM_DEVICE float not_a_number() { return bits_to_float(0x7fc00000u); }
 
 // Rows r[0], r[1] of the two matrices times the token's x, summed over their lanes.
 template <int kType>
-FERRUM_DEVICE void multiply_token(const BlockOf<kType> (&rows)[2], const float* x, int k, int lane,
-                                  int lanes, float (&sum)[2][1]) {
+FERRUM_DEVICE void multiply_token(const BlockOf<kType> (&rows)[2], ConstElements x, int k,
+                                  int lane, int lanes, float (&sum)[2][1]) {
+  using Unit = UnitOf<kType>;
   FERRUM_SHARED StagedX<kHiddenTile> staged;
   const int thread = static_cast<int>(threadIdx.x);
   const auto stage_tile = [&](int begin) {
     if (begin > 0) __syncthreads();
-    stage<UnitOf<kType>::kSums, kMoeGemvThreads>(x, k, begin, thread, staged);
+    stage<Unit::kSums, Unit::kAnyK, kMoeGemvThreads>(x, k, begin, thread, staged);
     __syncthreads();
   };
   multiply_rows<kType, false, 2, 1>(rows, k, lane, lanes, &staged, stage_tile, sum);
@@ -56,7 +57,7 @@ FERRUM_DEVICE void gate_up(const MoeGateUpArguments& a) {
   }
   const BlockOf<kType> rows[2] = {row_of<kType>(gate, a.gate, row), row_of<kType>(up, a.up, row)};
   float sum[2][1] = {};
-  multiply_token<kType>(rows, a.x + pair / a.slots * a.k, a.k, lane, a.lanes, sum);
+  multiply_token<kType>(rows, from(a.x, pair / a.slots * a.k), a.k, lane, a.lanes, sum);
   if (stores) *hidden = silu(sum[0][0]) * sum[1][0];
 }
 
@@ -73,7 +74,7 @@ FERRUM_DEVICE void product(const MoeProductArguments& a) {
     sum[0][0] = sum[1][0] = 0.0f;
     const BlockOf<kType> rows[2] = {row_of<kType>(matrix, a.matrix, row),
                                     row_of<kType>(matrix, a.matrix, row + 1)};
-    multiply_token<kType>(rows, a.x + pair / a.slots * a.k, a.k, lane, a.lanes, sum);
+    multiply_token<kType>(rows, from(a.x, pair / a.slots * a.k), a.k, lane, a.lanes, sum);
   }
   if (lane != 0) return;
   for (int r = 0; r < 2 && row + r < a.matrix.rows; ++r) {
@@ -84,6 +85,7 @@ FERRUM_DEVICE void product(const MoeProductArguments& a) {
 
 template <int kType>
 FERRUM_DEVICE void down(const MoeDownArguments& a) {
+  using Unit = UnitOf<kType>;
   FERRUM_SHARED StagedX<kWidthTile> hidden[kMoeGemvSlots];
   FERRUM_SHARED float products[kMoeGemvSlots][2 * kWarp];
   const int64_t token = blockIdx.x / a.blocks;
@@ -101,8 +103,9 @@ FERRUM_DEVICE void down(const MoeDownArguments& a) {
                                     row_of<kType>(known, a.down, first_row + 2 * group + 1)};
     const auto stage_tile = [&](int begin) {
       if (begin > 0) __syncthreads();
-      stage<UnitOf<kType>::kSums, kWarp>(a.hidden + pair * a.k, a.k, begin, lane_index(),
-                                         hidden[warp]);
+      // Any k: with the test of it, ptxas takes 128 registers and not 167 for Q5_K of 8.0.
+      stage<Unit::kSums, true, kWarp>({a.hidden + pair * a.k, kF32}, a.k, begin, lane_index(),
+                                      hidden[warp]);
       __syncthreads();
     };
     float sum[2][1] = {};
@@ -118,7 +121,7 @@ FERRUM_DEVICE void down(const MoeDownArguments& a) {
     __syncthreads();
   }
   if (thread < rows_of_block && first_row + thread < a.down.rows)
-    a.out[token * a.down.rows + first_row + thread] = total;
+    store_element(a.out, token * a.down.rows + first_row + thread, total);
 }
 
 #define FERRUM_MOE_GEMV(name)                                                                      \

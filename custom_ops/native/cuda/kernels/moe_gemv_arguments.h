@@ -4,6 +4,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "cuda/elements.h"
+
 namespace ferrum::cuda {
 
 constexpr int kMoeGemvThreads = 256;
@@ -25,7 +27,7 @@ struct PairExperts {
 
 // hidden [pairs, rows] = silu(gate x) * (up x). Grid: `blocks` of threads / lanes rows, per pair.
 struct MoeGateUpArguments {
-  const float* x;  // [pairs / slots, k]
+  ConstElements x;  // [pairs / slots, k]
   float* hidden;
   PairExperts chosen;
   ExpertMatrices gate, up;
@@ -38,7 +40,7 @@ struct MoeGateUpArguments {
 // out [pairs, rows] = matrix x, or, where `gates`, silu(gates) * that: gate and up of two types.
 // Grid: `blocks` of 2 * threads / lanes rows, per pair.
 struct MoeProductArguments {
-  const float* x;
+  ConstElements x;
   const float* gates;  // [pairs, rows], may be `out`
   float* out;
   PairExperts chosen;
@@ -52,7 +54,7 @@ struct MoeProductArguments {
 struct MoeDownArguments {
   const float* hidden;   // [pairs, k]
   const float* weights;  // [pairs]
-  float* out;
+  Elements out;
   PairExperts chosen;
   ExpertMatrices down;
   int slots, k, lanes;

@@ -1,8 +1,8 @@
 // Where a position lies in the paged cache, and what lies there.
 #pragma once
 
-#include "cuda/device.h"
 #include "cuda/kernels/attention_arguments.h"
+#include "cuda/kernels/elements-inl.h"
 #include "cuda/kernels/softmax-inl.h"
 #include "quants.h"
 
@@ -31,25 +31,6 @@ FERRUM_DEVICE int slot_of(const PagedCache& cache, int64_t sequence, int positio
 // Index of the first element of a head in a slot.
 FERRUM_DEVICE size_t element_of(const PagedCache& cache, int slot, int kv_head) {
   return (static_cast<size_t>(slot) * cache.kv_heads + kv_head) * cache.head_dim;
-}
-
-FERRUM_DEVICE float load_element(int type, const uint8_t* elements, size_t i) {
-  if (type == kF32) return reinterpret_cast<const float*>(elements)[i];
-  const uint32_t bits = reinterpret_cast<const uint16_t*>(elements)[i];
-  return type == kF16 ? half_to_float(bits) : bfloat16_to_float(bits);
-}
-
-// Of float16 or bfloat16.
-FERRUM_DEVICE uint16_t element_bits(int type, float value) {
-  return static_cast<uint16_t>(type == kF16 ? to_halves(value, 0.0f) : to_bfloat16s(value, 0.0f));
-}
-
-FERRUM_DEVICE void store_element(int type, uint8_t* elements, size_t i, float value) {
-  if (type == kF32) {
-    reinterpret_cast<float*>(elements)[i] = value;
-    return;
-  }
-  reinterpret_cast<uint16_t*>(elements)[i] = element_bits(type, value);
 }
 
 // Two bfloat16 values as float16 ones.

@@ -10,17 +10,17 @@ enum class Kind { kQuery, kKey, kValue };
 struct Item {
   Kind kind;
   int kv_head;
-  const float* from;
-  int64_t at;  // of a query, in queries and output
+  ConstElements from;  // q, k or v
+  int64_t at;          // the head's first element there; of a query, in queries and output too
 };
 FERRUM_DEVICE Item item_of(const RotateArguments& a, int64_t token, int head) {
   const PagedCache& cache = a.cache;
   const int64_t query = (token * a.heads + head) * cache.head_dim;
-  if (head < a.heads) return {Kind::kQuery, 0, a.from.q + query, query};
+  if (head < a.heads) return {Kind::kQuery, 0, a.from.q, query};
   const int kv_head = (head - a.heads) / 2;
   const int64_t at = (token * cache.kv_heads + kv_head) * cache.head_dim;
   const bool key = (head - a.heads) % 2 == 0;
-  return {key ? Kind::kKey : Kind::kValue, kv_head, (key ? a.from.k : a.from.v) + at, 0};
+  return {key ? Kind::kKey : Kind::kValue, kv_head, key ? a.from.k : a.from.v, at};
 }
 
 // Where a token's key or value goes: false where nowhere.
@@ -50,11 +50,20 @@ struct Loaded {
   FERRUM_DEVICE void load(const RotateArguments& a, int64_t token, int index) {
     const int half = a.cache.head_dim / 2;
     item = item_of(a, token, index);
-    head.load(item.from, half);
+    head.load(item.from, item.at, half);
     if (item.kind != Kind::kValue)
       weight.load(item.kind == Kind::kKey ? a.from.k_norm : a.from.q_norm, half);
   }
 };
+
+// Of a token without a place, nobody reads the queries: its output is told here.
+FERRUM_DEVICE void store_query(const RotateArguments& a, const Item& item, const Place& place,
+                               int i, float value) {
+  if (place.position >= 0)
+    a.queries[item.at + i] = value * a.from.scale;
+  else
+    store_element(a.out, item.at + i, not_a_number());
+}
 
 template <int kHeld>
 FERRUM_DEVICE void store_head(const RotateArguments& a, Loaded<kHeld>& loaded, const Place& place,
@@ -67,18 +76,14 @@ FERRUM_DEVICE void store_head(const RotateArguments& a, Loaded<kHeld>& loaded, c
     turn.turn(loaded.head);
   }
   if (item.kind == Kind::kQuery) {
-    const bool placed = place.position >= 0;
-    float* const to = (placed ? a.queries : a.out) + item.at;
-    loaded.head.store(half, [&](int i, float value) {
-      to[i] = placed ? value * a.from.scale : not_a_number();
-    });
+    loaded.head.store(half, [&](int i, float value) { store_query(a, item, place, i, value); });
     return;
   }
   size_t to;
   if (!find_target(cache, place, item.kv_head, to)) return;
   uint8_t* const elements = item.kind == Kind::kKey ? cache.keys : cache.values;
   loaded.head.store(
-      half, [&](int i, float value) { store_element(cache.type, elements, to + i, value); });
+      half, [&](int i, float value) { store_element({elements, cache.type}, to + i, value); });
 }
 
 template <int kHeld>
@@ -103,11 +108,15 @@ FERRUM_DEVICE void rotate_and_store(const RotateArguments& a) {
 
 // Heads too large for registers: read twice, and turned element by element.
 template <class Store>
-FERRUM_DEVICE void rotate_any(const RotateArguments& a, const float* head, const float* weight,
+FERRUM_DEVICE void rotate_any(const RotateArguments& a, const Item& item, const float* weight,
                               int position, Store store) {
   const int dim = a.cache.head_dim, half = dim / 2;
+  const ConstElements head = from(item.from, item.at);
   float squares = 0.0f;
-  for (int i = lane_index(); i < dim; i += kWarp) squares = fmaf(head[i], head[i], squares);
+  for (int i = lane_index(); i < dim; i += kWarp) {
+    const float x = load_element(head, i);
+    squares = fmaf(x, x, squares);
+  }
   const float factor =
       1.0f / sqrtf(warp_sum(squares) / static_cast<float>(dim) + a.from.epsilon);
   for (int i = lane_index(); i < half; i += kWarp) {
@@ -116,8 +125,8 @@ FERRUM_DEVICE void rotate_any(const RotateArguments& a, const float* head, const
     sincosf(angle, &sine, &cosine);
     sine *= a.from.rope_scale;
     cosine *= a.from.rope_scale;
-    const float first = head[i] * factor * weight[i];
-    const float second = head[i + half] * factor * weight[i + half];
+    const float first = load_element(head, i) * factor * weight[i];
+    const float second = load_element(head, i + half) * factor * weight[i + half];
     store(i, first * cosine - second * sine);
     store(i + half, second * cosine + first * sine);
   }
@@ -127,22 +136,19 @@ FERRUM_DEVICE void store_any(const RotateArguments& a, const Item& item, const P
   const PagedCache& cache = a.cache;
   const int dim = cache.head_dim;
   if (item.kind == Kind::kQuery) {
-    const bool placed = place.position >= 0;
-    float* const to = (placed ? a.queries : a.out) + item.at;
-    rotate_any(a, item.from, a.from.q_norm, place.position, [&](int i, float value) {
-      to[i] = placed ? value * a.from.scale : not_a_number();
-    });
+    rotate_any(a, item, a.from.q_norm, place.position,
+               [&](int i, float value) { store_query(a, item, place, i, value); });
     return;
   }
   size_t to;
   if (!find_target(cache, place, item.kv_head, to)) return;
   if (item.kind == Kind::kKey) {
-    rotate_any(a, item.from, a.from.k_norm, place.position,
-               [&](int i, float value) { store_element(cache.type, cache.keys, to + i, value); });
+    rotate_any(a, item, a.from.k_norm, place.position,
+               [&](int i, float value) { store_element({cache.keys, cache.type}, to + i, value); });
     return;
   }
   for (int i = lane_index(); i < dim; i += kWarp)
-    store_element(cache.type, cache.values, to + i, item.from[i]);
+    store_element({cache.values, cache.type}, to + i, load_element(item.from, item.at + i));
 }
 
 }  // namespace

@@ -47,6 +47,26 @@ struct Head {
       second[j] = i < half ? head[i + half] : 0.0f;
     }
   }
+  // Of the head that begins at element `at`.
+  FERRUM_DEVICE void load(ConstElements heads, int64_t at, int half) {
+    if (heads.type == kF32) {
+      load(floats_of(heads) + at, half);
+      return;
+    }
+    const uint16_t* const head = halves_of(heads) + at;
+    uint32_t bits[2 * kHeld];
+#pragma unroll
+    for (int j = 0; j < kHeld; ++j) {
+      const int i = j * kWarp + lane_index();
+      bits[2 * j] = i < half ? head[i] : 0u;
+      bits[2 * j + 1] = i < half ? head[i + half] : 0u;
+    }
+#pragma unroll
+    for (int j = 0; j < kHeld; ++j) {
+      first[j] = float_of(heads.type, bits[2 * j]);
+      second[j] = float_of(heads.type, bits[2 * j + 1]);
+    }
+  }
 
   // Makes the root mean square 1, but for epsilon and the weight.
   FERRUM_DEVICE void normalize(const Head& weight, int half, float epsilon) {

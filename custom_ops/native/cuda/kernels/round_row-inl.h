@@ -2,25 +2,33 @@
 // paired_index.
 #pragma once
 
-#include "cuda/device.h"
+#include "cuda/kernels/elements-inl.h"
 #include "cuda/kernels/gemm_arguments.h"
 #include "cuda/kernels/within_half.h"
 
 namespace ferrum::cuda {
 
+// 8 values of float16, as they are.
+FERRUM_DEVICE uint4 paired(uint4 v) {
+  return make_uint4(__byte_perm(v.x, v.y, 0x5410), __byte_perm(v.x, v.y, 0x7632),
+                    __byte_perm(v.z, v.w, 0x5410), __byte_perm(v.z, v.w, 0x7632));
+}
+
+FERRUM_DEVICE uint4 paired_halves(ConstElements x, size_t i) {
+  if (x.type == kF16) return paired(*reinterpret_cast<const uint4*>(halves_of(x) + i));
+  const float4 low = load_four(x, i), high = load_four(x, i + 4);
+  return make_uint4(to_halves(within_half(low.x), within_half(low.z)),
+                    to_halves(within_half(low.y), within_half(low.w)),
+                    to_halves(within_half(high.x), within_half(high.z)),
+                    to_halves(within_half(high.y), within_half(high.w)));
+}
+
 // By all threads of a block, 8 values at a time.
 FERRUM_DEVICE void round_row(const RoundArguments& a, size_t row, int threads) {
-  const auto* const x = reinterpret_cast<const float4*>(a.x + row * a.k);
   auto* const out = reinterpret_cast<uint4*>(a.out + row * a.stride);
   for (int i = static_cast<int>(threadIdx.x); i < a.stride / 8; i += threads) {
     uint4 halves = make_uint4(0, 0, 0, 0);
-    if (8 * i < a.k) {
-      const float4 low = x[2 * i], high = x[2 * i + 1];
-      halves = make_uint4(to_halves(within_half(low.x), within_half(low.z)),
-                          to_halves(within_half(low.y), within_half(low.w)),
-                          to_halves(within_half(high.x), within_half(high.z)),
-                          to_halves(within_half(high.y), within_half(high.w)));
-    }
+    if (8 * i < a.k) halves = paired_halves(a.x, row * a.k + 8 * i);
     out[i] = halves;
   }
 }

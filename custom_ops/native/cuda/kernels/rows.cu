@@ -1,5 +1,5 @@
 // Norms, a block per row, and the choice of experts, a warp or a block per token.
-#include "cuda/device.h"
+#include "cuda/kernels/elements-inl.h"
 #include "cuda/kernels/rows_arguments.h"
 
 namespace ferrum::cuda {
@@ -7,23 +7,30 @@ namespace {
 
 // Four neighbours of a row from `i` on, zero beyond its end. Threads own the same values whether
 // or not memory is aligned, so that the sum's order is one.
-FERRUM_DEVICE float4 load_four(const float* row, int64_t i, const NormArguments& a) {
-  if (a.aligned) return *reinterpret_cast<const float4*>(row + i);
+FERRUM_DEVICE float4 load_four_of_row(ConstElements x, int64_t row, int64_t i,
+                                      const NormArguments& a) {
+  if (a.aligned) return load_four(x, row + i);
   const int64_t left = a.columns - i;
-  return make_float4(row[i], left > 1 ? row[i + 1] : 0.0f, left > 2 ? row[i + 2] : 0.0f,
-                     left > 3 ? row[i + 3] : 0.0f);
+  return make_float4(load_element(x, row + i), left > 1 ? load_element(x, row + i + 1) : 0.0f,
+                     left > 2 ? load_element(x, row + i + 2) : 0.0f,
+                     left > 3 ? load_element(x, row + i + 3) : 0.0f);
 }
 
-FERRUM_DEVICE void store_four(float* row, int64_t i, const NormArguments& a, float4 v) {
+FERRUM_DEVICE void store_four_of_row(Elements to, int64_t row, int64_t i, const NormArguments& a,
+                                     float4 v) {
   if (a.aligned) {
-    *reinterpret_cast<float4*>(row + i) = v;
+    store_four(to, row + i, v);
     return;
   }
   const int64_t left = a.columns - i;
-  row[i] = v.x;
-  if (left > 1) row[i + 1] = v.y;
-  if (left > 2) row[i + 2] = v.z;
-  if (left > 3) row[i + 3] = v.w;
+  store_element(to, row + i, v.x);
+  if (left > 1) store_element(to, row + i + 1, v.y);
+  if (left > 2) store_element(to, row + i + 2, v.z);
+  if (left > 3) store_element(to, row + i + 3, v.w);
+}
+
+FERRUM_DEVICE float4 weights_at(const NormArguments& a, int64_t i) {
+  return load_four_of_row({a.weight, kF32}, 0, i, a);
 }
 
 FERRUM_DEVICE float block_sum(float x) {
@@ -35,48 +42,59 @@ FERRUM_DEVICE float block_sum(float x) {
   return warp_sum(lane_index() < kWarps ? sums[lane_index()] : 0.0f);
 }
 
-template <bool kAdd>
+template <bool kAdd, int kType>
 FERRUM_DEVICE float4 values_at(const NormArguments& a, int64_t row, int64_t i) {
-  float4 v = load_four(a.x + row, i, a);
+  float4 v = load_four_of_row({a.x, kType}, row, i, a);
   if (kAdd) {
-    const float4 other = load_four(a.residual + row, i, a);
+    const float4 other = load_four_of_row({a.residual, kType}, row, i, a);
     v = make_float4(v.x + other.x, v.y + other.y, v.z + other.z, v.w + other.w);
   }
   return v;
 }
 
-template <bool kAdd>
+template <bool kAdd, int kType>
 FERRUM_DEVICE void write_normed(const NormArguments& a, int64_t row, int64_t i, float4 v, float4 w,
                                 float factor) {
-  if (kAdd) store_four(a.sum + row, i, a, v);
-  store_four(a.normed + row, i, a,
-             make_float4(v.x * factor * w.x, v.y * factor * w.y, v.z * factor * w.z,
-                         v.w * factor * w.w));
+  if (kAdd) store_four_of_row({a.sum, kType}, row, i, a, v);
+  store_four_of_row(
+      {a.normed, kType}, row, i, a,
+      make_float4(v.x * factor * w.x, v.y * factor * w.y, v.z * factor * w.z, v.w * factor * w.w));
 }
 
 // A thread keeps its first four values, with their weights, so that a row of up to 4 kNormThreads
 // is loaded once; the rest of a longer one is read twice, the second time from the cache.
-template <bool kAdd>
+template <bool kAdd, int kType>
 FERRUM_DEVICE void normalize_row(const NormArguments& a) {
   constexpr int kStep = 4 * kNormThreads;
   const int64_t row = static_cast<int64_t>(blockIdx.x) * a.columns;
   const int64_t first = 4 * static_cast<int64_t>(threadIdx.x);
   float4 kept = make_float4(0.0f, 0.0f, 0.0f, 0.0f), weight = kept;
   if (first < a.columns) {
-    kept = values_at<kAdd>(a, row, first);
-    weight = load_four(a.weight, first, a);
+    kept = values_at<kAdd, kType>(a, row, first);
+    weight = weights_at(a, first);
   }
   const auto add_squares = [](float4 v, float sum) {
     return fmaf(v.x, v.x, fmaf(v.y, v.y, fmaf(v.z, v.z, fmaf(v.w, v.w, sum))));
   };
   float squares = add_squares(kept, 0.0f);
   for (int64_t i = first + kStep; i < a.columns; i += kStep)
-    squares = add_squares(values_at<kAdd>(a, row, i), squares);
+    squares = add_squares(values_at<kAdd, kType>(a, row, i), squares);
   const float mean = block_sum(squares) / static_cast<float>(a.columns);
   const float factor = 1.0f / sqrtf(mean + a.epsilon);
-  if (first < a.columns) write_normed<kAdd>(a, row, first, kept, weight, factor);
+  if (first < a.columns) write_normed<kAdd, kType>(a, row, first, kept, weight, factor);
   for (int64_t i = first + kStep; i < a.columns; i += kStep)
-    write_normed<kAdd>(a, row, i, values_at<kAdd>(a, row, i), load_four(a.weight, i, a), factor);
+    write_normed<kAdd, kType>(a, row, i, values_at<kAdd, kType>(a, row, i), weights_at(a, i),
+                              factor);
+}
+
+template <bool kAdd>
+FERRUM_DEVICE void normalize_row(const NormArguments& a) {
+  if (a.type == kF32)
+    normalize_row<kAdd, kF32>(a);
+  else if (a.type == kF16)
+    normalize_row<kAdd, kF16>(a);
+  else
+    normalize_row<kAdd, kBF16>(a);
 }
 
 // Experts are compared by rank: a probability's bits, which as integers have its order, with one

@@ -11,14 +11,15 @@ constexpr int kRouteThreads = 32 * kRouteWarps;
 constexpr int kRouteAnyThreads = 256;  // of a token whose ranks lie in memory
 
 struct NormArguments {
-  const float* x;         // [rows, columns]
-  const float* residual;  // the same, of add_rms_norm
-  const float* weight;    // [columns]
+  int type;              // ggml id of x, residual, normed and sum
+  const void* x;         // [rows, columns]
+  const void* residual;  // the same, of add_rms_norm
+  const float* weight;   // [columns]
   int64_t columns;
   float epsilon;
-  bool aligned;   // rows may be read and written by 16 bytes
-  float* normed;  // [rows, columns]
-  float* sum;     // the same, of add_rms_norm
+  bool aligned;  // rows may be read and written four values at a time
+  void* normed;  // [rows, columns]
+  void* sum;     // the same, of add_rms_norm
 };
 
 struct RouteArguments {

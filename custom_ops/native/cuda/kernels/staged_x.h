@@ -1,7 +1,7 @@
 // A tile of one row of activations in shared memory, as the units of units.h read it.
 #pragma once
 
-#include "cuda/device.h"
+#include "cuda/kernels/elements-inl.h"
 
 namespace ferrum::cuda {
 
@@ -17,20 +17,12 @@ struct StagedX {
 
 FERRUM_DEVICE float4 load_float4(const float* p) { return *reinterpret_cast<const float4*>(p); }
 
-// Values at .. at + 4 of a row of k, zeros beyond its end.
-FERRUM_DEVICE float4 load_4_of_row(const float* row, int k, int at) {
-  if (k % 4 == 0) {
-    if (at < k) return load_float4(row + at);
-    return {0.0f, 0.0f, 0.0f, 0.0f};
-  }
-  return {at < k ? row[at] : 0.0f, at + 1 < k ? row[at + 1] : 0.0f, at + 2 < k ? row[at + 2] : 0.0f,
-          at + 3 < k ? row[at + 3] : 0.0f};
-}
+// What a row of k has in place of values beyond its end is zero. kAnyK: k may be no multiple of 4.
 
-// v[i] = load_4_of_row(row, k, at + i * step), of which k is asked once.
-template <int kTurns>
+// v[i] = values at + i * step .. + 4 of a row.
+template <bool kAnyK, int kTurns>
 FERRUM_DEVICE void load_turns(const float* row, int k, int at, int step, float4 (&v)[kTurns]) {
-  if (k % 4 == 0) {
+  if (!kAnyK || k % 4 == 0) {
 #pragma unroll
     for (int turn = 0; turn < kTurns; ++turn) {
       v[turn] = {0.0f, 0.0f, 0.0f, 0.0f};
@@ -38,30 +30,77 @@ FERRUM_DEVICE void load_turns(const float* row, int k, int at, int step, float4 
     }
   } else {
 #pragma unroll
-    for (int turn = 0; turn < kTurns; ++turn) v[turn] = load_4_of_row(row, k, at + turn * step);
+    for (int turn = 0; turn < kTurns; ++turn) {
+      const int i = at + turn * step;
+      v[turn] = {i < k ? row[i] : 0.0f, i + 1 < k ? row[i + 1] : 0.0f,
+                 i + 2 < k ? row[i + 2] : 0.0f, i + 3 < k ? row[i + 3] : 0.0f};
+    }
+  }
+}
+
+// The same of values of 2 bytes, as they are.
+template <bool kAnyK, int kTurns>
+FERRUM_DEVICE void load_turns(const uint16_t* row, int k, int at, int step, uint2 (&v)[kTurns]) {
+#pragma unroll
+  for (int turn = 0; turn < kTurns; ++turn) {
+    const int i = at + turn * step;
+    v[turn] = make_uint2(0, 0);
+    if (!kAnyK || k % 4 == 0) {
+      if (i < k) v[turn] = *reinterpret_cast<const uint2*>(row + i);
+    } else {
+      const auto value = [&](int j) { return i + j < k ? uint32_t{row[i + j]} : 0u; };
+      v[turn] = make_uint2(value(0) | value(1) << 16, value(2) | value(3) << 16);
+    }
+  }
+}
+
+// Of either, as floats.
+template <bool kAnyK, int kTurns>
+FERRUM_DEVICE void load_turns(ConstElements row, int k, int at, int step, float4 (&v)[kTurns]) {
+  if (row.type == kF32) {
+    load_turns<kAnyK>(floats_of(row), k, at, step, v);
+  } else {
+    uint2 raw[kTurns];
+    load_turns<kAnyK>(halves_of(row), k, at, step, raw);
+#pragma unroll
+    for (int turn = 0; turn < kTurns; ++turn) v[turn] = four_of(row.type, raw[turn]);
+  }
+}
+
+// Four values of a tile of n, by all lanes of a warp.
+template <bool kSums, int kValues>
+FERRUM_DEVICE void put_four(float4 v, int i, int n, int thread, StagedX<kValues>& to) {
+  if (i < n) *reinterpret_cast<float4*>(to.values + staged_at(static_cast<unsigned>(i))) = v;
+  if constexpr (kSums) {
+    float sum = (v.x + v.y) + (v.z + v.w);
+    sum += __shfl_xor_sync(kWholeWarp, sum, 1);
+    sum += __shfl_xor_sync(kWholeWarp, sum, 2);
+    if (i < n && thread % 4 == 0) to.sums[i / 16] = sum;
   }
 }
 
 // Values begin .. begin + kValues of a row of k, zeros beyond its end up to a multiple of 16, by
-// kThreads threads, whole warps of them. A barrier must follow.
-template <bool kSums, int kThreads, int kValues>
-FERRUM_DEVICE void stage(const float* row, int k, int begin, int thread, StagedX<kValues>& to) {
+// kThreads threads, whole warps of them. A barrier must follow. Each type goes its own way from
+// loads to stores, so that neither waits, in registers, for where they would meet again.
+template <bool kSums, bool kAnyK, int kThreads, int kValues>
+FERRUM_DEVICE void stage(ConstElements row, int k, int begin, int thread, StagedX<kValues>& to) {
   constexpr int kTurns = kValues / (4 * kThreads);
   const int n = min(kValues, (k - begin + 15) / 16 * 16);
-  float4 v[kTurns];
-  load_turns(row, k, begin + 4 * thread, 4 * kThreads, v);
+  const auto put_all = [&](const auto& four_of_turn) {
 #pragma unroll
-  for (int turn = 0; turn < kTurns; ++turn) {
-    if (4 * turn * kThreads >= n) break;
-    const int i = 4 * (turn * kThreads + thread);
-    if (i < n)
-      *reinterpret_cast<float4*>(to.values + staged_at(static_cast<unsigned>(i))) = v[turn];
-    if constexpr (kSums) {
-      float sum = (v[turn].x + v[turn].y) + (v[turn].z + v[turn].w);
-      sum += __shfl_xor_sync(kWholeWarp, sum, 1);
-      sum += __shfl_xor_sync(kWholeWarp, sum, 2);
-      if (i < n && thread % 4 == 0) to.sums[i / 16] = sum;
+    for (int turn = 0; turn < kTurns; ++turn) {
+      if (4 * turn * kThreads >= n) break;
+      put_four<kSums>(four_of_turn(turn), 4 * (turn * kThreads + thread), n, thread, to);
     }
+  };
+  if (row.type == kF32) {
+    float4 v[kTurns];
+    load_turns<kAnyK>(floats_of(row), k, begin + 4 * thread, 4 * kThreads, v);
+    put_all([&](int turn) { return v[turn]; });
+  } else {
+    uint2 v[kTurns];
+    load_turns<kAnyK>(halves_of(row), k, begin + 4 * thread, 4 * kThreads, v);
+    put_all([&](int turn) { return four_of(row.type, v[turn]); });
   }
 }
 

@@ -7,6 +7,7 @@
 // other types a unit is a Format's slice.
 //
 //   kBlock, kBytes, kValues, kPerBlock   of a block; values of a unit, units of a block (2^n)
+//   kAnyK                                rows need not be whole blocks: a float type's
 //   kGroups, kWords                      groups of a unit; words of four codes in each
 //   Raw, load(block, unit)               the unit's bytes in registers, still on their way
 //   begin(unit)                          the unit's first value in its block
@@ -27,7 +28,7 @@ namespace ferrum::cuda {
 template <int kType>
 struct UnitOf {
   using F = Format<kType>;
-  static constexpr bool kIsSlice = true, kSums = false;
+  static constexpr bool kIsSlice = true, kSums = false, kAnyK = F::kBlock == 16;
   static constexpr int kBlock = F::kBlock, kBytes = F::kBytes;
   static constexpr int kValues = 16, kPerBlock = F::kSlices;
   struct Raw {
@@ -42,7 +43,7 @@ struct UnitOf {
 template <>
 struct UnitOf<kMXFP4_planes> {
   using F = Format<kMXFP4_planes>;
-  static constexpr bool kIsSlice = true, kSums = false;
+  static constexpr bool kIsSlice = true, kSums = false, kAnyK = false;
   static constexpr int kBlock = F::kBlock, kBytes = F::kBytes;
   static constexpr int kValues = 16, kPerBlock = F::kSlices;
   struct Raw {
@@ -59,7 +60,7 @@ struct UnitOf<kMXFP4_planes> {
 
 // Q4_K and Q5_K: 64 values, group 0 in the low nibbles of 32 bytes, group 1 in the high ones.
 struct UnitOfParts {
-  static constexpr bool kIsSlice = false, kSums = true, kMins = true;
+  static constexpr bool kIsSlice = false, kSums = true, kMins = true, kAnyK = false;
   static constexpr float kZero = 2.0f;
   static constexpr int kBlock = 256, kValues = 64, kPerBlock = 4, kGroups = 2, kWords = 8;
   static FERRUM_DEVICE int begin(int unit) { return 64 * unit; }
@@ -136,7 +137,7 @@ FERRUM_DEVICE EvenWords<N> load_even(const uint8_t* aligned) {
 template <>
 struct UnitOf<kQ6_K> {
   using F = Format<kQ6_K>;
-  static constexpr bool kIsSlice = false, kSums = true, kMins = false;
+  static constexpr bool kIsSlice = false, kSums = true, kMins = false, kAnyK = false;
   static constexpr float kZero = 2.5f;  // codes are 32 too high
   static constexpr int kBlock = 256, kBytes = 210;
   static constexpr int kValues = 64, kPerBlock = 4, kGroups = 4, kWords = 4;
@@ -224,7 +225,7 @@ struct UnitOf<kQ6_K_planes> : UnitOf<kQ6_K> {
 template <>
 struct UnitOf<kQ8_0> {
   using F = Format<kQ8_0>;
-  static constexpr bool kIsSlice = false, kSums = false, kMins = false;
+  static constexpr bool kIsSlice = false, kSums = false, kMins = false, kAnyK = false;
   static constexpr int kBlock = 32, kBytes = 34;
   static constexpr int kValues = 32, kPerBlock = 1, kGroups = 1, kWords = 8;
   struct Raw {

@@ -131,13 +131,14 @@ size_t prefill_shared(int64_t head_dim) {
 struct Launcher {
   Queue& queue;
   const AttentionProblem& problem;
+  const AttentionActivations& activations;
   const PagedCache cache;
   const Decoding decoding;
   Place* const places;
   float* const queries;
 
   Heads heads() const {
-    return {problem.q,        problem.k,     problem.v,       problem.q_norm,    problem.k_norm,
+    return {activations.q,    activations.k, activations.v,   problem.q_norm,    problem.k_norm,
             problem.inv_freq, problem.scale, problem.epsilon, problem.rope_scale};
   }
 
@@ -145,9 +146,13 @@ struct Launcher {
     const int64_t dim = problem.cache.head_dim, all = problem.heads + 2 * problem.cache.kv_heads;
     // A warp that has more heads of a token finds its place and its angles less often.
     const int64_t warps = problem.tokens <= kFewTokens ? all : std::min<int64_t>(all, kRotateWarps);
-    const RotateArguments arguments{
-        cache,  static_cast<int>(problem.heads), static_cast<int>(warps), heads(), places, queries,
-        problem.out};
+    const RotateArguments arguments{cache,
+                                    static_cast<int>(problem.heads),
+                                    static_cast<int>(warps),
+                                    heads(),
+                                    places,
+                                    queries,
+                                    activations.out};
     const Symbol& kernel = dim <= 64 ? kRotate64 : dim <= 128 ? kRotate128 : kRotateAny;
     queue.launch(kernel, {static_cast<unsigned>(divide_up(problem.tokens * warps, kRotateWarps))},
                  kRotateThreads, arguments);
@@ -179,7 +184,7 @@ struct Launcher {
                               places,
                               nullptr,
                               floats,
-                              problem.out};
+                              activations.out};
     if (chunks > 1)
       arguments.partials = queue.take<float>(slice * decoding.units * chunks * floats);
     const auto parts = std::clamp<int64_t>(kMostBlocks / (slice * decoding.units), 1, chunks);
@@ -212,7 +217,7 @@ struct Launcher {
                                      skip_single,
                                      queries,
                                      places,
-                                     problem.out};
+                                     activations.out};
     queue.launch(large ? kernels.rows128 : kernels.rows64,
                  {static_cast<unsigned>(tiles * problem.cache.kv_heads)}, large ? 256 : 128,
                  arguments, prefill_shared(problem.cache.head_dim));
@@ -221,7 +226,8 @@ struct Launcher {
 
 }  // namespace
 
-void run_attention(Queue& queue, const AttentionProblem& problem) {
+void run_attention(Queue& queue, const AttentionProblem& problem,
+                   const AttentionActivations& activations) {
   if (problem.tokens == 0) return;
   const Decoding decoding = plan_decoding(problem);
   const int64_t sequences = problem.sequences.count;
@@ -229,6 +235,7 @@ void run_attention(Queue& queue, const AttentionProblem& problem) {
   const int64_t elements = problem.tokens * problem.heads * problem.cache.head_dim;
   const Launcher launcher{queue,
                           problem,
+                          activations,
                           paged_cache(problem),
                           decoding,
                           queue.take<Place>(problem.tokens),

@@ -111,17 +111,18 @@ int64_t lay_out(const Product* const* products, int count, int64_t block_rows, G
   int64_t row_blocks = 0;
   for (int i = 0; i < count; ++i) {
     a.matrices[i] = experts_of(products[i]->matrix, 1);
-    a.matrices[i].out = products[i]->out;
+    a.matrices[i].out = products[i]->out.data;
     a.matrices[i].first_block = static_cast<int>(row_blocks);
     row_blocks += divided_up(products[i]->matrix.rows, block_rows);
   }
   a.count = count;
   a.slots = 1;
+  a.out_type = products[0]->out.type;
   return row_blocks;
 }
 
 // Products of one type with at most kFewTokens tokens in one launch.
-void multiply_few(Queue& queue, const float* x, int64_t tokens, const Product* const* products,
+void multiply_few(Queue& queue, ConstElements x, int64_t tokens, const Product* const* products,
                   int count) {
   const Matrix& first = products[0]->matrix;
   GemmArguments a = arguments_of(first, 1);
@@ -185,14 +186,14 @@ bool gemm_takes(const Matrix& matrix) {
 
 int64_t half_stride(int64_t k) { return divided_up(k, kStageValues) * kStageValues; }
 
-void round_rows(Queue& queue, const float* x, int64_t rows, int64_t k, uint16_t* out,
+void round_rows(Queue& queue, ConstElements x, int64_t rows, int64_t k, uint16_t* out,
                 int32_t* zeros, int64_t count) {
   const RoundArguments a{x,     out,  static_cast<int>(k), static_cast<int>(half_stride(k)),
                          zeros, static_cast<int>(count)};
   queue.launch(kRoundRows, {static_cast<unsigned>(rows)}, kRoundThreads, a);
 }
 
-void gemm(Queue& queue, const float* x, int64_t tokens, const Product* products, int count) {
+void gemm(Queue& queue, ConstElements x, int64_t tokens, const Product* products, int count) {
   if (tokens == 0 || count == 0) return;
   if (tokens <= kFewTokens) {
     for_each_type(products, count, [&](const Product* const* same, int found) {
@@ -219,7 +220,7 @@ void gemm(Queue& queue, const float* x, int64_t tokens, const Product* products,
   });
 }
 
-void gemm(Queue& queue, const float* x, int64_t tokens, const Product& product) {
+void gemm(Queue& queue, ConstElements x, int64_t tokens, const Product& product) {
   gemm(queue, x, tokens, &product, 1);
 }
 
@@ -228,6 +229,7 @@ void expert_gemm(Queue& queue, const ExpertTiles& tiles, const ExpertRows& rows,
   GemmArguments a = grouped(tiles, rows, matrix);
   a.matrices[0].out = out;
   a.out_by_position = by_position;
+  a.out_type = kF32;
   launch(queue, matrix.type, kernels_of(matrix).gemm, kGemmTiles, tiles.most,
          row_blocks_of(matrix), a);
 }

@@ -15,15 +15,16 @@ namespace ferrum::cuda {
 bool gemm_takes(const Matrix& matrix);
 
 // Those of one type go in one launch.
-void gemm(Queue& queue, const float* x, int64_t tokens, const Product* products, int count);
-void gemm(Queue& queue, const float* x, int64_t tokens, const Product& product);
+void gemm(Queue& queue, ConstElements x, int64_t tokens, const Product* products, int count);
+void gemm(Queue& queue, ConstElements x, int64_t tokens, const Product& product);
 
 // Values of a float16 row of k, with the zeros at its end.
 int64_t half_stride(int64_t k);
 
 // x [rows, k] as float16 [rows, half_stride(k)], as the products read it. And zeros [count] = 0,
-// for a product's counters.
-void round_rows(Queue& queue, const float* x, int64_t rows, int64_t k, uint16_t* out,
+// for a product's counters. Float16 activations go through it too: products want them in another
+// order, and counters of zeros.
+void round_rows(Queue& queue, ConstElements x, int64_t rows, int64_t k, uint16_t* out,
                 int32_t* zeros = nullptr, int64_t count = 0);
 
 // Pairs sorted by expert: what a product with the experts' matrices reads and writes.

@@ -11,7 +11,7 @@ unsigned tiles(int64_t n, int64_t of) { return static_cast<unsigned>((n + of - 1
 
 }  // namespace
 
-void gemm_f32(Queue& queue, const float* x, int64_t tokens, const Product& product) {
+void gemm_f32(Queue& queue, ConstElements x, int64_t tokens, const Product& product) {
   const Matrix& matrix = product.matrix;
   const GemmF32Arguments a = {x,           reinterpret_cast<const float*>(matrix.data),
                               product.out, tokens,

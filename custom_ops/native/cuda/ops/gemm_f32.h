@@ -8,6 +8,6 @@
 
 namespace ferrum::cuda {
 
-void gemm_f32(Queue& queue, const float* x, int64_t tokens, const Product& product);
+void gemm_f32(Queue& queue, ConstElements x, int64_t tokens, const Product& product);
 
 }  // namespace ferrum::cuda

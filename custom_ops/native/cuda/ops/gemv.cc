@@ -45,7 +45,7 @@ unsigned blocks_of(int64_t rows, int64_t rows_per_block) {
 }
 
 // Products of one type and so of one launch.
-void launch_gemv(Queue& queue, const float* x, int64_t tokens, const Product* const* products,
+void launch_gemv(Queue& queue, ConstElements x, int64_t tokens, const Product* const* products,
                  int count) {
   if (tokens == 0) return;
   const Matrix& first = products[0]->matrix;
@@ -54,13 +54,14 @@ void launch_gemv(Queue& queue, const float* x, int64_t tokens, const Product* co
   const int lanes = row_lanes(first.type, first.k, rows, kGemvThreads);
   const int columns = tokens <= 2 ? static_cast<int>(tokens) : 4;
   const unsigned column_groups = blocks_of(tokens, columns);
-  GemvArguments a = {x, tokens, static_cast<int>(first.k), lanes, count, column_groups, {}};
+  GemvArguments a = {x,     products[0]->out.type, tokens, static_cast<int>(first.k), lanes,
+                     count, column_groups,         {}};
   const int64_t rows_of_block =
       first.type == kF32 ? gemv_f32_rows(columns) : kGemvRows * kGemvThreads / lanes;
   unsigned blocks = 0;
   for (int i = 0; i < count; ++i) {
     const Matrix& matrix = products[i]->matrix;
-    a.parts[i] = {matrix.data, products[i]->out, matrix.rows, matrix.row_bytes, blocks};
+    a.parts[i] = {matrix.data, products[i]->out.data, matrix.rows, matrix.row_bytes, blocks};
     blocks += blocks_of(matrix.rows, rows_of_block);
   }
   const TypeKernels& kernels = *find_kernels(first.type);
@@ -130,7 +131,7 @@ void launch_down(Queue& queue, const MoeProblem& p, const PairExperts& chosen,
 
 bool has_format(int type) { return find_kernels(type) != nullptr; }
 
-void gemv(Queue& queue, const float* x, int64_t tokens, const Product* products, int count) {
+void gemv(Queue& queue, ConstElements x, int64_t tokens, const Product* products, int count) {
   for (int begin = 0; begin < count; begin += kMostGemvParts) {
     const int end = std::min(begin + kMostGemvParts, count);
     bool done[kMostGemvParts] = {};

@@ -19,7 +19,7 @@ constexpr int64_t kMostGemvTokensF32 = 256;
 
 }  // namespace
 
-void multiply_all(Queue& queue, const float* x, int64_t tokens, const Product* products,
+void multiply_all(Queue& queue, ConstElements x, int64_t tokens, const Product* products,
                   int count) {
   if (tokens == 0) return;
   std::vector<Product> few, many;

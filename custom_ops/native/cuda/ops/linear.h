@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "cuda/elements.h"
 #include "cuda/matrix.h"
 #include "cuda/queue.h"
 
@@ -11,11 +12,13 @@ namespace ferrum::cuda {
 // out [tokens, matrix.rows] = x [tokens, matrix.k] times the matrix.
 struct Product {
   Matrix matrix;
-  float* out;
+  Elements out;
 };
 
-// Several products of the same x, which QuantQKV has, in as few launches as their types allow.
-void multiply_all(Queue& queue, const float* x, int64_t tokens, const Product* products, int count);
+// Several products of the same x, with outputs of one type, which QuantQKV has, in as few launches
+// as their types allow.
+void multiply_all(Queue& queue, ConstElements x, int64_t tokens, const Product* products,
+                  int count);
 
 // out [tokens, matrix.k] = rows `ids` of the matrix; rows that do not exist become NaN, for nothing
 // can be reported from a GPU without waiting for it.

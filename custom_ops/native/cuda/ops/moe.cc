@@ -75,7 +75,7 @@ class TiledExperts {
   void run_pass(int64_t first, int64_t tokens) const {
     const int pairs = static_cast<int>(tokens * problem_.k);
     const int32_t* const ids = problem_.ids + first * problem_.k;
-    align_and_round(ids, problem_.x + first * problem_.gate.k, tokens);
+    align_and_round(ids, advanced(problem_.x, first * problem_.gate.k), tokens);
     const ExpertTiles tiles{
         {sorted_, tile_expert_, tile_count_, pairs}, tile_, most_tiles(tokens), problem_.experts};
     hidden_rows(tiles);
@@ -83,7 +83,7 @@ class TiledExperts {
     combine(ids, first, tokens);
   }
 
-  void align_and_round(const int32_t* ids, const float* x, int64_t tokens) const {
+  void align_and_round(const int32_t* ids, ConstElements x, int64_t tokens) const {
     const int64_t pairs = tokens * problem_.k, k = problem_.gate.k;
     const AlignArguments a{ids,
                            static_cast<int>(pairs),
@@ -128,7 +128,7 @@ class TiledExperts {
     const CombineArguments a{products_,
                              problem_.weights + first * problem_.k,
                              ids,
-                             problem_.out + first * columns,
+                             advanced(problem_.out, first * columns),
                              static_cast<int>(problem_.k),
                              static_cast<int>(problem_.experts),
                              static_cast<int>(columns)};

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "cuda/elements.h"
 #include "cuda/matrix.h"
 #include "cuda/queue.h"
 #include "settings.h"
@@ -11,11 +12,11 @@ namespace ferrum::cuda {
 
 struct MoeProblem {
   int64_t tokens, k, experts;
-  const float* x;          // [tokens, hidden]
+  ConstElements x;         // [tokens, hidden]
   const float* weights;    // [tokens, k]
   const int32_t* ids;      // [tokens, k]; on the device, so unchecked: a wrong one makes NaN
   Matrix gate, up, down;   // of the first expert; gate and up [width, hidden], down [hidden, width]
-  float* out;              // [tokens, hidden]
+  Elements out;            // [tokens, hidden]
 };
 
 void run_moe(Queue& queue, const MoeProblem& problem, const Settings& settings);

@@ -19,16 +19,19 @@ void launch_norm(Queue& queue, const Symbol& kernel, NormArguments arguments, in
 
 }  // namespace
 
-void rms_norm(Queue& queue, const float* x, const float* weight, int64_t rows, int64_t columns,
-              float epsilon, float* normed) {
-  launch_norm(queue, kRmsNorm, {x, nullptr, weight, columns, epsilon, false, normed, nullptr},
+void rms_norm(Queue& queue, ConstElements x, const float* weight, int64_t rows, int64_t columns,
+              float epsilon, Elements normed) {
+  launch_norm(queue, kRmsNorm,
+              {x.type, x.data, nullptr, weight, columns, epsilon, false, normed.data, nullptr},
               rows);
 }
 
-void add_rms_norm(Queue& queue, const float* x, const float* residual, const float* weight,
-                  int64_t rows, int64_t columns, float epsilon, float* normed, float* sum) {
-  launch_norm(queue, kAddRmsNorm, {x, residual, weight, columns, epsilon, false, normed, sum},
-              rows);
+void add_rms_norm(Queue& queue, ConstElements x, ConstElements residual, const float* weight,
+                  int64_t rows, int64_t columns, float epsilon, Elements normed, Elements sum) {
+  launch_norm(
+      queue, kAddRmsNorm,
+      {x.type, x.data, residual.data, weight, columns, epsilon, false, normed.data, sum.data},
+      rows);
 }
 
 void route(Queue& queue, const Routing& routing, const float* logits, int64_t tokens,

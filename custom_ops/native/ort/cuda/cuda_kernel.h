@@ -5,6 +5,7 @@
 #include <memory>
 #include <utility>
 
+#include "cuda/elements.h"
 #include "cuda/matrix.h"
 #include "cuda/queue.h"
 #include "ort/kernel.h"
@@ -21,12 +22,24 @@ class CudaKernel : public Kernel {
     enqueue(context, *queue);
   }
 
+  bool computes_in_float32() const override { return false; }
+
   // Where a node's kernels run.
   class Device {
    public:
     virtual ~Device() = default;
     virtual std::unique_ptr<cuda::Queue> queue(const Context& context) const = 0;
   };
+
+ protected:
+  // An input of activations, and the node's output `index`: float32 or of activations.
+  cuda::ConstElements read(const Tensor& tensor) const {
+    return {tensor.memory, float_type_of(activation)};
+  }
+  cuda::Elements written(const Tensor& tensor, size_t index) const {
+    const bool wide = spec().outputs.items[index].element == Element::float32;
+    return {tensor.memory, float_type_of(wide ? kOrtFloat : activation)};
+  }
 
  private:
   virtual void enqueue(Context& context, cuda::Queue& queue) const = 0;  // throws Error

@@ -17,8 +17,9 @@ class CudaPagedAttention : public CudaKernel {
     AttentionProblem problem = in.problem(attributes_);
     problem.cache.keys = in_place(context, queue, in.keys, 1);
     problem.cache.values = in_place(context, queue, in.values, 2);
-    problem.out = context.output(0, {problem.tokens, in.q.dims[1]}).data<float>();
-    if (problem.tokens > 0) run_attention(queue, problem);
+    const Tensor out = context.output(0, {problem.tokens, in.q.dims[1]});
+    if (problem.tokens == 0) return;
+    run_attention(queue, problem, {read(in.q), read(in.k), read(in.v), written(out, 0)});
   }
 
   // As on the CPU (ort/paged_attention.cc).

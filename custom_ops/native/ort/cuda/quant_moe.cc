@@ -22,13 +22,13 @@ class CudaQuantMoE : public CudaKernel {
     const cuda::MoeProblem problem{in.tokens(),
                                    in.slots(),
                                    in.expert_count(),
-                                   in.x.data<const float>(),
+                                   read(in.x),
                                    in.weights.data<const float>(),
                                    in.experts.data<const int32_t>(),
                                    cuda_matrix_of(in.gate, gate_, in.hidden()),
                                    cuda_matrix_of(in.up, up_, in.hidden()),
                                    cuda_matrix_of(in.down, down_, in.width()),
-                                   out.data<float>()};
+                                   written(out, 0)};
     run_moe(queue, problem, settings);
   }
 

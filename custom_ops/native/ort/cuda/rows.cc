@@ -17,8 +17,7 @@ class CudaRmsNorm : public CudaKernel {
     const int64_t tokens = x.dims[0], n = x.dims[1];
     weight.expect(0, n, "x's columns");
     const Tensor normed = context.output(0, {tokens, n});
-    rms_norm(queue, x.data<const float>(), weight.data<const float>(), tokens, n, epsilon_,
-             normed.data<float>());
+    rms_norm(queue, read(x), weight.data<const float>(), tokens, n, epsilon_, written(normed, 0));
   }
 
   const float epsilon_;
@@ -37,9 +36,8 @@ class CudaAddRmsNorm : public CudaKernel {
     residual.expect(1, n, "x's columns");
     weight.expect(0, n, "x's columns");
     const Tensor normed = context.output(0, {tokens, n}), sum = context.output(1, {tokens, n});
-    add_rms_norm(queue, x.data<const float>(), residual.data<const float>(),
-                 weight.data<const float>(), tokens, n, epsilon_, normed.data<float>(),
-                 sum.data<float>());
+    add_rms_norm(queue, read(x), read(residual), weight.data<const float>(), tokens, n, epsilon_,
+                 written(normed, 0), written(sum, 1));
   }
 
   const float epsilon_;
