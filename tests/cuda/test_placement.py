@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import onnx
 import onnxruntime as ort
 import pytest
 
+from ferrum.builder.cli import main as build
 from ferrum.runtime import cuda
 from ferrum.runtime.llm import LLM
 from ferrum.runtime.sampler import SamplingParams
@@ -17,8 +17,19 @@ from ferrum.runtime.sampler import SamplingParams
 NAME = "CUDAExecutionProvider"
 
 
+@pytest.fixture(params=["file", "cuda"])
+def export(
+    request: pytest.FixtureRequest, sample: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The .onnx of the sample, its weights as the file has them and re-laid."""
+    output = tmp_path_factory.mktemp("placed") / "m.onnx"
+    options = ["--weights", "copy", "--quiet", "--layout", request.param]
+    assert build([str(sample), str(output), *options]) == 0
+    return output
+
+
 def test_all_nodes_are_on_the_gpu_and_none_copies(
-    open_llm: Callable[..., LLM], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    export: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[ort.InferenceSession] = []
     cuda_session = ort.InferenceSession
@@ -30,7 +41,8 @@ def test_all_nodes_are_on_the_gpu_and_none_copies(
         return made[-1]
 
     monkeypatch.setattr(cuda.ort, "InferenceSession", recording)
-    open_llm().generate([1, 2, 3], SamplingParams(max_tokens=2, ignore_eos=True))
+    with LLM(export, device="cuda", threads=1, kv_capacity=2048) as llm:
+        llm.generate([1, 2, 3], SamplingParams(max_tokens=2, ignore_eos=True))
     assert len(made) == 2  # the model, and what finds the likeliest tokens
     for number, session in enumerate(made):
         parts = session.get_provider_graph_assignment_info()
