@@ -131,14 +131,18 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"  {config.layers} layers, {config.experts} experts, {config.experts_per_token} per "
             f"token, context {config.context_length:,}; {kinds}\n"
             f"{_activations(result.dtype)}{_on_the_cpu(result.cpu_experts)}"
-            f"{_relaid(result.relaid_bytes)}"
+            f"{_relaid(arguments.layout, result.relaid_bytes)}"
             f"  done in {seconds:.1f} s"
         )
     return 0
 
 
-def _relaid(count: int) -> str:
-    return f"  {count / 1e6:,.0f} MB of the weights re-laid beside the graph\n" if count else ""
+def _relaid(layout: str, count: int) -> str:
+    if layout == "file":
+        return ""
+    if not count:
+        return f"  --layout {layout} re-lays none of these types: all weights stay as they lie\n"
+    return f"  {count / 1e6:,.0f} MB of the weights re-laid beside the graph\n"
 
 
 def _activations(dtype: str) -> str:

@@ -169,7 +169,8 @@ class Export:
         record = self.layout_record
         if record is None:
             return None
-        return plan_layout(self.beside, self.path, record["layout"], self.cpu_experts)
+        file = self.folder / record["file"]
+        return plan_layout(self.beside, file, record["layout"], self.cpu_experts)
 
     @cached_property
     def tensors(self) -> dict[str, Tensor]:

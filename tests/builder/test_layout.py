@@ -122,13 +122,18 @@ def test_experts_that_stay_on_the_cpu_stay_in_the_file(model: Path, tmp_path: Pa
     assert experts(BuildOptions(layout="cuda", cpu_experts=2, force=True, progress=False)) == set()
 
 
-def test_matrices_that_are_no_whole_vectors_and_models_without_any_stay(tmp_path: Path) -> None:
+def test_a_model_without_such_types_is_built_as_ever_and_the_command_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     spec = SyntheticSpec(types={"*": "Q4_K", "*_norm.weight": "F32"})
     write_synthetic(tmp_path / "m.gguf", spec)
     result = build(tmp_path / "m.gguf", tmp_path / "m.onnx", CUDA)
     assert result.relaid_bytes == 0
+    other = [str(tmp_path / "m.gguf"), str(tmp_path / "other" / "m.onnx"), "--layout", "cuda"]
+    assert main(other) == 0
+    assert "--layout cuda re-lays none of these types" in capsys.readouterr().out
     assert not (tmp_path / "m.planes").exists()
-    assert set(result.files) == {path.name for path in tmp_path.iterdir()} - {"m.gguf"}
+    assert set(result.files) == {path.name for path in tmp_path.iterdir()} - {"m.gguf", "other"}
 
 
 def test_the_default_writes_none(model: Path, tmp_path: Path) -> None:

@@ -29,23 +29,23 @@ def stub_libraries() -> Path:
 
 
 @pytest.fixture(scope="session")
-def export(tmp_path_factory: pytest.TempPathFactory, sample: Path) -> Callable[[str], Path]:
-    """The .onnx of the sample, exported by ferrum-build with activations of that type."""
+def export(tmp_path_factory: pytest.TempPathFactory, sample: Path) -> Callable[[str, str], Path]:
+    """The .onnx of the sample with activations of that type and weights in that layout."""
 
     @cache
-    def of_dtype(dtype: str) -> Path:
+    def export_as(dtype: str, layout: str) -> Path:
         output = tmp_path_factory.mktemp("sample") / "tinycode.onnx"
-        options = ["--weights", "copy", "--quiet", "--dtype", dtype]
+        options = ["--weights", "copy", "--quiet", "--dtype", dtype, "--layout", layout]
         assert build([str(sample), str(output), *options]) == 0
         return output
 
-    return of_dtype
+    return export_as
 
 
 @pytest.fixture(scope="session")
-def exported(export: Callable[[str], Path]) -> Path:
-    """With float32 activations."""
-    return export("f32")
+def exported(export: Callable[[str, str], Path]) -> Path:
+    """As ferrum-build exports it if told nothing."""
+    return export("f32", "file")
 
 
 @pytest.fixture
@@ -56,12 +56,12 @@ def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Log:
 
 
 @pytest.fixture
-def open_llm(export: Callable[[str], Path]) -> Iterator[Callable[..., LLM]]:
+def open_llm(export: Callable[[str, str], Path]) -> Iterator[Callable[..., LLM]]:
     """Opens the sample on the GPU, with settings over small defaults."""
     opened: list[LLM] = []
 
-    def open_model(dtype: str = "f32", **settings: object) -> LLM:
-        opened.append(LLM(export(dtype), **{**SMALL, **settings}))
+    def open_model(dtype: str = "f32", layout: str = "file", **settings: object) -> LLM:
+        opened.append(LLM(export(dtype, layout), **{**SMALL, **settings}))
         return opened[-1]
 
     yield open_model

@@ -17,9 +17,15 @@ from ferrum.runtime.sampler import SamplingParams
 NAME = "CUDAExecutionProvider"
 
 
-@pytest.mark.parametrize("dtype", ["f32", "f16", "bf16"])
+@pytest.mark.parametrize(
+    ("dtype", "layout"), [("f32", "file"), ("f16", "file"), ("bf16", "file"), ("f32", "cuda")]
+)
 def test_all_nodes_are_on_the_gpu_and_none_copies(
-    open_llm: Callable[..., LLM], dtype: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    open_llm: Callable[..., LLM],
+    dtype: str,
+    layout: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     made: list[ort.InferenceSession] = []
     cuda_session = ort.InferenceSession
@@ -31,7 +37,7 @@ def test_all_nodes_are_on_the_gpu_and_none_copies(
         return made[-1]
 
     monkeypatch.setattr(cuda.ort, "InferenceSession", recording)
-    open_llm(dtype).generate([1, 2, 3], SamplingParams(max_tokens=2, ignore_eos=True))
+    open_llm(dtype, layout).generate([1, 2, 3], SamplingParams(max_tokens=2, ignore_eos=True))
     assert len(made) == 2  # the model, and what finds the likeliest tokens
     for number, session in enumerate(made):
         parts = session.get_provider_graph_assignment_info()

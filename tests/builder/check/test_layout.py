@@ -96,5 +96,6 @@ def test_a_cut_file_is_found(relaid: ExportFolder) -> None:
 
 def test_a_copied_folder_is_as_good(relaid: ExportFolder, tmp_path: Path) -> None:
     shutil.copytree(relaid.path.parent, tmp_path / "copy")
-    copy = ExportFolder(tmp_path / "copy" / "m.onnx", relaid.weights, relaid.gguf)
+    (tmp_path / "copy" / "m.onnx").rename(tmp_path / "copy" / "renamed.onnx")
+    copy = ExportFolder(tmp_path / "copy" / "renamed.onnx", relaid.weights, relaid.gguf)
     assert failing(copy, "external references", "source files", "tensor table") == {}
