@@ -2,8 +2,8 @@
 //
 // A block of 4 warps multiplies kGemmRows rows with one tile of positions; a warp has 32 rows, two
 // operands of 16, and all positions. k is walked in stages of 64. A stage's activations are copied
-// to shared memory as they are, weights as the raw blocks they are in the file or, in planes, field by
-// field (gemm_planes-inl.h), both stages ahead.
+// to shared memory as they are, weights as the raw blocks they are in the file or, in planes, field
+// by field (gemm_planes-inl.h), both stages ahead.
 //
 // Weights are decoded straight into the tensor core's operand, for which 4 lanes ("a quad") share a
 // row: of each stage lane c of the quad decodes slice c, 16 values. So of the four products of 16
