@@ -31,6 +31,7 @@ in which order their bytes lie (--layout):
   file       as in the GGUF, to which the graph refers
   cuda       matrices whose blocks a GPU cannot load in vectors (Q6_K, Q8_0, MXFP4)
              are written once more, re-laid, to OUT.planes; the rest stays
+
 activations (--dtype):
   f32        float32, as a CPU computes
   f16        float16 between the ops: less memory to move on a GPU. Each op sums
