@@ -18,25 +18,20 @@ FILE = "ferrum.json"
 
 def source_records(files: Sequence[SourceFile], plan: Sequence[Placement]) -> list[dict[str, Any]]:
     """What tells a source file from one that replaced it: its name, size and header's hash."""
-    return [
-        {
-            "file": placement.name,
-            "bytes": file.size,
-            "header_bytes": file.header_bytes,
-            "header_sha256": file.sha256,
-        }
-        for file, placement in zip(files, plan, strict=True)
-    ]
+    return [_record(placement.name, file) for file, placement in zip(files, plan, strict=True)]
 
 
 def relaid_record(file: SourceFile, layout: str) -> dict[str, Any]:
     """The same of the file of re-laid weights."""
+    return {**_record(file.path.name, file), "layout": layout}
+
+
+def _record(name: str, file: SourceFile) -> dict[str, Any]:
     return {
-        "file": file.path.name,
+        "file": name,
         "bytes": file.size,
         "header_bytes": file.header_bytes,
         "header_sha256": file.sha256,
-        "layout": layout,
     }
 
 

@@ -11,13 +11,10 @@ from onnx import TensorProto
 
 from ferrum.custom_ops.contract import BLOCKS, DOMAIN, FLOAT, INT32, INT64, F, Op, Port
 from ferrum.custom_ops.ops import OPS
+from ferrum.models.qwen3_moe.graph import DTYPES
 
 # What activations and caches may be.
-FLOAT_TYPES: dict[int, str] = {
-    TensorProto.FLOAT: "float32",
-    TensorProto.FLOAT16: "float16",
-    TensorProto.BFLOAT16: "bfloat16",
-}
+FLOAT_TYPES: dict[int, str] = {number: name for name, number in DTYPES.items()}
 PORT_TYPES: dict[str, int] = {
     FLOAT: TensorProto.FLOAT,
     INT32: TensorProto.INT32,

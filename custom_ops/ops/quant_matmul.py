@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from onnxscript import opset18 as op
 from onnxscript import script
 
@@ -44,13 +46,11 @@ QUANT_MATMUL = Op(
 
 # For the router of a graph whose activations are not float32: a Cast in front of its QuantMatMul
 # would be one more launch for every layer on a GPU.
-QUANT_LOGITS = Op(
-    "QuantLogits",
-    since=1,
+QUANT_LOGITS = replace(
+    QUANT_MATMUL,
+    name="QuantLogits",
     doc="QuantMatMul whose output is float32 whatever x is: what a choice hangs on is not rounded.",
-    inputs=(Port("x", F, "[T, K]"), Port("weight", BLOCKS, "[M, .]")),
     outputs=(Port("output", FLOAT, "[T, M]"),),
-    attributes=(Attr("type", int, "ggml id of the weight's type"),),
     reference=QuantLogits,
 )
 

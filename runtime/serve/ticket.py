@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
-from types import TracebackType
 
 from ferrum.runtime.request import Completion, FinishReason, Piece, Request
 from ferrum.runtime.serve.errors import ApiError, Stopped, TimeLimit
@@ -51,12 +50,7 @@ class Ticket:
     def __enter__(self) -> Ticket:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        where: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.cancel()
 
     @property

@@ -1,12 +1,11 @@
 // Matrices of blocks to float16.
 #include "cuda/kernels/dequantize-inl.h"
-#include "cuda/kernels/within_half.h"
 
 namespace ferrum::cuda {
 namespace {
 
 FERRUM_DEVICE uint32_t two_halves(float first, float second) {
-  return to_halves(within_half(first), within_half(second));
+  return finite_halves(to_halves(first, second));
 }
 
 struct DequantizedRows {

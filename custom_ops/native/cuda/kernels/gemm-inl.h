@@ -17,7 +17,6 @@
 #include "cuda/kernels/gemm_arguments.h"
 #include "cuda/kernels/gemm_planes-inl.h"
 #include "cuda/kernels/halves.h"
-#include "cuda/kernels/within_half.h"
 
 namespace ferrum::cuda {
 
@@ -427,7 +426,7 @@ struct GemmBlock {
 #pragma unroll
         for (int j = 0; j < 2; ++j) {
           const float hidden = silu(sum[0][n][j * 2 + i]) * sum[1][n][j * 2 + i];
-          const uint32_t half = to_halves(within_half(hidden), 0.0f);
+          const uint32_t half = finite_halves(to_halves(hidden, 0.0f));
           out[paired_index(row_of(j))] = static_cast<uint16_t>(row_of(j) < rows() ? half : 0);
         }
       }

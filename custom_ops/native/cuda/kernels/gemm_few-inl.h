@@ -7,6 +7,7 @@
 #pragma once
 
 #include "cuda/kernels/gemm_warps-inl.h"
+#include "cuda/kernels/round_row-inl.h"
 
 namespace ferrum::cuda {
 
@@ -27,25 +28,6 @@ struct GemmFew : GemmWarps<kType, 16, false, kFewWarps, few_buffers(kType)> {
     this->end = min(this->begin + each, static_cast<unsigned>(this->a.stages));
   }
 
-  // 8 neighbours from `i` on as the operand takes them, the pairs of paired_index; zeros beyond k.
-  // What is float16 stays what it is.
-  FERRUM_DEVICE void load_run(size_t i, bool there, uint32_t (&first)[2],
-                              uint32_t (&second)[2]) const {
-    first[0] = first[1] = second[0] = second[1] = 0;
-    if (!there) return;
-    if (this->a.values.type == kF16) {
-      const uint4 v = *reinterpret_cast<const uint4*>(halves_of(this->a.values) + i);
-      first[0] = pick_bytes(v.x, v.y, 0x5410u), first[1] = pick_bytes(v.x, v.y, 0x7632u);
-      second[0] = pick_bytes(v.z, v.w, 0x5410u), second[1] = pick_bytes(v.z, v.w, 0x7632u);
-      return;
-    }
-    const float4 low = load_four(this->a.values, i), high = load_four(this->a.values, i + 4);
-    first[0] = finite_halves(to_halves(low.x, low.z));
-    first[1] = finite_halves(to_halves(low.y, low.w));
-    second[0] = finite_halves(to_halves(high.x, high.z));
-    second[1] = finite_halves(to_halves(high.y, high.w));
-  }
-
   FERRUM_DEVICE void multiply_chunk(unsigned chunk) {
 #pragma unroll 1  // for registers
     for (int part = 0; part < kChunk.stages; ++part) {
@@ -59,9 +41,13 @@ struct GemmFew : GemmWarps<kType, 16, false, kFewWarps, few_buffers(kType)> {
 #pragma unroll
       for (int n = 0; n < 2; ++n)
 #pragma unroll
-        for (int run = 0; run < 2; ++run)
-          load_run(x[n] + runs[run], Warps::kWholeChunks || runs[run] < this->a.k,
-                   columns[n][2 * run], columns[n][2 * run + 1]);
+        for (int run = 0; run < 2; ++run) {
+          uint4 v = make_uint4(0, 0, 0, 0);  // beyond k
+          if (Warps::kWholeChunks || runs[run] < this->a.k)
+            v = paired_halves(this->a.values, x[n] + runs[run]);
+          columns[n][2 * run][0] = v.x, columns[n][2 * run][1] = v.y;
+          columns[n][2 * run + 1][0] = v.z, columns[n][2 * run + 1][1] = v.w;
+        }
       this->multiply_stage(chunk, part, columns);
     }
   }

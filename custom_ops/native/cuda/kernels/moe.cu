@@ -4,7 +4,6 @@
 #include "cuda/kernels/halves_codes.h"
 #include "cuda/kernels/moe_arguments.h"
 #include "cuda/kernels/round_row-inl.h"
-#include "cuda/kernels/within_half.h"
 
 namespace ferrum::cuda {
 namespace {
@@ -158,7 +157,7 @@ FERRUM_KERNEL(silu_rows, SiluArguments, kSiluThreads) {
   uint16_t* const out = a.hidden + static_cast<size_t>(blockIdx.x) * a.stride;
   for (int i = static_cast<int>(threadIdx.x); i < a.stride; i += kSiluThreads) {
     uint32_t half = 0;
-    if (i < a.width) half = to_halves(within_half(silu(a.gate[in + i]) * a.up[in + i]), 0.0f);
+    if (i < a.width) half = finite_halves(to_halves(silu(a.gate[in + i]) * a.up[in + i], 0.0f));
     out[paired_index(i)] = static_cast<uint16_t>(half);
   }
 }

@@ -4,7 +4,6 @@
 
 #include "cuda/kernels/elements-inl.h"
 #include "cuda/kernels/gemm_arguments.h"
-#include "cuda/kernels/within_half.h"
 
 namespace ferrum::cuda {
 
@@ -14,13 +13,13 @@ FERRUM_DEVICE uint4 paired(uint4 v) {
                     __byte_perm(v.z, v.w, 0x5410), __byte_perm(v.z, v.w, 0x7632));
 }
 
+// 8 neighbours as tensor cores' operands take them: float16, two pairs to a register.
 FERRUM_DEVICE uint4 paired_halves(ConstElements x, size_t i) {
   if (x.type == kF16) return paired(*reinterpret_cast<const uint4*>(halves_of(x) + i));
   const float4 low = load_four(x, i), high = load_four(x, i + 4);
-  return make_uint4(to_halves(within_half(low.x), within_half(low.z)),
-                    to_halves(within_half(low.y), within_half(low.w)),
-                    to_halves(within_half(high.x), within_half(high.z)),
-                    to_halves(within_half(high.y), within_half(high.w)));
+  return make_uint4(
+      finite_halves(to_halves(low.x, low.z)), finite_halves(to_halves(low.y, low.w)),
+      finite_halves(to_halves(high.x, high.z)), finite_halves(to_halves(high.y, high.w)));
 }
 
 // By all threads of a block, 8 values at a time.
