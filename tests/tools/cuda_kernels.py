@@ -26,10 +26,9 @@ KNOWN = {
     "gate_up_Q4_K_8": 16,
     "gemm_Q6_K_planes_128": 52,
     "attention_prefill_64_rows128": 24,
-    "gemm_Q4_0_128": 48,  # below 9.0, as the next four
+    "gemm_Q4_0_128": 48,  # below 9.0, as the next two
     "gemm_Q8_0_128": 48,
     "gemm_Q4_K_8": 8,
-    "gemm_few_MXFP4_planes": 16,
     "moe_down_IQ4_XS": 16,
 }
 # Types whose codes lie at multiples of 8 or 16 bytes, and how wide their loads must be.
