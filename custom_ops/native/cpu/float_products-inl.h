@@ -147,19 +147,13 @@ void multiply_rows(const uint8_t* weights, size_t row_bytes, int64_t k,
   }
 }
 
-// How far ahead weights that are read in the order of their addresses are fetched, every line of
-// them: where lines are left out, the hardware does not fill them in.
-constexpr size_t kBytesAhead = 8192;
-
-// Asks for a cache line that is used once: in L1 alone, so that L2 keeps what will be used again.
-void fetch_once(const uint8_t* p) { __builtin_prefetch(p, 0, 0); }
-
-// What is read in the order of its addresses, fetched ahead line by line: to the end of some rows,
-// then on from where the caller will probably go on.
-class InOrder {
+// Lines of some rows one by one, kBytesAhead of who reads them.
+class LinesAhead {
  public:
-  InOrder(const uint8_t* rows, size_t bytes, const uint8_t* next)
-      : at_(address(rows)), end_(at_ + bytes), next_(address(next == nullptr ? rows : next)) {
+  LinesAhead(const uint8_t* rows, InOrder order)
+      : at_(address(rows)),
+        end_(address(order.end)),
+        next_(address(order.next == nullptr ? rows : order.next)) {
     skip(kBytesAhead);  // who went before has asked for that
   }
   inline __attribute__((always_inline)) void fetch_line() {
@@ -186,9 +180,11 @@ void multiply_column(const uint8_t* weights, size_t row_bytes, int64_t rows, int
   constexpr int64_t kStep = Products::kStep, kLine = 64 / Products::kBytes;  // values
   constexpr int64_t kSteps = 2 * kLine > kStep ? 2 * kLine / kStep : 1;      // of two lines
   const int64_t whole = k / kStep * kStep;
-  InOrder ahead(weights, static_cast<size_t>(rows) * row_bytes, next);
+  const InOrder order = {weights + static_cast<size_t>(rows) * row_bytes, next};
+  LinesAhead ahead(weights, order);
   for (int64_t r = 0; r < rows; ++r) {
     const uint8_t* const row = weights + static_cast<size_t>(r) * row_bytes;
+    order.look_up_pages(row, row_bytes);
     Floats sum = zero();
     const auto step = [&](int64_t i) __attribute__((always_inline)) {
       sum = Products::add(Products::weights(row + i * Products::kBytes),
@@ -218,15 +214,18 @@ void multiply_floats(const uint8_t* weights, size_t row_bytes, int64_t rows, int
                      int64_t out_stride, const uint8_t* next) {
   if (kRowsAlone && columns == 1)
     return multiply_column<Products>(weights, row_bytes, rows, k, x[0], out, next);
+  const InOrder order = {weights + static_cast<size_t>(rows) * row_bytes, next};
   for (int64_t r = 0; r < rows;) {
     const bool block = r + kBlockRows <= rows;
     const int64_t after = r + (block ? kBlockRows : 1);
+    const uint8_t* const from = weights + static_cast<size_t>(r) * row_bytes;
     const uint8_t* const behind =
         after < rows ? weights + static_cast<size_t>(after) * row_bytes : next;
     const Coming coming = {behind, behind == nullptr ? 0 : kBlockRows * row_bytes};
+    order.look_up_pages(from, static_cast<size_t>(after - r) * row_bytes);
     (block ? multiply_rows<Products, kBlockRows>
-           : multiply_rows<Products, 1>)(weights + static_cast<size_t>(r) * row_bytes, row_bytes, k,
-                                         x, columns, coming, out + r, out_stride);
+           : multiply_rows<Products, 1>)(from, row_bytes, k, x, columns, coming, out + r,
+                                         out_stride);
     r = after;
   }
 }

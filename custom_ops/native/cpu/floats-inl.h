@@ -6,12 +6,6 @@
 // (a * b + c), max, min, reduce_add (a fixed tree), reduce_add_four (that of four vectors, to four
 // floats), widen_half, widen_bfloat16 (kLanes values of 2 bytes each), exp_of.
 
-// Asks for a cache line, or for several bytes' in the order of their addresses, in L2.
-void fetch(const uint8_t* p) { __builtin_prefetch(p, 0, 2); }
-void fetch_bytes(const uint8_t* p, size_t bytes) {
-  for (const uint8_t* const end = p + bytes; p < end; p += 64) fetch(p);
-}
-
 // The bits of the largest magnitude of n floats; those of what is not a number are above all.
 uint32_t largest_bits(const float* x, int64_t n) {
   uint32_t largest = 0;

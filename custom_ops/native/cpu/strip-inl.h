@@ -98,7 +98,8 @@ __attribute__((noinline)) void multiply_few(const Strip& strip, const Int8Row* x
 
 // sums[s * kBatch + c] += the products of one or two strips with many columns: tiles rest in L1.
 template <class Format, int kStrips>
-void multiply_many(const Strip& strip, const Int8Row* x, int64_t columns, Floats* sums) {
+__attribute__((noinline)) void multiply_many(const Strip& strip, const Int8Row* x, int64_t columns,
+                                             Floats* sums) {
   constexpr int kWidth = kMaxSums / kStrips;
   alignas(64) Tile tile[kStrips];
   const int64_t pieces = (columns + kWidth - 1) / kWidth;
@@ -144,6 +145,7 @@ void matmul_tiles(const uint8_t* weights, size_t row_bytes, int64_t rows, int64_
                   const uint8_t* next) {
   if (multiply_in_order<Format>(weights, row_bytes, rows, k, x, columns, out, out_stride, next))
     return;
+  const InOrder order = {weights + static_cast<size_t>(rows) * row_bytes, next};
   Floats sums[kTileStrips * kBatch];
   for (int64_t first = 0; first < columns; first += kBatch) {
     const int64_t count = columns - first < kBatch ? columns - first : kBatch;
@@ -158,6 +160,8 @@ void matmul_tiles(const uint8_t* weights, size_t row_bytes, int64_t rows, int64_
                                        ? from + static_cast<size_t>(height) * row_bytes
                                    : first + kBatch >= columns ? next
                                                                : nullptr;
+      // Two strips take long enough; one, or few columns, would wait for look-ups.
+      if (both) order.look_up_pages(from, static_cast<size_t>(height) * row_bytes);
       const Strip strip = {from, row_bytes, height, k / kGroup, after, r == 0};
       if (both)
         multiply_many<Format, kTileStrips>(strip, x + first, count, sums);

@@ -117,6 +117,7 @@ constexpr int kNarrowPack = 2;
 // In the order of their needs.
 // clang-format off
 #include "../exp-inl.h"
+#include "../read_ahead-inl.h"
 #include "../floats-inl.h"
 #include "../float_products-inl.h"
 #include "../attention_units-inl.h"

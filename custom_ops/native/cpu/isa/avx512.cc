@@ -103,6 +103,7 @@ constexpr int kNarrowPack = 2;  // vpdpwssd adds two products of 16 bits to ever
 // In the order of their needs.
 // clang-format off
 #include "../exp-inl.h"
+#include "../read_ahead-inl.h"
 #include "../floats-inl.h"
 #include "../float_products-inl.h"
 #include "bfloat16_avx512-inl.h"

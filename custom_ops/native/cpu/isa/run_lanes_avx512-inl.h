@@ -104,13 +104,12 @@ FERRUM_INLINE void for_each_runs(const uint8_t* weights, size_t row_bytes, int64
                                  const RowsInLanes& shape, int64_t columns, float* out,
                                  int64_t out_stride, const uint8_t* next, const Body& body) {
   alignas(64) uint8_t buffer[kRuns * Format::kTileBytes];
-  const uint8_t* const end = weights + static_cast<size_t>(rows) * row_bytes;
+  const InOrder order = {weights + static_cast<size_t>(rows) * row_bytes, next};
   for (int64_t r = 0; r < rows; r += shape.together) {
     const uint8_t* from = weights + static_cast<size_t>(r) * row_bytes;
-    const auto left = static_cast<size_t>(end - from);
-    const uint8_t* const ahead = left > kBytesAhead ? from + kBytesAhead
-                                 : next != nullptr  ? next + (kBytesAhead - left)
-                                                    : from;
+    const uint8_t* const ahead = order.after(from, kBytesAhead);
+    order.look_up_pages(from, sizeof buffer);
+    const auto left = static_cast<size_t>(order.end - from);
     if (left < sizeof buffer) {
       memset(buffer, 0, sizeof buffer);
       memcpy(buffer, from, left);
