@@ -126,6 +126,10 @@ constexpr int64_t most_without_tiles() {
   return kTwice ? 2 * kFew : kFew;
 }
 
+// Codes that fill a byte take so little unpacking that reading sets the pace.
+template <class Format>
+constexpr bool kReadingSetsThePace = Format::kTileBytes > kSuperBlock;
+
 // One strip with so few columns.
 template <class Format, int kColumns = few_columns<Format>()>
 void multiply_strip(const Strip& strip, const Int8Row* x, int64_t columns, Floats* sums) {
@@ -160,8 +164,8 @@ void matmul_tiles(const uint8_t* weights, size_t row_bytes, int64_t rows, int64_
                                        ? from + static_cast<size_t>(height) * row_bytes
                                    : first + kBatch >= columns ? next
                                                                : nullptr;
-      // Two strips take long enough; one, or few columns, would wait for look-ups.
-      if (both) order.look_up_pages(from, static_cast<size_t>(height) * row_bytes);
+      if (both || kReadingSetsThePace<Format>)  // others would wait for look-ups
+        order.look_up_pages(from, static_cast<size_t>(height) * row_bytes);
       const Strip strip = {from, row_bytes, height, k / kGroup, after, r == 0};
       if (both)
         multiply_many<Format, kTileStrips>(strip, x + first, count, sums);
