@@ -71,13 +71,16 @@ def _speeds(report: Report) -> Table:
     )
     for row, begins in _by_case(report.rows):
         unit = "GB/s" if row.case.kind == "decode" else "GMAC/s"
+        # A prompt through matrices of floats has no int8 products to speak of.
+        counts = row.rate.median > 0
+        fraction = row.fraction if counts else None
         table.add_row(
             *begins,
             row.side,
             *_cells(row.tokens_per_second),
-            f"{_number(row.rate.median / 1e9)} {unit}",
-            f"{_number(row.limit.median / 1e9)} {unit}" if row.limit else "",
-            *(_cells(row.fraction, show="{:.0%}".format) if row.fraction else ("", "")),
+            f"{_number(row.rate.median / 1e9)} {unit}" if counts else "",
+            f"{_number(row.limit.median / 1e9)} {unit}" if counts and row.limit else "",
+            *(_cells(fraction, show="{:.0%}".format) if fraction else ("", "")),
         )
     return table
 

@@ -67,3 +67,12 @@ def test_a_report_of_the_machine_alone_has_its_limits_alone(report: Report) -> N
     lines = printed(Report(report.machine, "ferrum-bench --roofline", {}, LIMITS))
     assert [line.split()[0] for line in lines[-4:]] == ["memory", "int8", "int8", "int8"]
     assert not any("speed" in line for line in lines)
+
+
+def test_a_prompt_without_int8_products_has_no_rate_of_them(report: Report) -> None:
+    floats = replace(WORK, int8_macs=0, head_is_int8=False)
+    found = rows({(PREFILL, "ferrum"): measured([1.0])}, floats, {"ferrum": 10})
+    lines = printed(replace(report, rows=tuple(found), ratios=(), first_token=()))
+    (speed,) = [line for line in lines if line.startswith("prefill 100") and "(100 to" in line]
+    assert "GMAC/s" not in speed
+    assert "%" not in speed
