@@ -247,8 +247,8 @@ void take_tile(const AttentionTile& tile) {
   float* const shrink = scores + padded(tile.queries) * kTilePositions;
   float* const wide = shrink + padded(tile.queries);
   RowScales<kTilePositions> scales;
+  score_tile<kType, kPack>(tile, scores, wide);  // which has the values come closer
   find_scales<kType, kPack>(tile.values, tile.positions, tile.head_dim, kTilePositions, &scales);
-  score_tile<kType, kPack>(tile, scores, wide);
   for_each_panel(tile, [&](const Panel& panel) {
     if (panel.visible == 0) return;
     float* const own = scores + panel.first * kTilePositions;

@@ -14,6 +14,7 @@ namespace {
 
 constexpr int64_t kSegment = 1024;
 constexpr int64_t kBlockQueries = 128;  // of neighbouring tokens, that share a pass over the keys
+constexpr int64_t kFetchedKeys = 32;    // before the first is multiplied
 static_assert(kSegment % kTilePositions == 0, "a tile lies in one segment");
 
 // Tokens first .. first + count - 1, all of one sequence, in order of position.
@@ -95,6 +96,18 @@ struct Attention {
                             narrow, space.panels);
   }
 
+  // Has the first keys of a segment come closer, all at once: further ones do while these are
+  // multiplied.
+  void fetch_keys(const QueryBlock& block, int64_t kv_head, int64_t segment,
+                  const Workspace& space) const {
+    const int64_t begin = segment * kSegment;
+    const int64_t end = std::min(begin + kFetchedKeys, last_of(block) + 1);
+    const int64_t bytes = dim() * problem.cache.element_bytes();
+    find_rows(sequence[block.first], kv_head, begin, end, *space.rows);
+    for (int64_t i = 0; i < end - begin; ++i)
+      for (int64_t at = 0; at < bytes; at += 64) __builtin_prefetch(space.rows->keys[i] + at);
+  }
+
   // How many positions from `begin` on each query of a block sees.
   void find_seen(const QueryBlock& block, int64_t begin, int64_t count, int32_t* seen) const {
     for (int64_t t = 0; t < block.count; ++t, seen += problem.group()) {
@@ -110,8 +123,7 @@ struct Attention {
     std::fill_n(partial.most, padded(count), -std::numeric_limits<float>::infinity());
     std::fill_n(partial.sum, padded(count), 0.0f);
     std::fill_n(partial.values, count * padded(dim()), 0.0f);
-    const int64_t last = position[block.first + block.count - 1];
-    const int64_t stop = std::min(last + 1, (segment + 1) * kSegment);
+    const int64_t stop = std::min(last_of(block) + 1, (segment + 1) * kSegment);
     for (int64_t begin = segment * kSegment; begin < stop; begin += kTilePositions) {
       const int64_t end = std::min(begin + kTilePositions, stop);
       const int64_t known = std::min(begin + 2 * kTilePositions, stop);
@@ -123,9 +135,8 @@ struct Attention {
     }
   }
 
-  int64_t segments_of(const QueryBlock& block) const {
-    return position[block.first + block.count - 1] / kSegment + 1;
-  }
+  int64_t last_of(const QueryBlock& block) const { return position[block.first + block.count - 1]; }
+  int64_t segments_of(const QueryBlock& block) const { return last_of(block) / kSegment + 1; }
 
   // Takes the next segment's partial into the whole. A token that sees none of the segment keeps
   // what it has.
@@ -170,6 +181,7 @@ void attend_whole(const Attention& attention, const QueryBlock* blocks, int64_t 
     // The last blocks see the most keys: they go first, so that threads end together.
     const QueryBlock& block = blocks[block_count - 1 - item / kv_heads];
     const int64_t head = item % kv_heads;
+    attention.fetch_keys(block, head, 0, spaces[worker]);
     attention.arrange(block, head, spaces[worker]);
     attention.take_segment(block, head, 0, whole, spaces[worker]);
     for (int64_t s = 1; s < attention.segments_of(block); ++s) {
@@ -191,9 +203,11 @@ void attend_split(const Attention& attention, const QueryBlock* blocks, int64_t 
     const int64_t unit = item / most_segments, segment = item % most_segments;
     const QueryBlock& block = blocks[unit / kv_heads];
     if (segment >= attention.segments_of(block)) return;
-    attention.arrange(block, unit % kv_heads, spaces[worker]);
-    attention.take_segment(block, unit % kv_heads, segment,
-                           attention.partial_at(partials + item * floats), spaces[worker]);
+    const int64_t head = unit % kv_heads;
+    attention.fetch_keys(block, head, segment, spaces[worker]);
+    attention.arrange(block, head, spaces[worker]);
+    attention.take_segment(block, head, segment, attention.partial_at(partials + item * floats),
+                           spaces[worker]);
   });
   for_each(pool, units, [&](int64_t unit, size_t) {
     const QueryBlock& block = blocks[unit / kv_heads];
