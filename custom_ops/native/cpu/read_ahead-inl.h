@@ -3,7 +3,7 @@
 // Weights are read once per step, in the order of their addresses, from a mapped file whose pages
 // are mostly small. The hardware looks up a page when the first line of it is asked for, in a table
 // that by then is in memory too, and until it has done so none of the page's lines come. So pages
-// are looked up well before their lines are fetched: 1.04 to 1.1 in decode (docs/bench/speed.md).
+// are looked up well before their lines are fetched: 1.05 to 1.08 in decode (docs/bench/speed.md).
 
 // Asks for a cache line, or for several bytes' in the order of their addresses, in L2.
 inline void fetch(const uint8_t* p) { __builtin_prefetch(p, 0, 2); }
