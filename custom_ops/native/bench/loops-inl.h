@@ -27,12 +27,10 @@ inline void touch_registers(Vector (&values)[n]) {
 template <class Words>
 void read_lines(const uint8_t* data, size_t bytes) {
   constexpr size_t kSums = 4, kWidth = kSums * sizeof(Words);
-  const InOrder order = {data + bytes, data + bytes};  // who reads goes on there
   Words sums[kSums] = {};
   for (size_t line = 0; line + 512 <= bytes; line += 512) {
-    if (line % kPage == 0) order.look_up_pages(data + line, kPage);
-    const uint8_t* const ahead = order.after(data + line, kBytesAhead);
-    for (size_t at = 0; at < 512; at += 64) fetch_once(ahead + at);
+    if (line % kPage == 0) fetch(data + line + kPagesAhead);
+    for (size_t at = 0; at < 512; at += 64) fetch_once(data + line + kBytesAhead + at);
     for (size_t at = 0; at < 512; at += kWidth)
       for (size_t i = 0; i < kSums; ++i)
         sums[i] ^= *reinterpret_cast<const Words*>(data + line + at + i * sizeof(Words));

@@ -16,7 +16,6 @@ constexpr int kPanel = 2 * kLanes;
 constexpr int kSums = kRegisters / 2;  // vectors that gather products at once
 constexpr int kKeyRun = 16;            // keys widened at a time, and
 constexpr int kHeadStretch = 128;      // the units of theirs that lie together
-constexpr int kAhead = 32;  // positions from a key that is widened to one that is fetched
 static_assert(kPanel <= kPadding && kSums <= kKeyRun && kTilePositions % kKeyRun == 0,
               "panels fit the padding and rows beyond the last position the tile");
 static_assert(kHeadStretch % kLanes == 0 && kTilePositions % kHeadStretch == 0,
@@ -197,7 +196,7 @@ void unfold_keys(const AttentionTile& tile, int64_t from, int64_t end, float* ru
     if (kPack > 1)
       run[key_place(i - from, units_of<kPack>(tile.head_dim))] = scales.scale[i - from];
     fetch_bytes(tile.values[i], row_bytes);
-    if (i + kAhead < tile.known) fetch_bytes(tile.keys[i + kAhead], row_bytes);
+    if (i + kKeysAhead < tile.known) fetch_bytes(tile.keys[i + kKeysAhead], row_bytes);
   }
 }
 
@@ -271,7 +270,7 @@ void score_and_unfold(const AttentionTile& tile, int64_t next, const float* keys
     const auto known = [&](int64_t at) { return at < tile.known ? at : tile.known - 1; };
     rows[i] = tile.keys[known(next + i)];
     values[i] = tile.values[known(next + i)];
-    further[i] = tile.keys[known(next + i + kAhead)];
+    further[i] = tile.keys[known(next + i + kKeysAhead)];
   }
   RowScales<kSums> scales;
   find_scales<kType, kPack>(rows, kSums, tile.head_dim, tile.head_dim, &scales);

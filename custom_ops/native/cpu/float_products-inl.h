@@ -147,31 +147,6 @@ void multiply_rows(const uint8_t* weights, size_t row_bytes, int64_t k,
   }
 }
 
-// Lines of some rows one by one, kBytesAhead of who reads them.
-class LinesAhead {
- public:
-  LinesAhead(const uint8_t* rows, InOrder order)
-      : at_(address(rows)),
-        end_(address(order.end)),
-        next_(address(order.next == nullptr ? rows : order.next)) {
-    skip(kBytesAhead);  // who went before has asked for that
-  }
-  inline __attribute__((always_inline)) void fetch_line() {
-    fetch_once(reinterpret_cast<const uint8_t*>(at_));
-    skip(64);
-  }
-
- private:
-  static uintptr_t address(const uint8_t* p) { return reinterpret_cast<uintptr_t>(p); }
-  inline __attribute__((always_inline)) void skip(size_t bytes) {
-    at_ += bytes;
-    if (at_ < end_) return;
-    at_ = next_ + (at_ - end_);
-    end_ = UINTPTR_MAX;
-  }
-  uintptr_t at_, end_, next_;
-};
-
 // Rows of floats times a single column: one after the other, with no more instructions than it
 // takes.
 template <class Products>
@@ -181,7 +156,6 @@ void multiply_column(const uint8_t* weights, size_t row_bytes, int64_t rows, int
   constexpr int64_t kSteps = 2 * kLine > kStep ? 2 * kLine / kStep : 1;      // of two lines
   const int64_t whole = k / kStep * kStep;
   const InOrder order = {weights + static_cast<size_t>(rows) * row_bytes, next};
-  LinesAhead ahead(weights, order);
   for (int64_t r = 0; r < rows; ++r) {
     const uint8_t* const row = weights + static_cast<size_t>(r) * row_bytes;
     order.look_up_pages(row, row_bytes);
@@ -192,7 +166,9 @@ void multiply_column(const uint8_t* weights, size_t row_bytes, int64_t rows, int
     };
     int64_t i = 0;
     for (; i + kSteps * kStep <= whole; i += kSteps * kStep) {
-      for (int64_t line = 0; line < kSteps * kStep; line += kLine) ahead.fetch_line();
+      const uint8_t* const ahead = order.after(row + i * Products::kBytes, kBytesAhead);
+      for (int64_t line = 0; line < kSteps * kStep; line += kLine)
+        fetch_once(ahead + line * Products::kBytes);
 #pragma GCC unroll 8
       for (int64_t j = 0; j < kSteps; ++j) step(i + j * kStep);
     }

@@ -81,6 +81,8 @@ struct QuantKernels {
 
 constexpr int64_t kTilePositions = 128;  // of a tile at most: part of the arithmetic
 constexpr int64_t kPadding = 32;         // floats of two of the widest vectors
+// Positions from a key that is multiplied to one that is fetched.
+constexpr int64_t kKeysAhead = 32;
 
 constexpr int64_t padded(int64_t n, int64_t unit = kPadding) {
   return (n + unit - 1) / unit * unit;
@@ -98,7 +100,7 @@ struct AttentionTile {
   const float* panels;           // from arrange_queries, for the same type and width
   const int32_t* seen;           // [queries] positions, from the first on, that each one sees
   int64_t positions;             // up to kTilePositions
-  int64_t known;                 // at least as many: rows beyond are brought closer
+  int64_t known;                 // at least as many: rows kKeysAhead and further are brought closer
   const uint8_t* const* keys;    // [known] rows of head_dim elements
   const uint8_t* const* values;  // the same
   float* most;                   // [padded(queries)]

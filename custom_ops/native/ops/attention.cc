@@ -12,9 +12,10 @@
 namespace ferrum {
 namespace {
 
+#include "cpu/read_ahead-inl.h"
+
 constexpr int64_t kSegment = 1024;
 constexpr int64_t kBlockQueries = 128;  // of neighbouring tokens, that share a pass over the keys
-constexpr int64_t kFetchedKeys = 32;    // before the first is multiplied
 static_assert(kSegment % kTilePositions == 0, "a tile lies in one segment");
 
 // Tokens first .. first + count - 1, all of one sequence, in order of position.
@@ -101,11 +102,10 @@ struct Attention {
   void fetch_keys(const QueryBlock& block, int64_t kv_head, int64_t segment,
                   const Workspace& space) const {
     const int64_t begin = segment * kSegment;
-    const int64_t end = std::min(begin + kFetchedKeys, last_of(block) + 1);
-    const int64_t bytes = dim() * problem.cache.element_bytes();
+    const int64_t end = std::min(begin + kKeysAhead, last_of(block) + 1);
+    const auto bytes = static_cast<size_t>(dim() * problem.cache.element_bytes());
     find_rows(sequence[block.first], kv_head, begin, end, *space.rows);
-    for (int64_t i = 0; i < end - begin; ++i)
-      for (int64_t at = 0; at < bytes; at += 64) __builtin_prefetch(space.rows->keys[i] + at);
+    for (int64_t i = 0; i < end - begin; ++i) fetch_bytes(space.rows->keys[i], bytes);
   }
 
   // How many positions from `begin` on each query of a block sees.
