@@ -1,7 +1,8 @@
 """ferrum-serve's own application on a port of this machine, for tests that are its browser.
 
 What the sample model would never say (markup, thoughts, a broken stream) can be staged: an answer
-that is put into `staged` is sent in place of the application's next one.
+that is put into `staged` is sent in place of the application's next one. What the model itself
+says is drawn with the same seed in every run, unless a request brings one.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from ferrum.runtime.serve.settings import ServeSettings
 from ferrum.runtime.settings import Settings
 
 CHAT = "/v1/chat/completions"
+SEED = 1  # of requests without one: a test must not hang on what a model happens to say
 Receive = Callable[[], Any]
 Send = Callable[[MutableMapping[str, Any]], Any]
 
@@ -113,11 +115,13 @@ def _in_front(app: Any, server: PageServer) -> Any:
             body += message.get("body", b"")
             if not message.get("more_body"):
                 break
-        server.asked.append(json.loads(body))
+        request = json.loads(body)
+        server.asked.append(request)
         if server.staged:
             await _send(server.staged.popleft(), server, receive, send)
             return
-        unread = [{"type": "http.request", "body": body}]
+        seeded = json.dumps({"seed": SEED, **request}).encode()
+        unread = [{"type": "http.request", "body": seeded}]
 
         async def again() -> Any:
             return unread.pop() if unread else await receive()
