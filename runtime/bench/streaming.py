@@ -84,10 +84,11 @@ def disk_rate(files: Sequence[Path], seconds: float = _SECONDS) -> float | None:
 
 
 def _read_for(descriptor: int, pieces: int, lane: int, until: float) -> int:
-    """Read pieces from all over a file; how many bytes these were."""
+    """Read pieces from all over a file, one at least; how many bytes these were."""
     buffer = mmap.mmap(-1, _PIECE)  # O_DIRECT wants whole pages
     read, piece = 0, lane * pieces // _AT_A_TIME
-    while time.perf_counter() < until:
+    while True:
         read += os.preadv(descriptor, [buffer], piece * _PIECE)
+        if time.perf_counter() >= until:
+            return read
         piece = (piece + 7919) % pieces  # a prime: neighbours would come in one read
-    return read
