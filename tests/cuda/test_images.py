@@ -1,4 +1,4 @@
-"""The compiled kernels: no spills where it matters, vector loads, the same bytes anywhere."""
+"""The compiled kernels: no spills, vector loads, the same bytes anywhere."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@
 
 namespace ferrum::cuda {
 
-FERRUM_KERNEL(attention_decode_any, DecodeArguments, kDecodeAnyThreads) { decode_any(a); }
+FERRUM_KERNEL(attention_decode_any, DecodeArguments, kDecodeAnyThreads, 4) { decode_any(a); }
 
 // A block per head of a unit, unit and token, after a decoding kernel that cut tokens into chunks.
 FERRUM_KERNEL(attention_merge, DecodeArguments, kMergeThreads) { merge_chunks(a); }

@@ -19,10 +19,12 @@ constexpr int kWarpRows = 16;
 
 // The tokens of a block.
 struct QueryTile {
-  int64_t sequence, first;
-  int tokens;  // 0 where the block has nothing to do
+  int sequence, first;
   int kv_head;
   int position;  // of the first token
+  int length;    // positions that the last token sees; 0 where the block has nothing to do
+
+  FERRUM_DEVICE int tokens() const { return length - position; }
 };
 
 // Sequence b has tiles cumulative[b] / tile_tokens + b on: more numbers than it has tiles, but they
@@ -51,8 +53,9 @@ FERRUM_DEVICE QueryTile tile_of_block(const PrefillArguments& a) {
   if (a.skip_single && end - start == 1) return none;
   const Place place = a.places[first];
   if (place.position < 0) return none;
-  return {low, first, static_cast<int>(min(end - first, static_cast<int64_t>(a.tile_tokens))),
-          static_cast<int>(blockIdx.x % kv_heads), place.position};
+  const int tokens = static_cast<int>(min(end - first, static_cast<int64_t>(a.tile_tokens)));
+  return {static_cast<int>(low), static_cast<int>(first), static_cast<int>(blockIdx.x % kv_heads),
+          place.position, place.position + tokens};
 }
 
 // A query row of a block; rows beyond the last repeat it, and are not written.
@@ -62,9 +65,10 @@ struct Row {
   bool exists;
 };
 FERRUM_DEVICE Row row_of(const PrefillArguments& a, const QueryTile& tile, int index) {
-  const int last = tile.tokens * a.group - 1, i = min(index, last);
+  const int last = tile.tokens() * a.group - 1, i = min(index, last);
   const int token = i / a.group, head = tile.kv_head * a.group + i % a.group;
-  const int64_t at = ((tile.first + token) * a.heads + head) * a.cache.head_dim;
+  const int64_t at =
+      (static_cast<int64_t>(tile.first + token) * a.heads + head) * a.cache.head_dim;
   return {at, tile.position + token, index <= last};
 }
 
@@ -77,21 +81,27 @@ FERRUM_DEVICE uint32_t load_pair(const float* p) {
 
 template <int kDim>
 struct WarpRows {
-  Row rows[2];
+  int positions[2];  // of the rows' tokens
   uint32_t queries[kDim / 16][4];
   float values[kDim / 8][4];
   float most[2], sum[2];  // sum: of this lane's positions
 
+  // The lane's row r of the block.
+  static FERRUM_DEVICE Row row(const PrefillArguments& a, const QueryTile& tile, int r) {
+    return row_of(a, tile, warp_index() * kWarpRows + lane_index() / 4 + 8 * r);
+  }
+
   FERRUM_DEVICE void begin(const PrefillArguments& a, const QueryTile& tile) {
-    const int row = warp_index() * kWarpRows + lane_index() / 4, column = lane_index() % 4;
+    const int column = lane_index() % 4;
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
-      rows[r] = row_of(a, tile, row + 8 * r);
+      const Row query = row(a, tile, r);
+      positions[r] = query.position;
       most[r] = minus_infinity();
       sum[r] = 0.0f;
 #pragma unroll
       for (int s = 0; s < kDim / 16; ++s) {
-        const float* const from = a.queries + rows[r].at + 16 * s + 2 * column;
+        const float* const from = a.queries + query.at + 16 * s + 2 * column;
         queries[s][r] = load_pair(from);
         queries[s][2 + r] = load_pair(from + 8);
       }
@@ -125,7 +135,7 @@ struct WarpRows {
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
         const int position = begin + 8 * t + 2 * (lane_index() % 4) + i % 2;
-        if (position > rows[i / 2].position) scores[t][i] = minus_infinity();
+        if (position > positions[i / 2]) scores[t][i] = minus_infinity();
       }
     }
   }
@@ -178,25 +188,27 @@ struct WarpRows {
     }
   }
 
-  FERRUM_DEVICE void write(Elements out) const {
-    if (out.type == kF32)
-      write_as<kF32>(out.data);
-    else if (out.type == kF16)
-      write_as<kF16>(out.data);
+  FERRUM_DEVICE void write(const PrefillArguments& a, const QueryTile& tile) const {
+    if (a.out.type == kF32)
+      write_as<kF32>(a, tile);
+    else if (a.out.type == kF16)
+      write_as<kF16>(a, tile);
     else
-      write_as<kBF16>(out.data);
+      write_as<kBF16>(a, tile);
   }
 
   template <int kType>
-  FERRUM_DEVICE void write_as(void* out) const {
+  FERRUM_DEVICE void write_as(const PrefillArguments& a, const QueryTile& tile) const {
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
       const float share = 1.0f / quad_sum(sum[r]);
-      if (!rows[r].exists) continue;
-      const int64_t at = rows[r].at + 2 * (lane_index() % 4);
+      const Row query = row(a, tile, r);
+      if (!query.exists) continue;
+      const int64_t at = query.at + 2 * (lane_index() % 4);
 #pragma unroll
       for (int t = 0; t < kDim / 8; ++t)
-        store_two({out, kType}, at + 8 * t, values[t][2 * r] * share, values[t][2 * r + 1] * share);
+        store_two({a.out.data, kType}, at + 8 * t, values[t][2 * r] * share,
+                  values[t][2 * r + 1] * share);
     }
   }
 };
@@ -204,13 +216,12 @@ struct WarpRows {
 template <int kDim, int kThreads>
 FERRUM_DEVICE void prefill(const PrefillArguments& a) {
   const QueryTile tile = tile_of_block(a);
-  if (tile.tokens == 0) return;
+  if (tile.length == 0) return;
   // As the host asks for it: prefill_shared of ops/attention.cc.
   static_assert(sizeof(Tiles<kDim>) == 2 * kTilePositions * (4 * (kDim + kRowPadding) + 4), "");
   Tiles<kDim>& tiles = *dynamic_shared<Tiles<kDim>>();
-  const int length = tile.position + tile.tokens;
-  const int count = (length + kTilePositions - 1) / kTilePositions;
-  const TileLoader<kDim, kThreads> loader{a.cache, tiles, tile.sequence, tile.kv_head, length};
+  const int count = (tile.length + kTilePositions - 1) / kTilePositions;
+  const TileLoader<kDim, kThreads> loader{a.cache, tiles, tile.sequence, tile.kv_head, tile.length};
   loader.keep_slot(0, loader.find_block(0));
   loader.keep_slot(1, loader.find_block(1));
   __syncthreads();
@@ -229,13 +240,16 @@ FERRUM_DEVICE void prefill(const PrefillArguments& a) {
     warp.add_values(tiles.values[i % 2], scores);
     loader.keep_slot(i + 2, block);
   }
-  warp.write(a.out);
+  warp.write(a, tile);
 }
 
 }  // namespace
 
+// Blocks of 4 warps have registers for three on a multiprocessor.
 #define FERRUM_PREFILL(dim)                                                                        \
-  FERRUM_KERNEL(attention_prefill_##dim##_rows64, PrefillArguments, 128) { prefill<dim, 128>(a); } \
+  FERRUM_KERNEL(attention_prefill_##dim##_rows64, PrefillArguments, 128, 3) {                      \
+    prefill<dim, 128>(a);                                                                          \
+  }                                                                                                \
   FERRUM_KERNEL(attention_prefill_##dim##_rows128, PrefillArguments, 256) { prefill<dim, 256>(a); }
 FERRUM_PREFILL(64)
 FERRUM_PREFILL(80)

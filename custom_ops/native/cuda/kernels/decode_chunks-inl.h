@@ -57,9 +57,12 @@ FERRUM_DEVICE DecodeUnit placed_unit_of_block(const DecodeArguments& a) {
   return unit;
 }
 
-FERRUM_DEVICE float* partial_of(const DecodeArguments& a, int chunk) {
+FERRUM_DEVICE int64_t partial_at(const DecodeArguments& a, int chunk) {
   const int64_t unit = static_cast<int64_t>(blockIdx.z) * a.units + blockIdx.y;
-  return a.partials + (unit * a.chunks + chunk) * a.partial_floats;
+  return (unit * a.chunks + chunk) * a.partial_floats;
+}
+FERRUM_DEVICE float* partial_of(const DecodeArguments& a, int chunk) {
+  return a.partials + partial_at(a, chunk);
 }
 
 // One value of one head over a chunk, to where it belongs: over the sum of exponentials to the
@@ -122,12 +125,10 @@ FERRUM_DEVICE void merge_chunks(const DecodeArguments& a) {
   for (int base = 0; base < dim; base += kWidth) {
     const int d = base + column;
     float values[kHeld];
+    int64_t at = partial_at(a, share) + 2 * kUnitHeads + head * dim + d;
 #pragma unroll
-    for (int j = 0; j < kHeld; ++j) {
-      const int c = j * kShares + share;
-      const bool exists = c < a.chunks && d < dim;
-      values[j] = exists ? partial_of(a, c)[2 * kUnitHeads + head * dim + d] : 0.0f;
-    }
+    for (int j = 0; j < kHeld; ++j, at += kShares * a.partial_floats)
+      values[j] = j * kShares + share < a.chunks && d < dim ? a.partials[at] : 0.0f;
     const DecodeUnit unit = placed_unit_of_block(a);
     if (unit.chunks <= 1 || head >= unit.heads) return;
     if (base == 0 && warp_index() == 0) find_shares(unit.chunks, most, sum, shares);

@@ -45,10 +45,9 @@ struct GemmBlock {
   uint8_t* scales;                       // [kStagedRows, kPrepared], of the chunk that is decoded
   int product = 0, row_block;            // which of the matrices, and the block's place in it
   unsigned begin, end;                   // stages
-  const uint8_t* next_chunk[kMatrices];  // of the quad's first row, to be copied
-  uint32_t first_byte[kMatrices];        // of that row, the address's lower half
-  uint32_t lane_byte;                    // of row `lane` of the warp, likewise
-  GemmPlanes<kType> planes[kMatrices];   // of a type in planes, in place of these three
+  uintptr_t first_row[kMatrices];        // the address of the quad's first row
+  uint32_t lane_byte;                    // the lower half of that of row `lane` of the warp
+  GemmPlanes<kType> planes[kMatrices];   // of a type in planes, in place of these two
   uint32_t x_row[kCopies];               // in units of 16 bytes; see x_row_at
   float sum[2][kColumns][4];
 
@@ -99,15 +98,17 @@ struct GemmBlock {
   }
   // The quad's rows are `quad`, + 8, + 16 and + 24. Row j of them.
   static FERRUM_DEVICE int matrix_of(int j) { return matrix_of_row(8 * j); }
-  FERRUM_DEVICE int row_of(int j) const { return place_of_row(quad + 8 * j); }
   static FERRUM_DEVICE int rows_after_first(int j) { return kGateUp ? j % 2 * 8 : j * 8; }
+  FERRUM_DEVICE int row_of(int j) const { return place_of_row(quad) + rows_after_first(j); }
+  FERRUM_DEVICE bool has_row(int j) const { return row_of(j) < rows(); }
 
   FERRUM_DEVICE const uint8_t* first_chunk(int expert, int m, int row) const {
     return matrix(m).data + static_cast<size_t>(expert) * a.matrix_bytes +
            static_cast<size_t>(row) * a.row_bytes;
   }
-  static FERRUM_DEVICE uint32_t low_address(const uint8_t* p) {
-    return static_cast<uint32_t>(reinterpret_cast<uintptr_t>(p));
+  // As a number: the compiler would keep a pointer twice, in two address spaces.
+  FERRUM_DEVICE uintptr_t address(int expert, int m, int row) const {
+    return reinterpret_cast<uintptr_t>(first_chunk(expert, m, row));
   }
 
   FERRUM_DEVICE void find_planes(int expert) {
@@ -125,13 +126,9 @@ struct GemmBlock {
       find_planes(expert);
     } else {
 #pragma unroll
-      for (int m = 0; m < kMatrices; ++m) {
-        next_chunk[m] = first_chunk(expert, m, row_of(0));
-        first_byte[m] = low_address(next_chunk[m]);
-        next_chunk[m] += begin / kChunk.stages * static_cast<size_t>(kChunk.bytes);
-      }
+      for (int m = 0; m < kMatrices; ++m) first_row[m] = address(expert, m, row_of(0));
       const int lane = lane_index();
-      lane_byte = low_address(first_chunk(expert, matrix_of_row(lane), place_of_row(lane)));
+      lane_byte = static_cast<uint32_t>(address(expert, matrix_of_row(lane), place_of_row(lane)));
     }
   }
 
@@ -150,7 +147,7 @@ struct GemmBlock {
   FERRUM_DEVICE void find_activations() {
 #pragma unroll
     for (int j = 0; j < (kKeepsRows ? kCopies : 1); ++j)
-      x_row[j] = x_row_of(static_cast<int>(threadIdx.x) / 8 + 16 * j);
+      x_row[j] = x_row_of(static_cast<int>(threadIdx.x / 8) + 16 * j);
   }
   FERRUM_DEVICE uint32_t x_row_at(int j) const {
     if constexpr (kKeepsRows) return x_row[j];
@@ -164,7 +161,7 @@ struct GemmBlock {
   }
 
   FERRUM_DEVICE void copy_activations(unsigned stage) {
-    const int i = static_cast<int>(threadIdx.x) / 8, chunk = static_cast<int>(threadIdx.x) % 8;
+    const int i = static_cast<int>(threadIdx.x / 8), chunk = static_cast<int>(threadIdx.x % 8);
     const unsigned slice = stage * kStageSlices + chunk % 4;
     const int in_block = static_cast<int>(slice % Weights::kSlices);
     const int run = chunk < 4 ? Weights::first(in_block) : Weights::second(in_block);
@@ -182,7 +179,7 @@ struct GemmBlock {
   }
   FERRUM_DEVICE int lead_of(int j, unsigned chunk) const {
     const uint32_t after = rows_after_first(j) * static_cast<uint32_t>(a.row_bytes);
-    return lead_at((kGateUp && j >= 2 ? first_byte[kMatrices - 1] : first_byte[0]) + after, chunk);
+    return lead_at(static_cast<uint32_t>(first_row_of(j)) + after, chunk);
   }
   // Of row i of the warp.
   FERRUM_DEVICE uint8_t* chunk_at(int i, unsigned chunk) const {
@@ -192,19 +189,24 @@ struct GemmBlock {
     return scales + (warp_index() * 32 + i) * kPrepared;
   }
 
-  FERRUM_DEVICE const uint8_t* next_of(int j) const {
-    const uint8_t* const first = kGateUp && j >= 2 ? next_chunk[kMatrices - 1] : next_chunk[0];
-    return first + rows_after_first(j) * a.row_bytes;
+  FERRUM_DEVICE uintptr_t first_row_of(int j) const {
+    return kGateUp && j >= 2 ? first_row[kMatrices - 1] : first_row[0];
+  }
+  // Of row j, in the file.
+  FERRUM_DEVICE const uint8_t* chunk_of(int j, unsigned chunk) const {
+    return reinterpret_cast<const uint8_t*>(first_row_of(j) + rows_after_first(j) * a.row_bytes +
+                                            chunk * static_cast<size_t>(kChunk.bytes));
   }
 
-  // Chunks in their order, from one call to the next. Rows that don't exist are left as they are,
-  // for what they are decoded to is stored nowhere.
+  // Whose fields are copied side by side; the widest tiles have no registers for more.
+  static constexpr int kRowsAtOnce = kPositions < 128 ? 4 : 1;
+  // Rows that don't exist are left as they are, for what they are decoded to is stored nowhere.
   FERRUM_DEVICE void copy_weights(unsigned chunk) {
     if constexpr (kInPlanes<kType>) {
       const auto in_row = static_cast<uint32_t>(a.row_bytes) / Weights::kBytes;
-#pragma unroll 4
+#pragma unroll kRowsAtOnce
       for (int j = 0; j < 4; ++j)
-        if (row_of(j) < rows())
+        if (has_row(j))
           planes[matrix_of(j)].copy(block_of(j, chunk), in_row - chunk * kChunkBlocks, c,
                                     chunk_at(quad + 8 * j, chunk));
       return;
@@ -212,12 +214,10 @@ struct GemmBlock {
     if constexpr (kChunk.whole) {
 #pragma unroll
       for (int j = 0; j < 4; ++j)
-        copy_pieces(row_of(j) < rows(), next_of(j), chunk_at(quad + 8 * j, chunk), kChunk.bytes);
+        copy_pieces(has_row(j), chunk_of(j, chunk), chunk_at(quad + 8 * j, chunk), kChunk.bytes);
     } else {
       copy_unaligned(chunk);
     }
-#pragma unroll
-    for (int m = 0; m < kMatrices; ++m) next_chunk[m] += kChunk.bytes;
   }
 
   // The first block of row j's chunk in its matrix, of a type in planes.
@@ -235,16 +235,17 @@ struct GemmBlock {
     bool inside = bytes == kChunk.bytes;
 #pragma unroll
     for (int m = 0; m < kMatrices; ++m)
-      inside = inside && next_of(kGateUp ? 2 * m + 1 : 3) + 16 * kChunk.pieces <= matrix(m).end;
+      inside = inside && chunk_of(kGateUp ? 2 * m + 1 : 3, chunk) + 16 * kChunk.pieces <=
+                             matrix(m).end;
     if (inside) {
 #pragma unroll
       for (int j = 0; j < 4; ++j)
-        copy_pieces(true, next_of(j) - lead_of(j, chunk), chunk_at(quad + 8 * j, chunk),
+        copy_pieces(true, chunk_of(j, chunk) - lead_of(j, chunk), chunk_at(quad + 8 * j, chunk),
                     16 * kChunk.pieces);
     } else {
 #pragma unroll 1
       for (int j = 0; j < 4; ++j)
-        if (row_of(j) < rows()) copy_exactly(j, chunk, bytes);
+        if (has_row(j)) copy_exactly(j, chunk, bytes);
     }
   }
 
@@ -259,7 +260,7 @@ struct GemmBlock {
   // behind its row, zeros, which decode to zeros.
   FERRUM_DEVICE void copy_exactly(int j, unsigned chunk, int bytes) const {
     const int lead = lead_of(j, chunk);
-    const uint8_t* const from = next_of(j) - lead;
+    const uint8_t* const from = chunk_of(j, chunk) - lead;
     uint8_t* const to = chunk_at(quad + 8 * j, chunk);
     const bool exact =
         bytes < kChunk.bytes || from + 16 * kChunk.pieces > matrix(matrix_of(j)).end;
@@ -409,7 +410,7 @@ struct GemmBlock {
         const size_t at = static_cast<size_t>(to) * rows();
 #pragma unroll
         for (int j = 0; j < 4; ++j)
-          if (row_of(j) < rows())
+          if (has_row(j))
             store_element({matrix(0).out, kOut}, at + row_of(j), sum[j / 2][n][j % 2 * 2 + i]);
       }
   }
@@ -427,7 +428,7 @@ struct GemmBlock {
         for (int j = 0; j < 2; ++j) {
           const float hidden = silu(sum[0][n][j * 2 + i]) * sum[1][n][j * 2 + i];
           const uint32_t half = finite_halves(to_halves(hidden, 0.0f));
-          out[paired_index(row_of(j))] = static_cast<uint16_t>(row_of(j) < rows() ? half : 0);
+          out[paired_index(row_of(j))] = static_cast<uint16_t>(has_row(j) ? half : 0);
         }
       }
   }

@@ -122,14 +122,6 @@ constexpr WeightChunk weight_chunk(int type) {
 // Stages under way at once.
 constexpr int gemm_depth(int positions) { return positions <= 32 ? 4 : positions <= 64 ? 3 : 2; }
 
-// Blocks that a multiprocessor has registers for: as many as shared memory mostly lets it have, and
-// as fit without spills.
-constexpr int gemm_blocks(int type, int positions) {
-  if (positions == 8) return 4;
-  if (positions <= 32) return 4;
-  return positions <= 64 && (type == kQ4_K || type == kQ5_K) ? 3 : 2;
-}
-
 // Chunks in shared memory: none is overwritten that a stage still reads.
 constexpr int chunk_buffers(int type, int positions) {
   const int stages = weight_chunk(type).stages;

@@ -124,10 +124,20 @@ FERRUM_DEVICE void down(const MoeDownArguments& a) {
     store_element(a.out, token * a.down.rows + first_row + thread, total);
 }
 
+// Blocks that a multiprocessor must have registers for; 0: as many as the compiler finds best, but
+// for two types that would be so many that it spills.
+constexpr int gate_up_blocks(int type) { return type == kF32 ? 3 : 0; }
+constexpr int down_blocks(int type) { return type == kIQ4_XS ? 3 : 0; }
+
 #define FERRUM_MOE_GEMV(name)                                                                      \
-  FERRUM_KERNEL(moe_gate_up_##name, MoeGateUpArguments, kMoeGemvThreads) { gate_up<k##name>(a); }  \
+  FERRUM_KERNEL(moe_gate_up_##name, MoeGateUpArguments, kMoeGemvThreads,                           \
+                gate_up_blocks(k##name)) {                                                         \
+    gate_up<k##name>(a);                                                                           \
+  }                                                                                                \
   FERRUM_KERNEL(moe_product_##name, MoeProductArguments, kMoeGemvThreads) { product<k##name>(a); } \
-  FERRUM_KERNEL(moe_down_##name, MoeDownArguments, kMoeGemvThreads) { down<k##name>(a); }
+  FERRUM_KERNEL(moe_down_##name, MoeDownArguments, kMoeGemvThreads, down_blocks(k##name)) {        \
+    down<k##name>(a);                                                                              \
+  }
 FERRUM_CUDA_FORMATS(FERRUM_MOE_GEMV)
 #undef FERRUM_MOE_GEMV
 

@@ -21,7 +21,7 @@ template <int kDim, int kThreads>
 struct TileLoader {
   const PagedCache& cache;
   Tiles<kDim>& tiles;
-  int64_t sequence;
+  int sequence;
   int kv_head;
   int length;  // positions that the last token sees
 

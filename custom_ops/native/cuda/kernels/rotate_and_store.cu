@@ -156,7 +156,7 @@ FERRUM_DEVICE void store_any(const RotateArguments& a, const Item& item, const P
 FERRUM_KERNEL(rotate_and_store_64, RotateArguments, kRotateThreads) { rotate_and_store<1>(a); }
 FERRUM_KERNEL(rotate_and_store_128, RotateArguments, kRotateThreads) { rotate_and_store<2>(a); }
 
-FERRUM_KERNEL(rotate_and_store_any, RotateArguments, kRotateThreads) {
+FERRUM_KERNEL(rotate_and_store_any, RotateArguments, kRotateThreads, 4) {
   int64_t token;
   int head;
   if (!find_work(a, token, head)) return;
