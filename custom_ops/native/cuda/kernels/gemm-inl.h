@@ -185,6 +185,21 @@ struct GemmBlock {
   FERRUM_DEVICE uint8_t* chunk_at(int i, unsigned chunk) const {
     return chunks + (chunk % kBuffers * kStagedRows + warp_index() * 32 + i) * kChunk.stride;
   }
+  // Block `block` of row j's chunk there, and the first of the row that is the lane's to prepare.
+  FERRUM_DEVICE auto block_of_row(int j, unsigned chunk, unsigned block) const {
+    const uint8_t* const at = chunk_at(quad + 8 * j, chunk);
+    if constexpr (kInPlanes<kType>)
+      return Place{at, block_of(j, chunk), block};
+    else
+      return at + lead_of(j, chunk) + block * Weights::kBytes;
+  }
+  FERRUM_DEVICE auto block_of_lane(unsigned chunk) const {
+    const uint8_t* const at = chunk_at(lane_index(), chunk);
+    if constexpr (kInPlanes<kType>)
+      return Place{at, planes[0].of_lane + chunk * kChunkBlocks, 0};
+    else
+      return at + lead_at(lane_byte, chunk);
+  }
   FERRUM_DEVICE uint8_t* scales_at(int i) const {
     return scales + (warp_index() * 32 + i) * kPrepared;
   }
@@ -289,13 +304,7 @@ struct GemmBlock {
   // Scales of the chunk that begins, each lane those of one row of its warp.
   FERRUM_DEVICE void prepare_chunk(unsigned chunk) const {
     if (kPrepared == 0) return;
-    const int i = lane_index();
-    if constexpr (kInPlanes<kType>) {
-      const Place place{chunk_at(i, chunk), planes[0].of_lane + chunk * kChunkBlocks, 0};
-      Halves<kType>::prepare(place, scales_at(i));
-    } else {
-      Halves<kType>::prepare(chunk_at(i, chunk) + lead_at(lane_byte, chunk), scales_at(i));
-    }
+    Halves<kType>::prepare(block_of_lane(chunk), scales_at(lane_index()));
     __syncwarp();
   }
 
@@ -307,15 +316,8 @@ struct GemmBlock {
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
       uint32_t pairs[8];
-      if constexpr (kInPlanes<kType>) {
-        const Place place{chunk_at(quad + 8 * j, chunk), block_of(j, chunk), block};
-        Halves<kType>::unpack(place, scales_at(quad + 8 * j),
-                              static_cast<int>(slice % Weights::kSlices), pairs);
-      } else {
-        Halves<kType>::unpack(
-            chunk_at(quad + 8 * j, chunk) + lead_of(j, chunk) + block * Weights::kBytes,
-            scales_at(quad + 8 * j), static_cast<int>(slice % Weights::kSlices), pairs);
-      }
+      Halves<kType>::unpack(block_of_row(j, chunk, block), scales_at(quad + 8 * j),
+                            static_cast<int>(slice % Weights::kSlices), pairs);
 #pragma unroll
       for (int s = 0; s < 4; ++s) {
         operand[j / 2][s][j % 2] = pairs[2 * s];
