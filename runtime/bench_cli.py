@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ferrum.runtime.one_line_parser import OneLineParser
+from ferrum.runtime.one_line_parser import OneLineParser, complain
 
 _STDOUT = Path("-")
 
@@ -216,8 +216,7 @@ def _say(what: str) -> None:
 
 def _complain(error: Exception, status: int) -> int:
     _say("")
-    print(f"ferrum-bench: {' '.join(str(error).split())}", file=sys.stderr)
-    return status
+    return complain("ferrum-bench", error, status)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ferrum.runtime.one_line_parser import OneLineParser
+from ferrum.runtime.one_line_parser import OneLineParser, complain
 from ferrum.runtime.options import OptionError, add_options, given
 from ferrum.runtime.sampler import SamplingError, SamplingParams
 from ferrum.runtime.settings import Settings, SettingsError
@@ -82,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.json and prompt is None:
             raise OptionError("[json] is given without a prompt -> -p or -f")
     except (OptionError, SamplingError, SettingsError, OSError, UnicodeDecodeError) as error:
-        return _complain(error, 2)
+        return complain("ferrum-run", error, 2)
     except KeyboardInterrupt:
         return 130
     # Imported here so that --help and a wrong option answer at once.
@@ -109,9 +109,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout = open("/dev/null", "w")  # noqa: SIM115
         return 1
     except bad_input as error:
-        return _complain(error, 2)
+        return complain("ferrum-run", error, 2)
     except GraphError as error:
-        return _complain(error, 1)
+        return complain("ferrum-run", error, 1)
     except KeyboardInterrupt:
         print("ferrum-run: stopped", file=sys.stderr)
         return 130
@@ -124,11 +124,6 @@ def _tell_if_streaming(llm: Any) -> None:
     from ferrum.runtime.bench.streaming import streaming_notice
 
     print(f"ferrum-run: {streaming_notice(llm.artifact, llm.session.pages)}", file=sys.stderr)
-
-
-def _complain(error: Exception, status: int) -> int:
-    print(f"ferrum-run: {' '.join(str(error).split())}", file=sys.stderr)
-    return status
 
 
 def _prompt(arguments: argparse.Namespace) -> str | None:

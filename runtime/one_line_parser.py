@@ -7,6 +7,12 @@ import sys
 from typing import NoReturn
 
 
+def complain(program: str, error: Exception | str, status: int) -> int:
+    """Say in one line what is wrong; returns the exit status."""
+    print(f"{program}: {' '.join(str(error).split())}", file=sys.stderr)
+    return status
+
+
 class OneLineParser(argparse.ArgumentParser):
     """Complains in one line: a usage of forty options would bury it.
 
@@ -24,5 +30,4 @@ class OneLineParser(argparse.ArgumentParser):
         )
 
     def error(self, message: str) -> NoReturn:
-        print(f"{self.prog}: {message}; see {self.prog} --help", file=sys.stderr)
-        raise SystemExit(2)
+        raise SystemExit(complain(self.prog, f"{message}; see {self.prog} --help", 2))

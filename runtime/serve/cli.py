@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ferrum.runtime.one_line_parser import OneLineParser
+from ferrum.runtime.one_line_parser import OneLineParser, complain
 from ferrum.runtime.options import OptionError, add_options, given
 from ferrum.runtime.serve.settings import ServeSettings
 from ferrum.runtime.settings import Settings, SettingsError
@@ -59,12 +59,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         settings = Settings.read(**given(arguments, Settings))
         _check_cache_file(serve, settings)
     except (OptionError, SettingsError) as error:
-        return _complain(error, 2)
+        return complain("ferrum-serve", error, 2)
     try:
         # Imported here so that --help and a wrong option answer at once.
         from ferrum.runtime.serve.run import run
     except ModuleNotFoundError as error:
-        return _complain(f"{error} -> pip install 'ferrum[serve]'", 2)
+        return complain("ferrum-serve", f"{error} -> pip install 'ferrum[serve]'", 2)
     from ferrum.runtime.artifact import ArtifactError
     from ferrum.runtime.cache_file import CacheFileError
     from ferrum.runtime.session_errors import SessionError
@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return run(arguments.model, settings, serve)
     except bad_input as error:
-        return _complain(error, 2)
+        return complain("ferrum-serve", error, 2)
     except KeyboardInterrupt:  # while the model was loaded
         return 130
 
@@ -89,11 +89,6 @@ def _check_cache_file(serve: ServeSettings, settings: Settings) -> None:
         )
     if not settings.prefix_reuse:
         raise SettingsError("[settings] cache_file is given, but --no-prefix-reuse keeps nothing")
-
-
-def _complain(error: Exception | str, status: int) -> int:
-    print(f"ferrum-serve: {' '.join(str(error).split())}", file=sys.stderr)
-    return status
 
 
 if __name__ == "__main__":

@@ -18,7 +18,6 @@
 #else
 
 #define FERRUM_DEVICE __device__ __forceinline__
-#define FERRUM_CONSTANT __device__ const  // a table in device memory
 #define FERRUM_SHARED __shared__
 #define FERRUM_KERNEL(name, Arguments, ...)                                      \
   FERRUM_DEVICE void name##_body(const Arguments& a);                            \
@@ -122,15 +121,6 @@ FERRUM_DEVICE void commit_copies() { asm volatile("cp.async.commit_group;" ::: "
 template <int n>
 FERRUM_DEVICE void wait_for_copies() {
   asm volatile("cp.async.wait_group %0;" ::"n"(n) : "memory");
-}
-
-// Weights that one step reads once: past L1.
-FERRUM_DEVICE uint4 load_once_16(const void* p) {
-  uint4 v;
-  asm("ld.global.nc.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];"
-      : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
-      : "l"(p));
-  return v;
 }
 
 // What other blocks of the same launch have written before a fence: past L1, in program order.

@@ -189,12 +189,8 @@ struct WarpRows {
   }
 
   FERRUM_DEVICE void write(const PrefillArguments& a, const QueryTile& tile) const {
-    if (a.out.type == kF32)
-      write_as<kF32>(a, tile);
-    else if (a.out.type == kF16)
-      write_as<kF16>(a, tile);
-    else
-      write_as<kBF16>(a, tile);
+    with_element_type(a.out.type,
+                      [&](auto type) { write_as<decltype(type)::value>(a, tile); });
   }
 
   template <int kType>

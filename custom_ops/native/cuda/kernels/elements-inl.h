@@ -12,6 +12,21 @@ FERRUM_DEVICE const uint16_t* halves_of(ConstElements x) {
   return static_cast<const uint16_t*>(x.data);
 }
 
+// Calls body with the type as a constant, so that a loop has one kind of store and no choice.
+template <int kType>
+struct ElementType {
+  static constexpr int value = kType;
+};
+template <class Body>
+FERRUM_DEVICE void with_element_type(int type, const Body& body) {
+  if (type == kF32)
+    body(ElementType<kF32>());
+  else if (type == kF16)
+    body(ElementType<kF16>());
+  else
+    body(ElementType<kBF16>());
+}
+
 // The elements from `i` on.
 FERRUM_DEVICE ConstElements from(ConstElements x, size_t i) {
   return {static_cast<const uint8_t*>(x.data) + i * (x.type == kF32 ? 4 : 2), x.type};

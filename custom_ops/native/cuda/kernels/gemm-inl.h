@@ -392,12 +392,7 @@ struct GemmBlock {
   }
 
   FERRUM_DEVICE void store() const {
-    if (a.out_type == kF32)
-      store_as<kF32>();
-    else if (a.out_type == kF16)
-      store_as<kF16>();
-    else
-      store_as<kBF16>();
+    with_element_type(a.out_type, [this](auto type) { store_as<decltype(type)::value>(); });
   }
 
   template <int kOut>

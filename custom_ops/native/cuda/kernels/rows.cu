@@ -89,12 +89,7 @@ FERRUM_DEVICE void normalize_row(const NormArguments& a) {
 
 template <bool kAdd>
 FERRUM_DEVICE void normalize_row(const NormArguments& a) {
-  if (a.type == kF32)
-    normalize_row<kAdd, kF32>(a);
-  else if (a.type == kF16)
-    normalize_row<kAdd, kF16>(a);
-  else
-    normalize_row<kAdd, kBF16>(a);
+  with_element_type(a.type, [&](auto type) { normalize_row<kAdd, decltype(type)::value>(a); });
 }
 
 // Experts are compared by rank: a probability's bits, which as integers have its order, with one

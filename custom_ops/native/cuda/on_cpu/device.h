@@ -19,7 +19,6 @@
 // Inlined always: two kernel files may give two functions one name, of which the linker would keep
 // either.
 #define FERRUM_DEVICE inline __attribute__((always_inline))
-#define FERRUM_CONSTANT const
 #define FERRUM_SHARED static
 #define __align__(bytes) __attribute__((aligned(bytes)))
 
@@ -67,10 +66,6 @@ inline void wait_for_copies() {
   on_cpu::await_groups(n);
 }
 
-inline uint4 load_once_16(const void* p) {
-  on_cpu::expect_aligned_16("load_once_16", p);
-  return *static_cast<const uint4*>(p);
-}
 inline float4 load_written_16(const void* p) {
   on_cpu::expect_aligned_16("load_written_16", p);
   return *static_cast<const float4*>(p);

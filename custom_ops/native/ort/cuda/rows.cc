@@ -1,8 +1,8 @@
 #include "cuda/ops/rows.h"
 
-#include "error.h"
 #include "ort/adapters.h"
 #include "ort/cuda/cuda_kernel.h"
+#include "ort/row_inputs.h"
 
 namespace ferrum::ort {
 namespace {
@@ -13,11 +13,10 @@ class CudaRmsNorm : public CudaKernel {
 
  private:
   void enqueue(Context& context, cuda::Queue& queue) const override {
-    const Tensor x = context.input(0, 2), weight = context.input(1, 1);
-    const int64_t tokens = x.dims[0], n = x.dims[1];
-    weight.expect(0, n, "x's columns");
-    const Tensor normed = context.output(0, {tokens, n});
-    rms_norm(queue, read(x), weight.data<const float>(), tokens, n, epsilon_, written(normed, 0));
+    const NormInputs in = rms_norm_inputs(context);
+    const Tensor normed = context.output(0, {in.rows(), in.columns()});
+    rms_norm(queue, read(in.x), in.weight.data<const float>(), in.rows(), in.columns(), epsilon_,
+             written(normed, 0));
   }
 
   const float epsilon_;
@@ -29,15 +28,11 @@ class CudaAddRmsNorm : public CudaKernel {
 
  private:
   void enqueue(Context& context, cuda::Queue& queue) const override {
-    const Tensor x = context.input(0, 2), residual = context.input(1, 2);
-    const Tensor weight = context.input(2, 1);
-    const int64_t tokens = x.dims[0], n = x.dims[1];
-    residual.expect(0, tokens, "x's rows");
-    residual.expect(1, n, "x's columns");
-    weight.expect(0, n, "x's columns");
-    const Tensor normed = context.output(0, {tokens, n}), sum = context.output(1, {tokens, n});
-    add_rms_norm(queue, read(x), read(residual), weight.data<const float>(), tokens, n, epsilon_,
-                 written(normed, 0), written(sum, 1));
+    const NormInputs in = add_rms_norm_inputs(context);
+    const Tensor normed = context.output(0, {in.rows(), in.columns()});
+    const Tensor sum = context.output(1, {in.rows(), in.columns()});
+    add_rms_norm(queue, read(in.x), read(in.residual), in.weight.data<const float>(), in.rows(),
+                 in.columns(), epsilon_, written(normed, 0), written(sum, 1));
   }
 
   const float epsilon_;
@@ -46,27 +41,18 @@ class CudaAddRmsNorm : public CudaKernel {
 class CudaRouteTopK : public CudaKernel {
  public:
   explicit CudaRouteTopK(const NodeInfo& info)
-      : CudaKernel(info),
-        k_(info.integer("k", 1, INT32_MAX)),
-        normalize_(info.integer("normalize", 0, 1) == 1),
-        scale_(info.finite("scale")) {}
+      : CudaKernel(info), attributes_(route_attributes(info)) {}
 
  private:
   void enqueue(Context& context, cuda::Queue& queue) const override {
-    const Tensor logits = context.input(0, 2);
-    const int64_t tokens = logits.dims[0], experts = logits.dims[1];
-    if (k_ > experts)
-      fail("input logits, got shape ", logits.shape(), ", expected at least k = ", k_,
-           " experts in dimension 1");
-    const Tensor weights = context.output(0, {tokens, k_}),
-                 chosen = context.output(1, {tokens, k_});
-    route(queue, {experts, k_, normalize_, scale_}, logits.data<const float>(), tokens,
-          weights.data<float>(), chosen.data<int32_t>());
+    const RouteInputs in = route_inputs(context, attributes_);
+    const Tensor weights = context.output(0, {in.tokens(), in.routing.k});
+    const Tensor chosen = context.output(1, {in.tokens(), in.routing.k});
+    route(queue, in.routing, in.logits.data<const float>(), in.tokens(), weights.data<float>(),
+          chosen.data<int32_t>());
   }
 
-  const int64_t k_;
-  const bool normalize_;
-  const float scale_;
+  const Routing attributes_;
 };
 
 }  // namespace
