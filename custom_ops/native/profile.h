@@ -9,10 +9,11 @@ namespace ferrum {
 
 // X(name): the stages, in the order of a layer. `other` takes matrices whose node name ends in none
 // of these.
-#define FERRUM_STAGES(X)                                                                    \
-  X(embed)                                                                                  \
-  X(norm) X(qkv) X(attention) X(o) X(router) X(route) X(gate_up) X(silu) X(down) X(combine) \
-      X(lm_head) X(other)
+#define FERRUM_STAGES(X) \
+  X(embed)               \
+  X(norm)                \
+  X(qkv)                 \
+  X(attention) X(o) X(router) X(route) X(gate_up) X(silu) X(down) X(combine) X(lm_head) X(other)
 
 enum class Stage : int {
 #define FERRUM_STAGE(name) name,

@@ -54,7 +54,7 @@ enum QuantType : int {
   FERRUM_QUANTS(FERRUM_ENUM)
 #undef FERRUM_ENUM
 #define FERRUM_ENUM(name, ...) k##name##_planes = kPlanesId + k##name,
-  FERRUM_PLANES(FERRUM_ENUM)
+      FERRUM_PLANES(FERRUM_ENUM)
 #undef FERRUM_ENUM
 };
 

@@ -58,8 +58,8 @@ Settings read_settings(const Lookup& lookup) {
       static_cast<MoePath>(choice(lookup, "ferrum.moe_path", {"auto", "one", "few", "grouped"}));
   settings.moe_few_max = count(lookup, "ferrum.moe_few_max", settings.moe_few_max);
   constexpr int kBlockSizes[] = {0, 8, 16, 32, 48, 64};
-  settings.moe_block_size = kBlockSizes[choice(lookup, "ferrum.moe_block_size",
-                                               {"auto", "8", "16", "32", "48", "64"})];
+  settings.moe_block_size =
+      kBlockSizes[choice(lookup, "ferrum.moe_block_size", {"auto", "8", "16", "32", "48", "64"})];
   settings.fused_gate_up = choice(lookup, "ferrum.moe_gate_up", {"fused", "unfused"}) == 0;
   settings.host_route = choice(lookup, "ferrum.route", {"graph", "host"}) == 1;
   settings.page_in_experts = choice(lookup, "ferrum.page_in", {"faults", "experts"}) == 1;

@@ -199,9 +199,9 @@ void multiply_floats(const uint8_t* weights, size_t row_bytes, int64_t rows, int
         after < rows ? weights + static_cast<size_t>(after) * row_bytes : next;
     const Coming coming = {behind, behind == nullptr ? 0 : kBlockRows * row_bytes};
     order.look_up_pages(from, static_cast<size_t>(after - r) * row_bytes);
-    (block ? multiply_rows<Products, kBlockRows>
-           : multiply_rows<Products, 1>)(from, row_bytes, k, x, columns, coming, out + r,
-                                         out_stride);
+    (block ? multiply_rows<Products, kBlockRows> : multiply_rows<Products, 1>)(from, row_bytes, k,
+                                                                               x, columns, coming,
+                                                                               out + r, out_stride);
     r = after;
   }
 }

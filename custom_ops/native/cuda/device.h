@@ -19,19 +19,19 @@
 
 #define FERRUM_DEVICE __device__ __forceinline__
 #define FERRUM_SHARED __shared__
-#define FERRUM_KERNEL(name, Arguments, ...)                                      \
-  FERRUM_DEVICE void name##_body(const Arguments& a);                            \
-  extern "C" __global__ void __launch_bounds__(__VA_ARGS__)                      \
-      name(const __grid_constant__ Arguments a) {                                \
-    ferrum::cuda::follow();                                                      \
-    name##_body(a);                                                              \
-  }                                                                              \
+#define FERRUM_KERNEL(name, Arguments, ...)                 \
+  FERRUM_DEVICE void name##_body(const Arguments& a);       \
+  extern "C" __global__ void __launch_bounds__(__VA_ARGS__) \
+      name(const __grid_constant__ Arguments a) {           \
+    ferrum::cuda::follow();                                 \
+    name##_body(a);                                         \
+  }                                                         \
   FERRUM_DEVICE void name##_body(const Arguments& a)
 
 namespace ferrum::cuda {
 
-// From compute capability 9.0 on, the launch after this one may put its blocks on the GPU as soon as
-// all of this one's are there, and each then waits here for the work before it: so that steps of
+// From compute capability 9.0 on, the launch after this one may put its blocks on the GPU as soon
+// as all of this one's are there, and each then waits here for the work before it: so that steps of
 // many short kernels do not wait for launches. A kernel that is launched otherwise does not notice.
 FERRUM_DEVICE void follow() {
 #if __CUDA_ARCH__ >= 900
@@ -91,8 +91,8 @@ FERRUM_DEVICE void multiply_f16(float (&d)[4], const uint32_t (&a)[4], const uin
 }
 
 // Four 8x8 matrices of 16-bit values from shared memory; lane i gives the address of row i % 8 of
-// matrix i / 8, 16 bytes, aligned. r[m] holds of matrix m (row lane / 4, columns 2 (lane % 4) ..+1);
-// transposed, (rows 2 (lane % 4) ..+1, column lane / 4).
+// matrix i / 8, 16 bytes, aligned. r[m] holds of matrix m (row lane / 4, columns 2 (lane % 4)
+// ..+1); transposed, (rows 2 (lane % 4) ..+1, column lane / 4).
 FERRUM_DEVICE uint32_t shared_address(const void* p) {
   return static_cast<uint32_t>(__cvta_generic_to_shared(p));
 }

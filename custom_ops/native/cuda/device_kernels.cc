@@ -14,7 +14,7 @@ namespace {
 
 // The driver's numbers.
 constexpr int kMultiprocessors = 16, kCapabilityMajor = 75, kCapabilityMinor = 76;
-constexpr int kMostSharedPerBlock = 97;  // that a block may ask for
+constexpr int kMostSharedPerBlock = 97;                   // that a block may ask for
 constexpr int kStaticShared = 1, kMostDynamicShared = 8;  // attributes of a function
 constexpr int kNotFound = 500;                            // CUDA_ERROR_NOT_FOUND
 
@@ -30,8 +30,8 @@ std::vector<const Image*> choose_images(int architecture) {
     if (!chosen.empty() && strcmp(any.unit, chosen.back()->unit) == 0) continue;
     chosen.push_back(image_for(any.unit, architecture));
     if (chosen.back() == nullptr)
-      fail("no kernels for a GPU of compute capability ", architecture / 10, ".",
-           architecture % 10, ", expected 8.0 or newer");
+      fail("no kernels for a GPU of compute capability ", architecture / 10, ".", architecture % 10,
+           ", expected 8.0 or newer");
   }
   return chosen;
 }

@@ -23,7 +23,6 @@ class DeviceKernels {
   // not.
   bool follow() const { return follow_; }
 
-
  private:
   DeviceKernels();
 

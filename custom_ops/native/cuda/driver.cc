@@ -26,8 +26,8 @@ Driver load() {
 #define FERRUM_DRIVER_FIND(name, symbol, parameters) find(symbol, &driver.name);
   FERRUM_DRIVER_ENTRIES(FERRUM_DRIVER_FIND)
 #undef FERRUM_DRIVER_FIND
-  driver.launch_with = reinterpret_cast<decltype(driver.launch_with)>(
-      dlsym(library(), "cuLaunchKernelEx"));
+  driver.launch_with =
+      reinterpret_cast<decltype(driver.launch_with)>(dlsym(library(), "cuLaunchKernelEx"));
   return driver;
 }
 

@@ -14,18 +14,18 @@ using Stream = struct StreamTag*;
 using Address = unsigned long long;
 
 // X(name here, symbol, parameters): all return 0 or an error.
-#define FERRUM_DRIVER_ENTRIES(X)                                                             \
-  X(current_context, "cuCtxGetCurrent", (Context*))                                          \
-  X(current_device, "cuCtxGetDevice", (int*))                                                \
-  X(device_attribute, "cuDeviceGetAttribute", (int* value, int attribute, int device))       \
-  X(load_module, "cuModuleLoadData", (Module*, const void* image))                           \
-  X(find_function, "cuModuleGetFunction", (Function*, Module, const char* name))             \
-  X(get_attribute, "cuFuncGetAttribute", (int* value, int attribute, Function))              \
-  X(set_attribute, "cuFuncSetAttribute", (Function, int attribute, int value))               \
-  X(launch, "cuLaunchKernel",                                                                \
-    (Function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x,          \
-     unsigned block_y, unsigned block_z, unsigned shared, Stream, void** parameters,         \
-     void** extra))                                                                          \
+#define FERRUM_DRIVER_ENTRIES(X)                                                       \
+  X(current_context, "cuCtxGetCurrent", (Context*))                                    \
+  X(current_device, "cuCtxGetDevice", (int*))                                          \
+  X(device_attribute, "cuDeviceGetAttribute", (int* value, int attribute, int device)) \
+  X(load_module, "cuModuleLoadData", (Module*, const void* image))                     \
+  X(find_function, "cuModuleGetFunction", (Function*, Module, const char* name))       \
+  X(get_attribute, "cuFuncGetAttribute", (int* value, int attribute, Function))        \
+  X(set_attribute, "cuFuncSetAttribute", (Function, int attribute, int value))         \
+  X(launch, "cuLaunchKernel",                                                          \
+    (Function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x,    \
+     unsigned block_y, unsigned block_z, unsigned shared, Stream, void** parameters,   \
+     void** extra))                                                                    \
   X(error_name, "cuGetErrorName", (int error, const char** name))
 
 // What a launch asks for beyond its sizes, as the driver lays it out.

@@ -7,7 +7,8 @@ namespace {
 
 Address address(const void* memory) { return reinterpret_cast<Address>(memory); }
 
-// CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION: the launch does not wait for the one before.
+// CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION: the launch does not wait for the one
+// before.
 constexpr LaunchAttribute kMayOverlap = {6, 0, {1, {}}};
 
 }  // namespace
@@ -23,8 +24,8 @@ void GpuQueue::launch_bytes(const Symbol& kernel, Grid grid, unsigned threads,
   const auto bytes = static_cast<unsigned>(shared);
   int error = 0;
   if (kernels_.follow()) {
-    const LaunchConfig config = {grid.x, grid.y,  grid.z,        threads, 1, 1,
-                                 bytes,  stream_, &kMayOverlap, 1};
+    const LaunchConfig config = {grid.x, grid.y, grid.z,  threads,      1,
+                                 1,      bytes,  stream_, &kMayOverlap, 1};
     error = driver().launch_with(&config, function, parameters, nullptr);
   } else {
     error = driver().launch(function, grid.x, grid.y, grid.z, threads, 1, 1, bytes, stream_,

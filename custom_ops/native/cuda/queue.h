@@ -11,7 +11,8 @@ struct Grid {
   unsigned x, y = 1, z = 1;
 };
 
-// A kernel by its name in kernels/*.cu; declared once, at namespace scope: `const Symbol kName("name")`.
+// A kernel by its name in kernels/*.cu; declared once, at namespace scope: `const Symbol
+// kName("name")`.
 class Symbol {
  public:
   explicit Symbol(const char* name);
@@ -39,7 +40,8 @@ class Queue {
     launch_bytes(kernel, grid, threads, &arguments, sizeof arguments, shared);
   }
 
-  // Memory of the device for `count` elements until this op's last launch has run; 256-byte aligned.
+  // Memory of the device for `count` elements until this op's last launch has run; 256-byte
+  // aligned.
   template <class T>
   T* take(int64_t count) {
     return static_cast<T*>(take_bytes(static_cast<size_t>(count) * sizeof(T)));

@@ -73,38 +73,37 @@ struct OrtCustomOp {
 namespace ferrum::ort {
 
 // X(name, index, result, parameters): the entries of the table, ORT_FACTS' "C API without headers".
-#define FERRUM_ORT_ENTRIES(X)                                                                     \
-  X(CreateStatus, 0, OrtStatus*, (int code, const char* message))                                 \
-  X(GetErrorMessage, 2, const char*, (const OrtStatus*))                                          \
-  X(CreateCustomOpDomain, 26, OrtStatus*, (const char* name, OrtCustomOpDomain** out))            \
-  X(CustomOpDomain_Add, 27, OrtStatus*, (OrtCustomOpDomain*, const OrtCustomOp*))                 \
-  X(AddCustomOpDomain, 28, OrtStatus*, (OrtSessionOptions*, OrtCustomOpDomain*))                  \
-  X(GetTensorMutableData, 51, OrtStatus*, (OrtValue*, void** out))                                \
-  X(GetTensorElementType, 60, OrtStatus*, (const OrtTensorTypeAndShapeInfo*, int* out))           \
-  X(GetDimensionsCount, 61, OrtStatus*, (const OrtTensorTypeAndShapeInfo*, size_t* out))          \
-  X(GetDimensions, 62, OrtStatus*, (const OrtTensorTypeAndShapeInfo*, int64_t* dims, size_t n))   \
-  X(GetTensorTypeAndShape, 65, OrtStatus*, (const OrtValue*, OrtTensorTypeAndShapeInfo** out))    \
-  X(AllocatorAlloc, 75, OrtStatus*, (OrtAllocator*, size_t bytes, void** out))                    \
-  X(AllocatorFree, 76, OrtStatus*, (OrtAllocator*, void*))                                        \
-  X(KernelInfoGetAttribute_float, 85, OrtStatus*, (const OrtKernelInfo*, const char*, float*))    \
-  X(KernelInfoGetAttribute_int64, 86, OrtStatus*, (const OrtKernelInfo*, const char*, int64_t*))  \
-  X(KernelContext_GetInput, 90, OrtStatus*,                                                       \
-    (const OrtKernelContext*, size_t index, const OrtValue** out))                                \
-  X(KernelContext_GetOutput, 91, OrtStatus*,                                                      \
-    (OrtKernelContext*, size_t index, const int64_t* dims, size_t rank, OrtValue** out))          \
-  X(ReleaseStatus, 93, void, (OrtStatus*))                                                        \
-  X(ReleaseTensorTypeAndShapeInfo, 99, void, (OrtTensorTypeAndShapeInfo*))                        \
-  X(ReleaseAllocator, 132, void, (OrtAllocator*))                                                 \
-  X(KernelContext_GetGPUComputeStream, 193, OrtStatus*, (const OrtKernelContext*, void** out))    \
-  X(HasSessionConfigEntry, 237, OrtStatus*,                                                       \
-    (const OrtSessionOptions*, const char* key, int* out))                                        \
-  X(GetSessionConfigEntry, 238, OrtStatus*,                                                       \
-    (const OrtSessionOptions*, const char* key, char* value, size_t* size))                       \
-  X(KernelInfo_GetNodeName, 244, OrtStatus*, (const OrtKernelInfo*, char* out, size_t* size))     \
-  X(KernelContext_ParallelFor, 274, OrtStatus*,                                                   \
-    (const OrtKernelContext*, void (*body)(void*, size_t), size_t total, size_t num_batch,        \
-     void* user))                                                                                 \
-  X(KernelInfoGetAllocator, 278, OrtStatus*,                                                      \
+#define FERRUM_ORT_ENTRIES(X)                                                                      \
+  X(CreateStatus, 0, OrtStatus*, (int code, const char* message))                                  \
+  X(GetErrorMessage, 2, const char*, (const OrtStatus*))                                           \
+  X(CreateCustomOpDomain, 26, OrtStatus*, (const char* name, OrtCustomOpDomain** out))             \
+  X(CustomOpDomain_Add, 27, OrtStatus*, (OrtCustomOpDomain*, const OrtCustomOp*))                  \
+  X(AddCustomOpDomain, 28, OrtStatus*, (OrtSessionOptions*, OrtCustomOpDomain*))                   \
+  X(GetTensorMutableData, 51, OrtStatus*, (OrtValue*, void** out))                                 \
+  X(GetTensorElementType, 60, OrtStatus*, (const OrtTensorTypeAndShapeInfo*, int* out))            \
+  X(GetDimensionsCount, 61, OrtStatus*, (const OrtTensorTypeAndShapeInfo*, size_t* out))           \
+  X(GetDimensions, 62, OrtStatus*, (const OrtTensorTypeAndShapeInfo*, int64_t* dims, size_t n))    \
+  X(GetTensorTypeAndShape, 65, OrtStatus*, (const OrtValue*, OrtTensorTypeAndShapeInfo** out))     \
+  X(AllocatorAlloc, 75, OrtStatus*, (OrtAllocator*, size_t bytes, void** out))                     \
+  X(AllocatorFree, 76, OrtStatus*, (OrtAllocator*, void*))                                         \
+  X(KernelInfoGetAttribute_float, 85, OrtStatus*, (const OrtKernelInfo*, const char*, float*))     \
+  X(KernelInfoGetAttribute_int64, 86, OrtStatus*, (const OrtKernelInfo*, const char*, int64_t*))   \
+  X(KernelContext_GetInput, 90, OrtStatus*,                                                        \
+    (const OrtKernelContext*, size_t index, const OrtValue** out))                                 \
+  X(KernelContext_GetOutput, 91, OrtStatus*,                                                       \
+    (OrtKernelContext*, size_t index, const int64_t* dims, size_t rank, OrtValue** out))           \
+  X(ReleaseStatus, 93, void, (OrtStatus*))                                                         \
+  X(ReleaseTensorTypeAndShapeInfo, 99, void, (OrtTensorTypeAndShapeInfo*))                         \
+  X(ReleaseAllocator, 132, void, (OrtAllocator*))                                                  \
+  X(KernelContext_GetGPUComputeStream, 193, OrtStatus*, (const OrtKernelContext*, void** out))     \
+  X(HasSessionConfigEntry, 237, OrtStatus*, (const OrtSessionOptions*, const char* key, int* out)) \
+  X(GetSessionConfigEntry, 238, OrtStatus*,                                                        \
+    (const OrtSessionOptions*, const char* key, char* value, size_t* size))                        \
+  X(KernelInfo_GetNodeName, 244, OrtStatus*, (const OrtKernelInfo*, char* out, size_t* size))      \
+  X(KernelContext_ParallelFor, 274, OrtStatus*,                                                    \
+    (const OrtKernelContext*, void (*body)(void*, size_t), size_t total, size_t num_batch,         \
+     void* user))                                                                                  \
+  X(KernelInfoGetAllocator, 278, OrtStatus*,                                                       \
     (const OrtKernelInfo*, int memory_type, OrtAllocator** out))
 
 // The entries by name, each with its own type. A process may hold two ONNX Runtimes, so every

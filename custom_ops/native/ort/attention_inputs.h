@@ -20,8 +20,8 @@ struct AttentionInputs {
 
   int64_t tokens() const { return q.dims[0]; }
 
-  // What a kernel is asked, but for the caches' buffers and `out`: those are outputs. q, k and v are
-  // float32, or nothing that the kernel asks for.
+  // What a kernel is asked, but for the caches' buffers and `out`: those are outputs. q, k and v
+  // are float32, or nothing that the kernel asks for.
   AttentionProblem problem(const AttentionAttributes& attributes) const;
 };
 

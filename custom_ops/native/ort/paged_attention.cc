@@ -30,8 +30,7 @@ class PagedAttention : public Kernel {
   uint8_t* in_place(Context& context, const Tensor& from, size_t output) const {
     const Tensor to =
         context.output(output, {from.dims[0], from.dims[1], from.dims[2], from.dims[3]});
-    if (to.memory != from.memory && from.bytes() != 0)
-      memcpy(to.memory, from.memory, from.bytes());
+    if (to.memory != from.memory && from.bytes() != 0) memcpy(to.memory, from.memory, from.bytes());
     return to.data<uint8_t>();
   }
 

@@ -15,8 +15,8 @@ class RmsNorm : public Kernel {
     const int64_t n = in.columns();
     const Tensor normed = context.output(0, {in.rows(), n});
     for_each(context, in.rows(), [&](int64_t t, size_t) {
-      settings.kernels->rms_norm(in.x.data<const float>() + t * n, in.weight.data<const float>(),
-                                 n, epsilon_, normed.data<float>() + t * n);
+      settings.kernels->rms_norm(in.x.data<const float>() + t * n, in.weight.data<const float>(), n,
+                                 epsilon_, normed.data<float>() + t * n);
     });
   }
 

@@ -1,8 +1,8 @@
 // One column of activations, as decode has it, on AVX-512, and two where codes take no unpacking,
-// against 16 runs of weights (run_lanes_avx512-inl.h): each run's codes meet their activations where
-// they lie and are added up across lanes to a dot product per group; 16 runs' dot products are
-// transposed; then scales, minimums and sums go on as in tiles, run by run instead of row by row,
-// with the same roundings in the same order.
+// against 16 runs of weights (run_lanes_avx512-inl.h): each run's codes meet their activations
+// where they lie and are added up across lanes to a dot product per group; 16 runs' dot products
+// are transposed; then scales, minimums and sums go on as in tiles, run by run instead of row by
+// row, with the same roundings in the same order.
 
 // A row of activations as 16 runs of weights meet it, of which each row has `runs`.
 struct RunColumn {
@@ -199,8 +199,8 @@ void multiply_run_columns(const uint8_t* weights, size_t row_bytes, int64_t rows
       weights, row_bytes, rows, shape, columns, out, out_stride, next,
       [&](const uint8_t* runs, const uint8_t* ahead, Floats* sums) FERRUM_INLINED {
         with_count<kMost>(columns, [&](auto count) FERRUM_INLINED {
-          multiply_runs<Format, decltype(count)::value>(
-              runs, arranged, shape.runs, shape.together * shape.runs, ahead, sums);
+          multiply_runs<Format, decltype(count)::value>(runs, arranged, shape.runs,
+                                                        shape.together * shape.runs, ahead, sums);
         });
       });
 }

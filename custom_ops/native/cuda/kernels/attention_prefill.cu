@@ -67,8 +67,7 @@ struct Row {
 FERRUM_DEVICE Row row_of(const PrefillArguments& a, const QueryTile& tile, int index) {
   const int last = tile.tokens() * a.group - 1, i = min(index, last);
   const int token = i / a.group, head = tile.kv_head * a.group + i % a.group;
-  const int64_t at =
-      (static_cast<int64_t>(tile.first + token) * a.heads + head) * a.cache.head_dim;
+  const int64_t at = (static_cast<int64_t>(tile.first + token) * a.heads + head) * a.cache.head_dim;
   return {at, tile.position + token, index <= last};
 }
 
@@ -189,8 +188,7 @@ struct WarpRows {
   }
 
   FERRUM_DEVICE void write(const PrefillArguments& a, const QueryTile& tile) const {
-    with_element_type(a.out.type,
-                      [&](auto type) { write_as<decltype(type)::value>(a, tile); });
+    with_element_type(a.out.type, [&](auto type) { write_as<decltype(type)::value>(a, tile); });
   }
 
   template <int kType>
@@ -242,10 +240,10 @@ FERRUM_DEVICE void prefill(const PrefillArguments& a) {
 }  // namespace
 
 // Blocks of 4 warps have registers for three on a multiprocessor.
-#define FERRUM_PREFILL(dim)                                                                        \
-  FERRUM_KERNEL(attention_prefill_##dim##_rows64, PrefillArguments, 128, 3) {                      \
-    prefill<dim, 128>(a);                                                                          \
-  }                                                                                                \
+#define FERRUM_PREFILL(dim)                                                   \
+  FERRUM_KERNEL(attention_prefill_##dim##_rows64, PrefillArguments, 128, 3) { \
+    prefill<dim, 128>(a);                                                     \
+  }                                                                           \
   FERRUM_KERNEL(attention_prefill_##dim##_rows128, PrefillArguments, 256) { prefill<dim, 256>(a); }
 FERRUM_PREFILL(64)
 FERRUM_PREFILL(80)

@@ -43,9 +43,8 @@ struct Codes<kQ4_K> {
     for (int part = 0; part < 4; ++part) {
       const PartScales scales = part_floats(head, part, 1.0f);
       const float low = scales.factor[0], high = scales.factor[1] / 16.0f;
-      *reinterpret_cast<float4*>(lines + place(row, part)) =
-          make_float4(low, high, fmaf(-1024.0f, low, -scales.min[0]),
-                      fmaf(-1024.0f, high, -scales.min[1]));
+      *reinterpret_cast<float4*>(lines + place(row, part)) = make_float4(
+          low, high, fmaf(-1024.0f, low, -scales.min[0]), fmaf(-1024.0f, high, -scales.min[1]));
     }
   }
 

@@ -44,9 +44,8 @@ FERRUM_DEVICE void find_chunks(const DecodeArguments& a, int64_t token, const Pl
   if (place.position < 0) return;
   unit.sequence = place.sequence;
   unit.length = place.position + 1;
-  unit.chunk = unit.length <= kLongChunk
-                   ? kLongChunk
-                   : a.chunk * (place.position / (a.chunk * kMostChunks) + 1);
+  unit.chunk = unit.length <= kLongChunk ? kLongChunk
+                                         : a.chunk * (place.position / (a.chunk * kMostChunks) + 1);
   unit.chunks = place.position / unit.chunk + 1;
 }
 

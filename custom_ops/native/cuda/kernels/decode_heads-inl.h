@@ -72,14 +72,12 @@ struct NewHeads {
     block = block_of(cache, place.sequence, place.position);
   }
 
-  FERRUM_DEVICE void put(const DecodeArguments& a, const DecodeUnit& unit,
-                         UnitHeads<kDim>& heads) {
+  FERRUM_DEVICE void put(const DecodeArguments& a, const DecodeUnit& unit, UnitHeads<kDim>& heads) {
     turn.find(unit.length - 1, a.from.rope_scale);
     query.normalize(query_weight, kHalf, a.from.epsilon);
     turn.turn(query);
     if (warp_index() < unit.heads)
-      query.store(kHalf,
-                  [&](int i, float x) { heads.put(warp_index(), i, x * a.from.scale); });
+      query.store(kHalf, [&](int i, float x) { heads.put(warp_index(), i, x * a.from.scale); });
     else
       heads.clear(warp_index());
     if (warp_index() == kKeyWarp) put_key_and_value(a, unit, heads);

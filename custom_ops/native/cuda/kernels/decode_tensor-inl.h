@@ -114,9 +114,7 @@ struct Positions {
 
   // The position of a lane's g-th key, and of its i-th value and score.
   static FERRUM_DEVICE int key_index(int g) { return 8 * g + lane_index() / 4; }
-  static FERRUM_DEVICE int value_index(int i) {
-    return i / 2 * 8 + lane_index() % 4 * 2 + i % 2;
-  }
+  static FERRUM_DEVICE int value_index(int i) { return i / 2 * 8 + lane_index() % 4 * 2 + i % 2; }
 
   FERRUM_DEVICE void foresee(const PagedCache& cache, int64_t sequence, int first, int64_t bound) {
     const int own = first + lane_index() % kWarpPositions;
@@ -287,8 +285,7 @@ FERRUM_DEVICE void decode_one(const DecodeArguments& a) {
   // Where the block's positions lie if the context is not so long that chunks are.
   Positions<kDim, kBfloat16> positions;
   const int64_t bound = a.cache.columns * a.cache.block_size;
-  const int64_t first =
-      static_cast<int64_t>(blockIdx.x) * a.chunk + kWarpPositions * warp_index();
+  const int64_t first = static_cast<int64_t>(blockIdx.x) * a.chunk + kWarpPositions * warp_index();
   if (first < bound) positions.foresee(a.cache, 0, static_cast<int>(first), bound);
   const Place place = find_place(a.cache, 0);
   if (blockIdx.x == 0 && blockIdx.y == 0 && threadIdx.x == 0) a.places[0] = place;

@@ -15,9 +15,11 @@
 #include "quants.h"
 
 // X(name) of every type with a Format.
+// clang-format off
 #define FERRUM_CUDA_FORMATS(X) \
   X(Q4_K) X(Q5_K) X(Q6_K) X(Q8_0) X(Q4_0) X(IQ4_XS) X(MXFP4) X(F16) X(BF16) X(F32) \
   X(Q6_K_planes) X(Q8_0_planes) X(MXFP4_planes)
+// clang-format on
 
 namespace ferrum::cuda {
 

@@ -31,7 +31,7 @@ struct GemmBlock {
   static constexpr int kRows = kSplits > 1 ? 32 : kGemmRows;  // of a block
   static constexpr int kStagedRows = 32 * (kSplits > 1 ? kSplits : kGemmThreads / kWarp);
   static constexpr int kMatrices = kGateUp ? 2 : 1;
-  static constexpr int kColumns = kPositions / 8;  // operands of 8 positions
+  static constexpr int kColumns = kPositions / 8;         // operands of 8 positions
   static constexpr int kCopies = (kPositions + 15) / 16;  // 16 bytes each, of a thread and stage
   static constexpr int kPrepared = prepared_bytes(kType, kPositions == 8 || kSplits > 1);
   static constexpr uint32_t kChunkBlocks = kChunk.bytes / Weights::kBytes;
@@ -40,15 +40,15 @@ struct GemmBlock {
   const GemmArguments& a;
   const int quad = lane_index() / 4, c = lane_index() % 4;
 
-  uint8_t* activations;                  // [kDepth, kPositions, kStageBytes]
-  uint8_t* chunks;                       // [kBuffers, kStagedRows, kChunk.stride]
-  uint8_t* scales;                       // [kStagedRows, kPrepared], of the chunk that is decoded
-  int product = 0, row_block;            // which of the matrices, and the block's place in it
-  unsigned begin, end;                   // stages
-  uintptr_t first_row[kMatrices];        // the address of the quad's first row
-  uint32_t lane_byte;                    // the lower half of that of row `lane` of the warp
-  GemmPlanes<kType> planes[kMatrices];   // of a type in planes, in place of these two
-  uint32_t x_row[kCopies];               // in units of 16 bytes; see x_row_at
+  uint8_t* activations;                 // [kDepth, kPositions, kStageBytes]
+  uint8_t* chunks;                      // [kBuffers, kStagedRows, kChunk.stride]
+  uint8_t* scales;                      // [kStagedRows, kPrepared], of the chunk that is decoded
+  int product = 0, row_block;           // which of the matrices, and the block's place in it
+  unsigned begin, end;                  // stages
+  uintptr_t first_row[kMatrices];       // the address of the quad's first row
+  uint32_t lane_byte;                   // the lower half of that of row `lane` of the warp
+  GemmPlanes<kType> planes[kMatrices];  // of a type in planes, in place of these two
+  uint32_t x_row[kCopies];              // in units of 16 bytes; see x_row_at
   float sum[2][kColumns][4];
 
   FERRUM_DEVICE explicit GemmBlock(const GemmArguments& arguments) : a(arguments) {
@@ -91,10 +91,9 @@ struct GemmBlock {
   // Row i of the warp's 32: in which matrix, and where in it, which may be behind its last row.
   static FERRUM_DEVICE int matrix_of_row(int i) { return kGateUp ? i / 16 : 0; }
   FERRUM_DEVICE int place_of_row(int i) const {
-    return kGateUp ? row_block * (kRows / 2) + warp_index() * 16 + i % 16
-           : kSplits > 1
-               ? row_block * kRows + i
-               : row_block * kRows + warp_index() * 32 + i;
+    return kGateUp       ? row_block * (kRows / 2) + warp_index() * 16 + i % 16
+           : kSplits > 1 ? row_block * kRows + i
+                         : row_block * kRows + warp_index() * 32 + i;
   }
   // The quad's rows are `quad`, + 8, + 16 and + 24. Row j of them.
   static FERRUM_DEVICE int matrix_of(int j) { return matrix_of_row(8 * j); }
@@ -250,8 +249,8 @@ struct GemmBlock {
     bool inside = bytes == kChunk.bytes;
 #pragma unroll
     for (int m = 0; m < kMatrices; ++m)
-      inside = inside && chunk_of(kGateUp ? 2 * m + 1 : 3, chunk) + 16 * kChunk.pieces <=
-                             matrix(m).end;
+      inside =
+          inside && chunk_of(kGateUp ? 2 * m + 1 : 3, chunk) + 16 * kChunk.pieces <= matrix(m).end;
     if (inside) {
 #pragma unroll
       for (int j = 0; j < 4; ++j)
@@ -277,8 +276,7 @@ struct GemmBlock {
     const int lead = lead_of(j, chunk);
     const uint8_t* const from = chunk_of(j, chunk) - lead;
     uint8_t* const to = chunk_at(quad + 8 * j, chunk);
-    const bool exact =
-        bytes < kChunk.bytes || from + 16 * kChunk.pieces > matrix(matrix_of(j)).end;
+    const bool exact = bytes < kChunk.bytes || from + 16 * kChunk.pieces > matrix(matrix_of(j)).end;
     const int copied = exact ? (lead + bytes) / 16 * 16 : lead + bytes;
     copy_pieces(true, from, to, copied);
     if (exact) fill(from, to, copied + c, lead + bytes, lead + kChunk.bytes);
@@ -365,7 +363,7 @@ struct GemmBlock {
                             tile * a.splits.count * (kVectors * kGemmThreads);
 #pragma unroll
     for (int v = 0; v < kVectors; ++v) {
-      const float(&four)[4] = sum[v % 2][v / 2];
+      const float (&four)[4] = sum[v % 2][v / 2];
       partial[(blockIdx.z * kVectors + v) * kGemmThreads] =
           make_float4(four[0], four[1], four[2], four[3]);
     }
@@ -385,7 +383,7 @@ struct GemmBlock {
 #pragma unroll
       for (int v = 0; v < kVectors; ++v) {
         const float4 four = load_written_16(partial + (split * kVectors + v) * kGemmThreads);
-        float(&total)[4] = sum[v % 2][v / 2];
+        float (&total)[4] = sum[v % 2][v / 2];
         total[0] += four.x, total[1] += four.y, total[2] += four.z, total[3] += four.w;
       }
     return true;

@@ -15,19 +15,21 @@
 namespace ferrum::cuda {
 
 // Tensor-core products with a type take these; X(type).
+// clang-format off
 #define FERRUM_GEMM_FORMATS(X) \
   X(Q4_K) X(Q5_K) X(Q6_K) X(Q8_0) X(Q4_0) X(IQ4_XS) X(MXFP4) X(F16) X(BF16) \
   X(Q6_K_planes) X(Q8_0_planes) X(MXFP4_planes)
+// clang-format on
 // X(type, positions of a tile): the kernels gemm_<type>_<positions>, and the kernels
 // gate_up_<type>_<positions>.
-#define FERRUM_GEMM_TILES(X, type) \
-  X(type, 8) X(type, 16) X(type, 32) X(type, 64) X(type, 128)
+#define FERRUM_GEMM_TILES(X, type) X(type, 8) X(type, 16) X(type, 32) X(type, 64) X(type, 128)
 #define FERRUM_GATE_UP_TILES(X, type) X(type, 8) X(type, 16) X(type, 32) X(type, 64)
 
 constexpr int kGemmThreads = 128;
 constexpr int kFewTokens = 16;  // the kernels gemm_few_<type> take
 constexpr int kFewRows = 32;    // of a block of theirs, whose warps divide k
 constexpr int kFewWarps = 8;
+constexpr int kFewThreads = 32 * kFewWarps;
 constexpr int kGemmRows = 128;    // that a block multiplies; of gate and up half each
 constexpr int kStageValues = 64;  // of k that a stage covers
 constexpr int kStageSlices = kStageValues / 16;

@@ -63,8 +63,8 @@ struct GemmFew : GemmWarps<kType, 16, false, kFewWarps, few_buffers(kType)> {
       for (int i = 0; i < 2; ++i)
 #pragma unroll
         for (int j = 0; j < 4; ++j)
-          sums[warp_index() * kWarpFloats + (8 * n + 2 * this->c + i) * kColumnFloats +
-               this->quad + 8 * j] = this->sum[j / 2][n][j % 2 * 2 + i];
+          sums[warp_index() * kWarpFloats + (8 * n + 2 * this->c + i) * kColumnFloats + this->quad +
+               8 * j] = this->sum[j / 2][n][j % 2 * 2 + i];
     __syncthreads();
     const int row = static_cast<int>(threadIdx.x) % kRows, place = this->place_of_row(row);
     if (place >= this->rows()) return;

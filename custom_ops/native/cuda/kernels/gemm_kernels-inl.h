@@ -23,18 +23,18 @@ constexpr int gemm_blocks(int type, int positions) {
   return positions <= 64 && (type == kQ4_K || type == kQ5_K) ? 3 : 2;
 }
 
-#define FERRUM_GEMM_KERNEL(type, positions)                              \
-  FERRUM_KERNEL(gemm_##type##_##positions, GemmArguments, kGemmThreads,    \
-                gemm_blocks(k##type, positions)) {                         \
-    GemmOf<k##type, positions, false>::Block(a).run();                         \
+#define FERRUM_GEMM_KERNEL(type, positions)                             \
+  FERRUM_KERNEL(gemm_##type##_##positions, GemmArguments, kGemmThreads, \
+                gemm_blocks(k##type, positions)) {                      \
+    GemmOf<k##type, positions, false>::Block(a).run();                  \
   }
 #define FERRUM_GATE_UP_KERNEL(type, positions)                             \
   FERRUM_KERNEL(gate_up_##type##_##positions, GemmArguments, kGemmThreads, \
                 gemm_blocks(k##type, positions)) {                         \
-    GemmOf<k##type, positions, true>::Block(a).run();                          \
+    GemmOf<k##type, positions, true>::Block(a).run();                      \
   }
-#define FERRUM_GEMM_FEW_KERNEL(type)                                                  \
-  FERRUM_KERNEL(gemm_few_##type, GemmArguments, kFewWarps * kWarp, 2) { GemmFew<k##type>(a).run(); }
+#define FERRUM_GEMM_FEW_KERNEL(type) \
+  FERRUM_KERNEL(gemm_few_##type, GemmArguments, kFewThreads, 2) { GemmFew<k##type>(a).run(); }
 #define FERRUM_GEMM_KERNELS(type)             \
   FERRUM_GEMM_FEW_KERNEL(type)                \
   FERRUM_GEMM_TILES(FERRUM_GEMM_KERNEL, type) \

@@ -43,11 +43,11 @@ struct Halves<kF16> {
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
       const uint8_t* const from = block + 16 * i;
-      const uint4 four = is_aligned(block, 16) ? load_16(from)
-                                               : make_uint4(load_u32_aligned2(from),
-                                                            load_u32_aligned2(from + 4),
-                                                            load_u32_aligned2(from + 8),
-                                                            load_u32_aligned2(from + 12));
+      const uint4 four =
+          is_aligned(block, 16)
+              ? load_16(from)
+              : make_uint4(load_u32_aligned2(from), load_u32_aligned2(from + 4),
+                           load_u32_aligned2(from + 8), load_u32_aligned2(from + 12));
       words[4 * i] = four.x, words[4 * i + 1] = four.y;
       words[4 * i + 2] = four.z, words[4 * i + 3] = four.w;
     }

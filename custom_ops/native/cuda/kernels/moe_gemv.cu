@@ -27,8 +27,8 @@ FERRUM_DEVICE float not_a_number() { return bits_to_float(0x7fc00000u); }
 
 // Rows r[0], r[1] of the two matrices times the token's x, summed over their lanes.
 template <int kType>
-FERRUM_DEVICE void multiply_token(const BlockOf<kType> (&rows)[2], ConstElements x, int k,
-                                  int lane, int lanes, float (&sum)[2][1]) {
+FERRUM_DEVICE void multiply_token(const BlockOf<kType> (&rows)[2], ConstElements x, int k, int lane,
+                                  int lanes, float (&sum)[2][1]) {
   using Unit = UnitOf<kType>;
   FERRUM_SHARED StagedX<kHiddenTile> staged;
   const int thread = static_cast<int>(threadIdx.x);

@@ -117,8 +117,7 @@ FERRUM_DEVICE void rotate_any(const RotateArguments& a, const Item& item, const 
     const float x = load_element(head, i);
     squares = fmaf(x, x, squares);
   }
-  const float factor =
-      1.0f / sqrtf(warp_sum(squares) / static_cast<float>(dim) + a.from.epsilon);
+  const float factor = 1.0f / sqrtf(warp_sum(squares) / static_cast<float>(dim) + a.from.epsilon);
   for (int i = lane_index(); i < half; i += kWarp) {
     const float angle = static_cast<float>(position) * a.from.inv_freq[i];
     float sine, cosine;

@@ -166,10 +166,9 @@ struct Launcher {
     const int64_t slice = std::min(count, kSlice);
     const int64_t floats = kUnitHeads * (2 + problem.cache.head_dim);
     const int64_t chunk = count <= kFewDecoding ? kShortChunk : kLongChunk;
-    const int64_t chunks =
-        decoding.bound <= kLongChunk
-            ? 1
-            : std::min<int64_t>(divide_up(decoding.bound, chunk), kMostChunks);
+    const int64_t chunks = decoding.bound <= kLongChunk
+                               ? 1
+                               : std::min<int64_t>(divide_up(decoding.bound, chunk), kMostChunks);
     DecodeArguments arguments{cache,
                               static_cast<int>(problem.heads),
                               static_cast<int>(problem.heads / problem.cache.kv_heads),
@@ -189,9 +188,9 @@ struct Launcher {
       arguments.partials = queue.take<float>(slice * decoding.units * chunks * floats);
     const auto parts = std::clamp<int64_t>(kMostBlocks / (slice * decoding.units), 1, chunks);
     const DecodeKernels* const tensor = decoding.tensor;
-    const Symbol& kernel = tensor == nullptr       ? kDecodeAny
+    const Symbol& kernel = tensor == nullptr      ? kDecodeAny
                            : which == Which::kOne ? tensor->one
-                                                   : tensor->some;
+                                                  : tensor->some;
     const auto units = static_cast<unsigned>(decoding.units);
     for (; arguments.first < count; arguments.first += slice) {
       const auto tokens = static_cast<unsigned>(std::min(slice, count - arguments.first));

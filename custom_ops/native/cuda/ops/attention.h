@@ -13,8 +13,8 @@ struct AttentionActivations {
   Elements out;
 };
 
-// All pointers in device memory and unchecked: a sequence that does not fit its table or the cache is
-// neither written nor read, and its tokens become NaN.
+// All pointers in device memory and unchecked: a sequence that does not fit its table or the cache
+// is neither written nor read, and its tokens become NaN.
 void run_attention(Queue& queue, const AttentionProblem& problem,
                    const AttentionActivations& activations);
 

@@ -100,8 +100,8 @@ constexpr int64_t kSplitBlocks = 2;  // for each multiprocessor
 void split(const Queue& queue, int type, int64_t row_blocks, GemmArguments& a) {
   const int64_t chunk = weight_chunk(type).stages, chunks = divided_up(a.stages, chunk);
   const int64_t wanted = kSplitBlocks * queue.multiprocessors();
-  const int64_t each = std::max({int64_t{1}, chunks * row_blocks / wanted,
-                                 divided_up(chunks, kMostSplits)});
+  const int64_t each =
+      std::max({int64_t{1}, chunks * row_blocks / wanted, divided_up(chunks, kMostSplits)});
   a.splits.stages = static_cast<int>(each * chunk);
   a.splits.count = static_cast<int>(divided_up(chunks, each));
 }
@@ -130,7 +130,7 @@ void multiply_few(Queue& queue, ConstElements x, int64_t tokens, const Product* 
   a.values = x;
   a.k = static_cast<int>(first.k);
   a.sorted.count = static_cast<int>(tokens);
-  queue.launch(kernels_of(first).few, {1, static_cast<unsigned>(row_blocks)}, kFewWarps * 32, a,
+  queue.launch(kernels_of(first).few, {1, static_cast<unsigned>(row_blocks)}, kFewThreads, a,
                static_cast<size_t>(few_shared(first.type)));
 }
 
@@ -188,8 +188,12 @@ int64_t half_stride(int64_t k) { return divided_up(k, kStageValues) * kStageValu
 
 void round_rows(Queue& queue, ConstElements x, int64_t rows, int64_t k, uint16_t* out,
                 int32_t* zeros, int64_t count) {
-  const RoundArguments a{x,     out,  static_cast<int>(k), static_cast<int>(half_stride(k)),
-                         zeros, static_cast<int>(count)};
+  const RoundArguments a{x,
+                         out,
+                         static_cast<int>(k),
+                         static_cast<int>(half_stride(k)),
+                         zeros,
+                         static_cast<int>(count)};
   queue.launch(kRoundRows, {static_cast<unsigned>(rows)}, kRoundThreads, a);
 }
 
@@ -204,8 +208,7 @@ void gemm(Queue& queue, ConstElements x, int64_t tokens, const Product* products
   const int64_t k = products[0].matrix.k;
   // The widest tiles read all their rows, also those of the last that don't exist.
   constexpr int64_t kWidest = kTiles[kGemmTiles - 1];
-  auto* const halves =
-      queue.take<uint16_t>(divided_up(tokens, kWidest) * kWidest * half_stride(k));
+  auto* const halves = queue.take<uint16_t>(divided_up(tokens, kWidest) * kWidest * half_stride(k));
   int64_t tiles = 0;
   if (tokens <= kMostSplitTokens)
     for (int i = 0; i < count; ++i)
@@ -230,8 +233,8 @@ void expert_gemm(Queue& queue, const ExpertTiles& tiles, const ExpertRows& rows,
   a.matrices[0].out = out;
   a.out_by_position = by_position;
   a.out_type = kF32;
-  launch(queue, matrix.type, kernels_of(matrix).gemm, kGemmTiles, tiles.most,
-         row_blocks_of(matrix), a);
+  launch(queue, matrix.type, kernels_of(matrix).gemm, kGemmTiles, tiles.most, row_blocks_of(matrix),
+         a);
 }
 
 void expert_gate_up(Queue& queue, const ExpertTiles& tiles, const ExpertRows& rows,

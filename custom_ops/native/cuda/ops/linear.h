@@ -22,6 +22,7 @@ void multiply_all(Queue& queue, ConstElements x, int64_t tokens, const Product* 
 
 // out [tokens, matrix.k] = rows `ids` of the matrix; rows that do not exist become NaN, for nothing
 // can be reported from a GPU without waiting for it.
-void gather_rows(Queue& queue, const int64_t* ids, int64_t tokens, const Matrix& matrix, float* out);
+void gather_rows(Queue& queue, const int64_t* ids, int64_t tokens, const Matrix& matrix,
+                 float* out);
 
 }  // namespace ferrum::cuda

@@ -12,11 +12,11 @@ namespace ferrum::cuda {
 
 struct MoeProblem {
   int64_t tokens, k, experts;
-  ConstElements x;         // [tokens, hidden]
-  const float* weights;    // [tokens, k]
-  const int32_t* ids;      // [tokens, k]; on the device, so unchecked: a wrong one makes NaN
-  Matrix gate, up, down;   // of the first expert; gate and up [width, hidden], down [hidden, width]
-  Elements out;            // [tokens, hidden]
+  ConstElements x;        // [tokens, hidden]
+  const float* weights;   // [tokens, k]
+  const int32_t* ids;     // [tokens, k]; on the device, so unchecked: a wrong one makes NaN
+  Matrix gate, up, down;  // of the first expert; gate and up [width, hidden], down [hidden, width]
+  Elements out;           // [tokens, hidden]
 };
 
 void run_moe(Queue& queue, const MoeProblem& problem, const Settings& settings);

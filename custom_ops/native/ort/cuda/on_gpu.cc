@@ -25,7 +25,8 @@ class Arena : public cuda::Memory {
     return memory;
   }
   void free(void* memory) noexcept override {
-    if (OrtStatus* const status = api_.AllocatorFree(allocator_, memory)) api_.ReleaseStatus(status);
+    if (OrtStatus* const status = api_.AllocatorFree(allocator_, memory))
+      api_.ReleaseStatus(status);
   }
 
  private:
@@ -38,9 +39,8 @@ class Gpu : public CudaKernel::Device {
   explicit Gpu(const NodeInfo& info) : arena_(info.api(), info.allocator()) {}
 
   std::unique_ptr<cuda::Queue> queue(const Context& context) const override {
-    return std::make_unique<cuda::GpuQueue>(cuda::DeviceKernels::current(),
-                                            static_cast<cuda::Stream>(context.gpu_stream()),
-                                            arena_);
+    return std::make_unique<cuda::GpuQueue>(
+        cuda::DeviceKernels::current(), static_cast<cuda::Stream>(context.gpu_stream()), arena_);
   }
 
  private:

@@ -1,5 +1,4 @@
 #include "cuda/ops/attention.h"
-
 #include "ort/adapters.h"
 #include "ort/attention_inputs.h"
 #include "ort/cuda/cuda_kernel.h"
@@ -23,8 +22,7 @@ class CudaPagedAttention : public CudaKernel {
   }
 
   // As on the CPU (ort/paged_attention.cc).
-  uint8_t* in_place(Context& context, cuda::Queue& queue, const Tensor& from,
-                    size_t output) const {
+  uint8_t* in_place(Context& context, cuda::Queue& queue, const Tensor& from, size_t output) const {
     const Tensor to =
         context.output(output, {from.dims[0], from.dims[1], from.dims[2], from.dims[3]});
     if (to.memory != from.memory) queue.copy(to.memory, from.memory, from.bytes());

@@ -1,5 +1,4 @@
 #include "cuda/ops/moe.h"
-
 #include "ort/adapters.h"
 #include "ort/cuda/cuda_kernel.h"
 #include "ort/moe_inputs.h"
