@@ -5,18 +5,22 @@
 #
 # ONNXRUNTIME is a folder with onnxruntime-gpu (what pack_ort_gpu.py unpacks, or pip installs with
 # --target); OUT takes logs and JSON (default: build/gpu/out). The machine needs Python 3.10+, nvcc,
-# and the package's dependencies; nothing is fetched. GPU_STEPS names some of the steps
-# (default: all), GPU_WHEELS a folder of wheels that
-# the machine lacks. A step that fails does not keep the next from running; the exit status tells.
+# and the package's dependencies; nothing is fetched. GPU_STEPS names some of the steps (default:
+# all), GPU_WHEELS a folder of wheels that the machine lacks. A step that fails does not keep the next
+# from running; the exit status tells. GPU_MODEL is what synthetic.py is told of the models, and
+# GPU_WORK where they are kept: tests/cuda/test_gpu_script.py runs the speeds on small ones, over
+# stand-ins for CUDA's libraries.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
 ort=$(cd "${1:?usage: tests/gpu/run.sh ONNXRUNTIME [OUT]}" && pwd)
 out=${2:-build/gpu/out}
 all="build ops sample sanitize bench4 bench48 batch48 tiles48 layout48 f16_48 host kernels"
 steps=${GPU_STEPS:-$all}
+model=${GPU_MODEL:---preset qwen3-30b-a3b}
+work=${GPU_WORK:-build/gpu}
 python=${PYTHON:-python3}
 site=$PWD/build/gpu/site
-mkdir -p "$out" build/gpu
+mkdir -p "$out" "$work"
 # The CUDA libraries that ONNX Runtime needs come with PyTorch's wheels.
 cuda=$("$python" - <<'END'
 import importlib.util
@@ -55,23 +59,24 @@ build() {
     -C "cmake.define.FERRUM_CUDA_ARCHITECTURES=$capability" .
 }
 
-# bench LAYERS[-cuda] ARGUMENTS...: ferrum-bench on a synthetic Qwen3-30B-A3B, with -cuda on weights
-# that are re-laid for it.
+# bench LAYERS[-cuda] ARGUMENTS...: ferrum-bench on a synthetic model of that many layers, with -cuda
+# on weights that are re-laid for it.
 bench() {
   local name=$1 layers=${1%-cuda} layout=file
   [ "$name" = "$layers" ] || layout=cuda
   shift
-  local gguf=build/gpu/$layers/q.gguf onnx=build/gpu/$name/q.onnx
-  mkdir -p "build/gpu/$layers"
-  [ -e "$gguf" ] || "$python" tests/tools/synthetic.py "$gguf" \
-    --preset qwen3-30b-a3b --layers "$layers" --mixture Q4_K_M || return
+  local gguf=$work/$layers/q.gguf onnx=$work/$name/q.onnx
+  mkdir -p "$work/$layers"
+  # shellcheck disable=SC2086  # several options
+  [ -e "$gguf" ] || "$python" tests/tools/synthetic.py "$gguf" $model --layers "$layers" \
+    --mixture Q4_K_M || return
   [ -e "$onnx" ] || ferrum-build --force --layout $layout "$gguf" "$onnx" || return
-  FERRUM_DEVICE=cuda ferrum-bench "$onnx" --json "$out/$name-$RANDOM.json" "$@"
+  FERRUM_DEVICE=cuda ferrum-bench "$onnx" --json "$(mktemp --suffix .json "$out/$name-XXXX")" "$@"
 }
 
 # The same speeds of the same file with float16 activations.
 f16() {
-  local from=build/gpu/48/q.gguf to=build/gpu/48-f16/q.onnx
+  local from=$work/48/q.gguf to=$work/48-f16/q.onnx
   [ -e "$from" ] || bench 48 --prefill 16 --decode "" >/dev/null || return
   ferrum-build --force --dtype f16 "$from" "$to" || return
   export FERRUM_DEVICE=cuda
@@ -81,8 +86,8 @@ f16() {
 
 # A model that takes the GPU next to no time: what is left of a step is the host's.
 host() {
-  ferrum-build --force models/samples/tinycode-Q4_K_M.gguf build/gpu/sample/model.onnx &&
-    FERRUM_DEVICE=cuda ferrum-bench build/gpu/sample/model.onnx --prefill "" --decode 256 \
+  ferrum-build --force models/samples/tinycode-Q4_K_M.gguf "$work/sample/model.onnx" &&
+    FERRUM_DEVICE=cuda ferrum-bench "$work/sample/model.onnx" --prefill "" --decode 256 \
       --context 16 --json "$out/host.json"
 }
 
@@ -90,19 +95,19 @@ kernels() {
   local arguments
   for arguments in "" "--batch 16" "--batch 64" "--context 4096" "--tokens 2048"; do
     echo "== 4 layers: $arguments"
-    [ -e build/gpu/4/q.onnx ] || bench 4 --prefill 16 --decode "" >/dev/null || return
-    "$python" tests/gpu/kernel_times.py build/gpu/4/q.onnx $arguments || return
+    [ -e "$work/4/q.onnx" ] || bench 4 --prefill 16 --decode "" >/dev/null || return
+    "$python" tests/gpu/kernel_times.py "$work/4/q.onnx" $arguments || return
   done
   for arguments in "" "--batch 16" "--batch 64"; do
     echo "== 4 layers, re-laid: $arguments"
-    [ -e build/gpu/4-cuda/q.onnx ] || bench 4-cuda --prefill 16 --decode "" >/dev/null || return
-    "$python" tests/gpu/kernel_times.py build/gpu/4-cuda/q.onnx $arguments || return
+    [ -e "$work/4-cuda/q.onnx" ] || bench 4-cuda --prefill 16 --decode "" >/dev/null || return
+    "$python" tests/gpu/kernel_times.py "$work/4-cuda/q.onnx" $arguments || return
   done
 }
 
 failed=0
 export -f build bench f16 host kernels
-export python site capability out
+export python site capability out model work
 { nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader
   git log -1 --format='ferrum at %h' 2>/dev/null; } | tee -a "$summary"
 step build 180 bash -c build
