@@ -55,3 +55,18 @@ def test_every_speed_of_the_script_is_measured(tmp_path: Path, environment: dict
     assert len(reports) == 9
     for report in reports:
         assert all(row["tokens_per_second"]["median"] > 0 for row in report["rows"])
+
+
+def test_it_ends_in_time_and_names_what_is_left(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    packages, out = Path(onnxruntime.__file__).parents[1], tmp_path / "out"
+    done = subprocess.run(
+        ["tests/gpu/run.sh", str(packages), str(out)],
+        cwd=ROOT, env={**environment, "GPU_SECONDS": "0"}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (1, "")
+    lines = (out / "summary.txt").read_text().splitlines()
+    assert [line.split(maxsplit=1) for line in lines[2:]] == [
+        [step, "no time left"] for step in STEPS
+    ]

@@ -7,7 +7,8 @@
 # --target); OUT takes logs and JSON (default: build/gpu/out). The machine needs Python 3.10+, nvcc,
 # and the package's dependencies; nothing is fetched. GPU_STEPS names some of the steps (default:
 # all), GPU_WHEELS a folder of wheels that the machine lacks. A step that fails does not keep the next
-# from running; the exit status tells. GPU_MODEL is what synthetic.py is told of the models, and
+# from running; the exit status tells. After GPU_SECONDS (default: 530) all is over: the step that is
+# under way is ended, and those that are left are named. GPU_MODEL is what synthetic.py is told of the models, and
 # GPU_WORK where they are kept: tests/cuda/test_gpu_script.py runs the speeds on small ones, over
 # stand-ins for CUDA's libraries.
 set -uo pipefail
@@ -18,6 +19,7 @@ all="build ops sample sanitize bench4 bench48 batch48 tiles48 layout48 f16_48 ho
 steps=${GPU_STEPS:-$all}
 model=${GPU_MODEL:---preset qwen3-30b-a3b}
 work=${GPU_WORK:-build/gpu}
+end=${GPU_SECONDS:-530}
 python=${PYTHON:-python3}
 site=$PWD/build/gpu/site
 mkdir -p "$out" "$work"
@@ -39,10 +41,15 @@ summary=$out/summary.txt
 
 # step NAME SECONDS COMMAND...: its output goes to OUT/NAME.log, one line to the summary.
 step() {
-  local name=$1 limit=$2 start status=0
+  local name=$1 limit=$2 start=$SECONDS status=0
   shift 2
   [[ " $steps " == *" $name "* ]] || return 0
-  start=$SECONDS
+  if [ "$start" -ge "$end" ]; then
+    failed=1
+    printf '%-9s no time left\n' "$name" | tee -a "$summary"
+    return
+  fi
+  [ $((end - start)) -ge "$limit" ] || limit=$((end - start))
   timeout "$limit" "$@" >"$out/$name.log" 2>&1 || status=$?
   [ $status -eq 0 ] || failed=1
   printf '%-9s %-6s %4d s  %s\n' "$name" "$([ $status -eq 0 ] && echo ok || echo "$status")" \
