@@ -9,7 +9,7 @@ import pytest
 from cuda_node import run, session
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from oracle import moe, quantized
+from moe_problem import MoeProblem, relative_error, skewed
 
 F32, F16, BF16, Q4_0, Q8_0, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_XS, MXFP4 = (
     0, 1, 30, 2, 8, 11, 12, 13, 14, 23, 39,
@@ -17,47 +17,13 @@ F32, F16, BF16, Q4_0, Q8_0, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_XS, MXFP4 = (
 WAYS = ("one", "few", "grouped", "auto")
 
 
-class Problem:
-    """Inputs of a node and, decoded, what they mean."""
-
-    def __init__(
-        self, chosen: np.ndarray, experts: int, hidden: int, width: int, types: tuple[int, int, int]
-    ) -> None:
-        tokens, k = chosen.shape
-        rng = np.random.default_rng([tokens, k, hidden])
-        gate = quantized(types[0], (experts, width, hidden), 1)
-        up = quantized(types[1], (experts, width, hidden), 2)
-        down = quantized(types[2], (experts, hidden, width), 3)
-        self.feeds = {
-            "x": rng.standard_normal((tokens, hidden)).astype(np.float32),
-            "weights": rng.dirichlet(np.ones(k), tokens).astype(np.float32).reshape(tokens, k),
-            "experts": chosen.astype(np.int32),
-            "gate": gate[0],
-            "up": up[0],
-            "down": down[0],
-        }
-        self.matrices = (gate[1], up[1], down[1])
-        self.attributes = dict(zip(("gate_type", "up_type", "down_type"), types, strict=True))
-
-    def wanted(self) -> np.ndarray:
-        feeds = self.feeds
-        return moe(feeds["x"], feeds["weights"], feeds["experts"], *self.matrices)
+class Problem(MoeProblem):
+    """One that the CUDA kernels run."""
 
     def error(self, way: str, **settings: str) -> float:
-        """Norm of the difference, relative to the result's."""
+        """Of the result, relative."""
         found = run("QuantMoE", self.feeds, self.attributes, moe_path=way, **settings)[0]
-        wanted = self.wanted()
-        return float(np.linalg.norm(found - wanted) / max(np.linalg.norm(wanted), 1e-30))
-
-
-def skewed(tokens: int, k: int, experts: int, seed: int = 0) -> np.ndarray:
-    """As real routing is: some experts get many tokens, some none; none twice by one token."""
-    rng = np.random.default_rng(seed)
-    chance = rng.dirichlet(np.full(experts, 0.3)) + 1e-6
-    chance /= chance.sum()
-    return np.array(
-        [rng.choice(experts, k, replace=False, p=chance) for _ in range(tokens)]
-    ).reshape(tokens, k)
+        return relative_error(found, self.wanted())
 
 
 def tolerance(way: str, types: tuple[int, int, int]) -> float:

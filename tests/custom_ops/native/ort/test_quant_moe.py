@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from moe_problem import MoeProblem, relative_error, skewed
 from native_node import run, session
-from oracle import moe, quantized
 
 from ferrum.custom_ops.library import describe
 
@@ -23,8 +23,8 @@ WAYS: list[dict[str, Any]] = [
 ]
 
 
-class Problem:
-    """Inputs of a node and, decoded, what they mean."""
+class Problem(MoeProblem):
+    """One that the library runs."""
 
     def __init__(
         self,
@@ -34,46 +34,11 @@ class Problem:
         hidden: int,
         width: int,
         types: tuple[int, int, int],
-        seed: int = 0,
     ) -> None:
-        rng = np.random.default_rng(seed)
-        x = rng.standard_normal((tokens, hidden)).astype(np.float32)
-        weights = rng.dirichlet(np.ones(k), tokens).astype(np.float32)
-        # Skewed, as real routing is: some experts get many tokens, some none.
-        chance = rng.dirichlet(np.full(experts, 0.3)) + 1e-6
-        chosen = [
-            rng.choice(experts, k, replace=k > experts, p=chance / chance.sum())
-            for _ in range(tokens)
-        ]
-        gate = quantized(types[0], (experts, width, hidden), seed)
-        up = quantized(types[1], (experts, width, hidden), seed + 1)
-        down = quantized(types[2], (experts, hidden, width), seed + 2)
-        self.feeds = {
-            "x": x,
-            "weights": weights,
-            "experts": np.array(chosen, np.int32).reshape(tokens, k),
-            "gate": gate[0],
-            "up": up[0],
-            "down": down[0],
-        }
-        self.matrices = (gate[1], up[1], down[1])
-        self.attributes = dict(zip(("gate_type", "up_type", "down_type"), types, strict=True))
-
-    def wanted(self) -> np.ndarray:
-        feeds = self.feeds
-        return moe(feeds["x"], feeds["weights"], feeds["experts"], *self.matrices)
-
-    def tokens(self, start: int, end: int) -> dict[str, np.ndarray]:
-        """The feeds of some of the tokens."""
-        of_tokens = ("x", "weights", "experts")
-        return {n: a[start:end] if n in of_tokens else a for n, a in self.feeds.items()}
+        super().__init__(skewed(tokens, k, experts), experts, hidden, width, types)
 
     def run(self, **settings: Any) -> np.ndarray:
         return run("QuantMoE", self.feeds, self.attributes, **settings)[0]
-
-
-def relative_error(found: np.ndarray, wanted: np.ndarray) -> float:
-    return float(np.linalg.norm(found - wanted) / np.linalg.norm(wanted))
 
 
 @pytest.mark.parametrize("isa", ISAS)

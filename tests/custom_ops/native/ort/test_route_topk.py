@@ -7,9 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from native_node import run, session
-from oracle import route
-
-K4 = {"k": 4, "normalize": 1, "scale": 1.0}
+from route_cases import K4, USELESS, check_definition, check_ties, check_useless
 
 
 @settings(max_examples=40, deadline=None)
@@ -24,41 +22,16 @@ def test_routing_equals_its_definition(
     tokens: int, experts: int, normalize: bool, scale: float, data: st.DataObject
 ) -> None:
     k = data.draw(st.integers(1, experts))
-    logits = np.random.default_rng(experts).standard_normal((tokens, experts)) * 3
-    logits = logits.astype(np.float32)
-    attributes = {"k": k, "normalize": int(normalize), "scale": scale}
-    weights, chosen = run("RouteTopK", {"logits": logits}, attributes)
-    wanted, order = route(logits, k, normalize, scale)
-    np.testing.assert_array_equal(chosen, order)
-    np.testing.assert_allclose(weights, wanted, rtol=2e-5, atol=1e-12)
+    check_definition(run, tokens, experts, k, normalize, scale)
 
 
 def test_ties_go_to_the_lower_id() -> None:
-    logits = np.array([[1, 2, 2, 0, 2, 1, 1, 1]], np.float32)
-    weights, chosen = run("RouteTopK", {"logits": logits}, K4)
-    assert chosen.tolist() == [[1, 2, 4, 0]]
-    assert weights[0, 0] == weights[0, 1] == weights[0, 2]
-    same = run("RouteTopK", {"logits": np.zeros((3, 8), np.float32)}, K4)[1]
-    assert same.tolist() == [[0, 1, 2, 3]] * 3
+    check_ties(run, 8)
 
 
-@pytest.mark.parametrize(
-    "row",
-    [
-        [np.nan] * 6,
-        [-np.inf] * 6,
-        [np.inf] * 6,
-        [0, np.nan, 1, 2, 3, 4],
-        [np.inf, 0, 1, 2, 3, 4],
-    ],
-)
+@pytest.mark.parametrize("row", USELESS)
 def test_a_sum_that_is_no_use_gives_equal_weights_and_valid_ids(row: list[float]) -> None:
-    logits = np.array([row, [0, 1, 2, 3, 4, 5]], np.float32)
-    weights, chosen = run("RouteTopK", {"logits": logits}, K4)
-    assert weights[0].tolist() == [0.25] * 4
-    assert sorted(set(chosen[0])) == sorted(chosen[0])
-    assert ((chosen >= 0) & (chosen < 6)).all()
-    assert chosen[1].tolist() == [5, 4, 3, 2]  # the other token is none the wiser
+    check_useless(run, row)
 
 
 def test_minus_infinity_is_an_expert_that_is_never_chosen() -> None:
