@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
@@ -28,6 +29,21 @@ def sample_llm(exported: Path) -> Iterator[LLM]:
         yield llm
 
 
+@pytest.fixture(scope="session")
+def slow_llm(exported: Path) -> Iterator[LLM]:
+    """As `sample_llm`, with 30 steps per second at most: a thousand tokens are under way for half a
+    minute, however late a busy machine lets a test look."""
+    with LLM(exported, kv_capacity=4096, max_sequences=4, check_blocks=True) as llm:
+        usual = llm.session._binding.run
+
+        def late(step: Any) -> Any:
+            time.sleep(1 / 30)
+            return usual(step)
+
+        llm.session._binding.run = late  # type: ignore[method-assign]
+        yield llm
+
+
 @dataclass(frozen=True)
 class Api:
     """A service of this process that listens, and OpenAI's client for it."""
@@ -35,6 +51,9 @@ class Api:
     url: str
     client: openai.OpenAI
     service: Service
+
+    def get(self, path: str) -> httpx.Response:
+        return httpx.get(self.url + path, timeout=60)
 
     def post(self, path: str, body: Any) -> httpx.Response:
         return httpx.post(self.url + path, json=body, timeout=60)
@@ -57,6 +76,13 @@ def api_of(llm: LLM, **settings: Any) -> Iterator[Api]:
 def api(sample_llm: LLM) -> Iterator[Api]:
     """The sample's API."""
     with api_of(sample_llm) as api:
+        yield api
+
+
+@pytest.fixture(scope="module")
+def slow_api(slow_llm: LLM) -> Iterator[Api]:
+    """The sample's API, of which an answer takes long."""
+    with api_of(slow_llm) as api:
         yield api
 
 

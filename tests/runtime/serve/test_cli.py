@@ -118,7 +118,7 @@ def test_a_cache_file_that_cannot_be_written_is_status_1(
 
 def test_a_second_signal_writes_no_cache_file(ferrum_serve: Start, tmp_path: Path) -> None:
     file = tmp_path / "prompts.cache"
-    served = ferrum_serve("--cache-file", file, "--max-sequences", 1)
+    served = ferrum_serve("--cache-file", file, "--max-sequences", 1, "--kernels", "reference")
     body = {"prompt": "x", "max_tokens": 1000, "ignore_eos": True, "n": 16, "stream": True}
     with httpx.stream("POST", served.url + "/v1/completions", json=body, timeout=60) as response:
         lines = response.iter_lines()

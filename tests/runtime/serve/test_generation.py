@@ -75,7 +75,7 @@ def test_choices_come_merged_each_to_its_end(sample_llm: LLM) -> None:
     run(sample_llm, test)
 
 
-def test_a_client_that_goes_ends_all_its_choices(sample_llm: LLM) -> None:
+def test_a_client_that_goes_ends_all_its_choices(slow_llm: LLM) -> None:
     async def test(service: Service) -> None:
         gone = asyncio.Event()
         generation = Generation([PROMPT], [[LONG] * 6], 0, "prompt")  # two of them wait
@@ -88,7 +88,7 @@ def test_a_client_that_goes_ends_all_its_choices(sample_llm: LLM) -> None:
         reasons = [ticket.request.finish_reason for ticket in choices.tickets]
         assert reasons == ["cancelled"] * 6
 
-    run(sample_llm, test)
+    run(slow_llm, test)
 
 
 def test_a_block_that_is_left_early_ends_all_choices(sample_llm: LLM) -> None:

@@ -40,11 +40,11 @@ async def _run(llm: LLM, metrics: Metrics, counts: list[int], *, cancel: bool = 
     await engine.stopped()
 
 
-def test_requests_are_counted_by_how_they_ended_and_their_tokens(sample_llm: LLM) -> None:
-    sample_llm.engine.reset()
-    metrics = Metrics(sample_llm)
+def test_requests_are_counted_by_how_they_ended_and_their_tokens(slow_llm: LLM) -> None:
+    slow_llm.engine.reset()
+    metrics = Metrics(slow_llm)
     graph = read(metrics)["ferrum_graph_seconds_total"]  # the model was used before
-    asyncio.run(_run(sample_llm, metrics, [5, 6]))
+    asyncio.run(_run(slow_llm, metrics, [5, 6]))
     found = read(metrics)
     assert found["ferrum_requests_total[length]"] == 2
     assert found["ferrum_prompt_tokens_total"] == 200
@@ -57,7 +57,7 @@ def test_requests_are_counted_by_how_they_ended_and_their_tokens(sample_llm: LLM
     assert found["ferrum_step_sequences_sum"] >= 11
     assert found["ferrum_step_seconds_count"] == found["ferrum_step_sequences_count"]
     assert found["ferrum_step_seconds_sum"] >= found["ferrum_graph_seconds_total"] - graph > 0
-    asyncio.run(_run(sample_llm, metrics, [1000], cancel=True))
+    asyncio.run(_run(slow_llm, metrics, [900], cancel=True))
     found = read(metrics)
     assert found["ferrum_requests_total[cancelled]"] == 1
     assert found["ferrum_request_seconds_count"] == 2
@@ -79,11 +79,11 @@ def test_blocks_and_prefixes_are_those_of_the_model(sample_llm: LLM) -> None:
     assert found["ferrum_requests_running"] == found["ferrum_requests_waiting"] == 0
 
 
-def test_who_waits_and_who_runs_is_seen_while_they_do(sample_llm: LLM) -> None:
-    metrics = Metrics(sample_llm)
+def test_who_waits_and_who_runs_is_seen_while_they_do(slow_llm: LLM) -> None:
+    metrics = Metrics(slow_llm)
 
     async def test() -> None:
-        engine = EngineThread(sample_llm, metrics, 8)
+        engine = EngineThread(slow_llm, metrics, 8)
         engine.start()
         tickets = engine.submit_all(PROMPT, [SamplingParams(max_tokens=900, ignore_eos=True)] * 6)
         for ticket in tickets[:4]:

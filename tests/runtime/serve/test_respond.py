@@ -131,9 +131,9 @@ def test_a_constraint_that_fails_in_mid_stream_says_so(sample_llm: LLM) -> None:
     assert (error["type"], error["param"]) == ("invalid_request_error", "response_format")
 
 
-def test_a_client_that_leaves_a_stream_is_sent_no_end(sample_llm: LLM) -> None:
+def test_a_client_that_leaves_a_stream_is_sent_no_end(slow_llm: LLM) -> None:
     client = Client(leaves_after=3)
-    answer(sample_llm, client, SamplingParams(max_tokens=900, ignore_eos=True), stream=True)
+    answer(slow_llm, client, SamplingParams(max_tokens=900, ignore_eos=True), stream=True)
     assert len(client.sent) < 100
     assert "[DONE]" not in client.events
 

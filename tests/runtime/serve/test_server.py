@@ -17,6 +17,10 @@ from served import Served
 
 Start = Callable[..., Served]
 LONG = {"prompt": "import os", "max_tokens": 1000, "ignore_eos": True, "temperature": 0}
+# In standard ONNX ops the sample has some 30 tokens per second: one of the long requests is under
+# way for half a minute, however late a busy machine lets a test ask for something beside it.
+SLOW = ("--kernels", "reference", "--threads", 1, "--max-sequences", 1)
+TO_ITS_END = {**LONG, "max_tokens": 300}
 SHORT = {"prompt": "import os", "max_tokens": 3, "ignore_eos": True}
 COMPLETIONS = "/v1/completions"
 
@@ -53,8 +57,8 @@ def wait_for(true: Callable[[], bool]) -> None:
 def test_a_signal_lets_it_finish_what_it_has_begun(
     ferrum_serve: Start, number: signal.Signals
 ) -> None:
-    served = ferrum_serve("--max-sequences", 1)
-    with ThreadPoolExecutor() as pool, streaming(served, LONG) as lines:
+    served = ferrum_serve(*SLOW)
+    with ThreadPoolExecutor() as pool, streaming(served, TO_ITS_END) as lines:
         waits = pool.submit(served.post, COMPLETIONS, SHORT)
         wait_for(lambda: metric(served, "ferrum_requests_waiting") == 1)
         served.process.send_signal(number)
@@ -76,8 +80,8 @@ def test_a_signal_lets_it_finish_what_it_has_begun(
 def test_a_second_signal_ends_everything_where_it_is(
     ferrum_serve: Start, first: signal.Signals, second: signal.Signals, status: int
 ) -> None:
-    served = ferrum_serve("--max-sequences", 1)
-    with ThreadPoolExecutor() as pool, streaming(served, LONG) as lines:
+    served = ferrum_serve(*SLOW)
+    with ThreadPoolExecutor(5) as pool, streaming(served, LONG) as lines:
         waiting = [pool.submit(served.post, COMPLETIONS, LONG) for _ in range(5)]
         wait_for(lambda: metric(served, "ferrum_requests_waiting") == 5)
         served.process.send_signal(first)
@@ -85,10 +89,9 @@ def test_a_second_signal_ends_everything_where_it_is(
         served.process.send_signal(second)
         last = json.loads(list(lines)[-1].removeprefix("data: "))
         assert last["error"]["code"] == "stopped"
-        # The first of them may have been answered in the meantime.
         answers = [one.result() for one in waiting]
-        assert {one.status_code for one in answers[1:]} == {503}
-        assert answers[-1].json()["error"]["code"] == "stopped"
+        assert {one.status_code for one in answers} == {503}
+        assert {one.json()["error"]["code"] for one in answers} == {"stopped"}
     assert served.end() == (status, "")
 
 
@@ -102,7 +105,7 @@ def test_an_idle_one_ends_at_once_though_clients_keep_connections(ferrum_serve: 
 
 @pytest.mark.parametrize("stream", [True, False])
 def test_a_client_that_goes_away_cancels_its_request(ferrum_serve: Start, stream: bool) -> None:
-    served = ferrum_serve("--max-sequences", 1)
+    served = ferrum_serve(*SLOW)
     host, port = served.url.removeprefix("http://").split(":")
     body = json.dumps({**LONG, "stream": stream, "n": 4}).encode()
     with socket.create_connection((host, int(port))) as client:
@@ -121,9 +124,9 @@ def test_a_client_that_goes_away_cancels_its_request(ferrum_serve: Start, stream
 
 
 def test_bad_requests_harm_nobody_else(ferrum_serve: Start) -> None:
-    served = ferrum_serve("--max-body", 2000, "--max-queue", 1, "--max-sequences", 1)
-    alone = served.post(COMPLETIONS, LONG).json()["choices"][0]["text"]
-    with streaming(served, LONG) as lines:
+    served = ferrum_serve("--max-body", 2000, "--max-queue", 1, *SLOW)
+    alone = served.post(COMPLETIONS, TO_ITS_END).json()["choices"][0]["text"]
+    with streaming(served, TO_ITS_END) as lines:
         refused = served.post(COMPLETIONS, {**SHORT, "n": 2})
         assert (refused.status_code, "retry-after" in refused.headers) == (429, True)
         for status, body in [
