@@ -72,5 +72,5 @@ def test_its_curl_commands_are_answered(tmp_path: Path, sample: Path) -> None:
                 name, _, value = options[options.index("-H") + 1].partition(": ")
                 answer = httpx.post(address, content=body, headers={name: value}, timeout=60)
             else:
-                answer = httpx.get(address)
+                answer = httpx.get(address, timeout=60)
             assert answer.status_code == 200, answer.text

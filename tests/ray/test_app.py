@@ -158,16 +158,19 @@ def test_errors_are_those_of_one_server(quick: str) -> None:
     assert error.value.param == "temperature"
     with pytest.raises(openai.NotFoundError):
         client_of(quick).completions.create(model="another", prompt="a")
-    too_long = httpx.post(f"{quick}/v1/completions", headers=HEADERS, json={"prompt": "a" * 20_000})
+    too_long = httpx.post(f"{quick}/v1/completions", headers=HEADERS, json={"prompt": "a" * 20_000},
+                          timeout=PLENTY)  # fmt: skip
     assert too_long.status_code == 413
-    assert httpx.get(f"{quick}/nothing", headers=HEADERS).json()["error"]["message"]
+    nothing = httpx.get(f"{quick}/nothing", headers=HEADERS, timeout=PLENTY)
+    assert nothing.json()["error"]["message"]
 
 
 def test_the_key_is_asked_for(quick: str) -> None:
-    refused = httpx.post(f"{quick}/v1/completions", json={"prompt": "a"})
+    refused = httpx.post(f"{quick}/v1/completions", json={"prompt": "a"}, timeout=PLENTY)
     assert refused.status_code == 401
     assert refused.json()["error"]["type"] == "authentication_error"
-    assert httpx.get(f"{quick}/health").json() == {"status": "ok", "replicas": 2}
+    health = httpx.get(f"{quick}/health", timeout=PLENTY)
+    assert health.json() == {"status": "ok", "replicas": 2}
 
 
 def weights_in_memory(process: int) -> tuple[int, int]:

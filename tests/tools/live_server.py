@@ -20,7 +20,9 @@ def serving(service: Service) -> Iterator[str]:
     """The address at which a service answers, from a thread, while the block runs."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         app = create_app(service)
-        config = uvicorn.Config(app, http=HttpProtocol, log_level="warning", lifespan="on")
+        # A connection that its client has kept is there however late the next request comes.
+        config = uvicorn.Config(app, http=HttpProtocol, log_level="warning", lifespan="on",
+                                timeout_keep_alive=600)  # fmt: skip
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, args=([listener],))
         thread.start()

@@ -23,14 +23,14 @@ POSTS = ("/v1/chat/completions", "/v1/completions", "/tokenize", "/detokenize")
     "path", ["/v1", "/v1/models/", "/v1/embeddings", "/health/", "/index.html"]
 )
 def test_a_path_that_is_not_there_is_404(api: Api, path: str) -> None:
-    answer = httpx.get(api.url + path)
+    answer = api.get(path)
     assert answer.status_code == 404
     ErrorAnswer.model_validate_json(answer.content)
 
 
 @pytest.mark.parametrize("path", POSTS)
 def test_another_method_is_405_and_told_the_right_one(api: Api, path: str) -> None:
-    answer = httpx.get(api.url + path)
+    answer = api.get(path)
     assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
     ErrorAnswer.model_validate_json(answer.content)
 
@@ -38,14 +38,15 @@ def test_another_method_is_405_and_told_the_right_one(api: Api, path: str) -> No
 @pytest.mark.parametrize("path", POSTS)
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", ""])
 def test_what_does_not_say_that_it_is_json_is_415(api: Api, path: str, kind: str) -> None:
-    answer = httpx.post(api.url + path, content=b'{"prompt": "a"}', headers={"content-type": kind})
+    headers = {"content-type": kind}
+    answer = httpx.post(api.url + path, content=b'{"prompt": "a"}', headers=headers, timeout=60)
     assert answer.status_code == 415
     ErrorAnswer.model_validate_json(answer.content)
 
 
 def test_json_may_name_its_charset(api: Api) -> None:
-    kind = {"content-type": "Application/JSON; charset=utf-8"}
-    answer = httpx.post(f"{api.url}/tokenize", content=b'{"prompt": "a"}', headers=kind)
+    kind, url = {"content-type": "Application/JSON; charset=utf-8"}, f"{api.url}/tokenize"
+    answer = httpx.post(url, content=b'{"prompt": "a"}', headers=kind, timeout=60)
     assert answer.status_code == 200
 
 
@@ -58,8 +59,8 @@ def test_openais_client_sends_the_key(
         assert caught.value.code == "invalid_api_key"
         assert api.client.with_options(api_key="secret").models.list().data
         # What the page and whoever writes a client need to begin with.
-        assert httpx.get(f"{api.url}/").status_code == 200
-        assert httpx.get(f"{api.url}/openapi.json").json()["security"]
+        assert api.get("/").status_code == 200
+        assert api.get("/openapi.json").json()["security"]
 
 
 def test_a_prompt_may_be_limited(api_with: Callable[..., AbstractContextManager[Api]]) -> None:

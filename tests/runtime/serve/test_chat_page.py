@@ -7,8 +7,6 @@ import hashlib
 import re
 from typing import TYPE_CHECKING
 
-import httpx
-
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
@@ -17,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def test_the_page_may_run_its_own_script_and_load_nothing(api: Api) -> None:
-    answer = httpx.get(f"{api.url}/")
+    answer = api.get("/")
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
     policy = dict(
@@ -34,4 +32,4 @@ def test_the_page_may_run_its_own_script_and_load_nothing(api: Api) -> None:
 
 def test_a_server_may_have_no_page(api_with: Callable[..., AbstractContextManager[Api]]) -> None:
     with api_with(page=False) as api:
-        assert httpx.get(f"{api.url}/").status_code == 404
+        assert api.get("/").status_code == 404

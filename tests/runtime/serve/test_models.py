@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import httpx
 import openai
 import pytest
 
@@ -21,7 +20,7 @@ def test_the_model_is_listed_by_its_files_name(api: Api) -> None:
 
 
 def test_the_list_says_how_long_a_text_may_be(api: Api) -> None:
-    listed = ModelList.model_validate_json(httpx.get(f"{api.url}/v1/models").content)
+    listed = ModelList.model_validate_json(api.get("/v1/models").content)
     assert listed.data[0].max_model_len == 1024
 
 

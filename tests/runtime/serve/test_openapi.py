@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import httpx
 import schemathesis
 from hypothesis import HealthCheck, settings
 from schemathesis.specs.openapi.checks import (
@@ -56,7 +55,7 @@ def _make_easy(body: dict[str, Any]) -> None:
 
 
 def test_the_description_is_served(api: Api) -> None:
-    assert httpx.get(f"{api.url}/openapi.json").json() == describe(api_key=False)
+    assert api.get("/openapi.json").json() == describe(api_key=False)
 
 
 def test_every_route_of_the_server_is_described(api: Api) -> None:
