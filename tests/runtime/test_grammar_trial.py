@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import gc
+import json
 import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 
 import pytest
+from llguidance import LLMatcher
 
+from ferrum.runtime import grammar_trial
 from ferrum.runtime.grammar_error import GrammarError
 from ferrum.runtime.grammar_trial import GrammarTrial
 
 GOOD = 'start: "yes"'
 GREEDY = f"start: /{'a?' * 50_000}/"  # several gigabytes
+SLOW = LLMatcher.grammar_from_json_schema(  # most of a second before it has all of its memory
+    json.dumps({"allOf": [{"type": "integer", "multipleOf": p} for p in (9973, 9967, 9949, 9941)]})
+)
 
 
 @pytest.fixture
@@ -40,6 +48,20 @@ def test_a_grammar_that_ends_the_process_is_told_and_the_next_one_is_tried(
     trial: GrammarTrial,
 ) -> None:
     assert trial.problem(GREEDY).startswith("takes too much memory")
+    assert trial.problem(GOOD) == ""
+
+
+def test_time_counts_that_the_process_has_spent(
+    trial: GrammarTrial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert trial.problem(GOOD) == ""
+    monkeypatch.setattr(grammar_trial, "SECONDS", 0.1)
+    os.kill(process_of(trial), signal.SIGSTOP)
+    goes_on = threading.Timer(0.5, os.kill, (process_of(trial), signal.SIGCONT))
+    goes_on.start()
+    assert trial.problem(GOOD) == ""
+    goes_on.join()
+    assert trial.problem(SLOW).startswith("takes more than")
     assert trial.problem(GOOD) == ""
 
 
