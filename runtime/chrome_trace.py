@@ -13,6 +13,8 @@ import onnxruntime as ort
 
 from ferrum.runtime.profile import Span
 
+_READINGS = 20
+
 
 def write_chrome_trace(file: Path, session: ort.InferenceSession, spans: Sequence[Span]) -> None:
     """Ends the session's profiling, which the settings began, and writes `file`.
@@ -23,11 +25,22 @@ def write_chrome_trace(file: Path, session: ort.InferenceSession, spans: Sequenc
     profile = Path(session.end_profiling())
     events: list[dict[str, Any]] = json.loads(profile.read_text())
     profile.unlink()
-    # perf_counter_ns starts anywhere; what separates it from the system's clock is read off now.
-    shift = time.time_ns() - time.perf_counter_ns() - began
+    shift = _apart() - began
     for span in spans:
         events.append({
             "cat": "ferrum", "name": span.name, "ph": "X", "pid": os.getpid(), "tid": 0,
             "ts": (span.start + shift) / 1e3, "dur": (span.end - span.start) / 1e3, "args": {},
         })  # fmt: skip
     file.write_text(json.dumps({"traceEvents": events, "displayTimeUnit": "ms"}))
+
+
+def _apart() -> int:
+    """Nanoseconds that separate the system's clock from perf_counter_ns, which starts anywhere.
+
+    Both are read several times: this process may have to wait in between.
+    """
+    readings = []
+    for _ in range(_READINGS):
+        before, now, after = time.perf_counter_ns(), time.time_ns(), time.perf_counter_ns()
+        readings.append((after - before, now - before))
+    return min(readings)[1]
