@@ -34,7 +34,8 @@ class Server:
 
         SideFailed, with its last words, where it ends before that.
         """
-        self.name, self.port = name, _free_port()
+        self.name, self._reserved = name, _reserved_port()
+        self.port: int = self._reserved.getsockname()[1]
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 (`end` closes it)
         self._process = subprocess.Popen(
             [*command, "--port", str(self.port)],
@@ -73,6 +74,7 @@ class Server:
             self._process.kill()
             status = self._process.wait()
         self._output.close()
+        self._reserved.close()
         return status
 
     def __enter__(self) -> Server:
@@ -119,8 +121,14 @@ def llama_server(
     return Server("llama-server repack" if repack else "llama-server in place", command)
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
+def _reserved_port() -> socket.socket:
+    """A socket on a free port that the system gives to nobody who asks for any.
+
+    A server that asks for this one may have it nevertheless: both say that they share, with the
+    option that it has or the other, and this socket never listens.
+    """
+    reserved = socket.socket()
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    reserved.bind((HOST, 0))
+    return reserved

@@ -17,7 +17,7 @@ from ferrum.runtime.bench.serving.traffic import Request, Traffic
 
 _SAMPLES = 240  # readings of the memory over the whole time
 _WITHIN = 120.0  # seconds in which every answer must have ended
-_SETTLE = 10.0  # seconds until all that was abandoned is gone
+_SETTLE = 60.0  # seconds until all that was abandoned is gone
 _TOLD = 20  # so many unexpected outcomes are told in full
 _BUSY = ("ferrum_requests_running", "ferrum_requests_waiting", "ferrum_blocks_used")
 
