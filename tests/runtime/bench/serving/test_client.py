@@ -23,7 +23,7 @@ def chunk(data: bytes) -> bytes:
     return f"{len(data):x}\r\n".encode() + data + b"\r\n"
 
 
-def ask(talk: Talk, wanted: Ask, within: float = 10.0) -> Answer:
+def ask(talk: Talk, wanted: Ask, within: float = 60.0) -> Answer:
     """The answer of a server that talks as told, to one request."""
 
     async def both() -> Answer:
@@ -78,9 +78,19 @@ def test_events_have_the_time_of_the_piece_that_ended_them() -> None:
     assert answer.text == "ab"
     assert answer.usage == {"completion_tokens": 2}
     a, b = answer.texts
-    assert b.time - a.time >= PAUSE / 2
     assert answer.first_text == a.time - answer.started
+    # No piece comes before its pauses are over; a busy machine may have two of them read together.
     assert answer.first_text >= PAUSE / 2
+    assert b.time - answer.started >= 3 * PAUSE / 2
+    assert b.time >= a.time
+
+
+def test_each_event_has_the_time_of_its_own_piece() -> None:
+    first, second = event({"choices": [{"text": "a"}]}), event({"choices": [{"text": "b"}]})
+    pieces = [(1.0, HEAD + chunk(first + second[:9])), (2.0, chunk(second[9:]) + b"0\r\n\r\n")]
+    answer = Answer("POST", 0.5, pieces, 3.0)
+    assert [(e.text, e.time) for e in answer.texts] == [("a", 1.0), ("b", 2.0)]
+    assert (answer.first_text, answer.seconds) == (0.5, 2.5)
 
 
 @pytest.mark.parametrize("size", [1, 2, 7])
@@ -129,11 +139,11 @@ def test_a_client_goes_away_after_enough_pieces_or_time() -> None:
         except ConnectionError:
             pass
 
-    for wanted in (Ask("/", enough=3), Ask("/", patience=0.1)):
+    for wanted, least in ((Ask("/", enough=3), 2), (Ask("/", patience=0.1), 0)):
         answer = ask(talk, wanted)
         assert answer.given_up
         assert answer.broken is None
-        assert len(answer.texts) >= 2
+        assert len(answer.texts) >= least
 
 
 def test_an_answer_that_does_not_end_in_time_is_left() -> None:
