@@ -13,6 +13,7 @@ import pytest
 from ferrum.runtime.bench.memory import Memory, PeakMemory, memory_of
 
 MB = 1 << 20
+ROUNDED = 4 * MB  # kernels add up what each processor has counted for itself, up to some pages
 # Says when it has started, holds memory of its own and a file's for a moment, then gives both back.
 CHILD = """
 import mmap, sys
@@ -56,10 +57,10 @@ def test_peaks_of_a_real_process_keep_what_it_gave_back(tmp_path: Path) -> None:
             go_on()
         after = memory_of(child.pid)
         child.stdin.close()
-    assert held.anonymous - before.anonymous >= 60 * MB
-    assert held.file - before.file >= 40 * MB
-    assert peak.peak.anonymous - after.anonymous >= 55 * MB
-    assert peak.peak.file - after.file >= 40 * MB
+    assert held.anonymous - before.anonymous >= 60 * MB - ROUNDED
+    assert held.file - before.file >= 40 * MB - ROUNDED
+    assert peak.peak.anonymous - after.anonymous >= 60 * MB - ROUNDED
+    assert peak.peak.file - after.file >= 40 * MB - ROUNDED
 
 
 def test_a_block_that_ends_at_once_was_looked_at() -> None:
