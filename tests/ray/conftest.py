@@ -52,9 +52,12 @@ def _print_logs(folder: str) -> None:
 def _cluster(request: pytest.FixtureRequest) -> Iterator[int]:
     """A Ray cluster of this machine alone; the port that it serves HTTP on."""
     folder = tempfile.mkdtemp(prefix="ray")  # pytest's own are too long for a socket's name
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
+    # Bound, so that none of Ray's many connections gets the port, and shared with Serve's proxy.
+    reserved = socket.socket()
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    reserved.bind(("127.0.0.1", 0))
+    port: int = reserved.getsockname()[1]
     ray.init(
         num_cpus=6,  # so many threads may be promised; they share the cores that there are
         object_store_memory=100 << 20,
@@ -68,6 +71,7 @@ def _cluster(request: pytest.FixtureRequest) -> Iterator[int]:
     finally:
         serve.shutdown()
         ray.shutdown()
+        reserved.close()
         if request.session.testsfailed:
             _print_logs(folder)
         shutil.rmtree(folder, ignore_errors=True)
