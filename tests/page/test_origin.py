@@ -32,7 +32,7 @@ PAGE = files("ferrum.runtime.serve") / "page" / "index.html"
 
 
 def policy(server: PageServer) -> dict[str, list[str]]:
-    with urlopen(server.url, timeout=30) as response:
+    with urlopen(server.url, timeout=60) as response:
         rules = response.headers["Content-Security-Policy"].split(";")
     return {name: values for name, *values in (rule.split() for rule in rules if rule.strip())}
 

@@ -17,7 +17,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 
 T = TypeVar("T")
-PATIENCE = 30.0  # seconds until something that should happen counts as not happening
+PATIENCE = 120.0  # seconds until something that should happen counts as not happening
 SWITCHES = (
     "--headless=new",
     "--disable-dev-shm-usage",  # containers often have a small one

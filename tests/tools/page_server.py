@@ -72,7 +72,7 @@ class PageServer:
     def drain(self) -> None:
         """Have it take no new requests."""
         assert self.loop is not None
-        asyncio.run_coroutine_threadsafe(self.service.engine.drain(), self.loop).result(30)
+        asyncio.run_coroutine_threadsafe(self.service.engine.drain(), self.loop).result(120)
 
 
 @contextmanager
