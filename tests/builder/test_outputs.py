@@ -218,7 +218,7 @@ def test_a_signal_leaves_nothing(number: signal.Signals, tmp_path: Path) -> None
     while not list(tmp_path.glob(".ferrum-*/new/model.onnx")):
         time.sleep(0.01)
     process.send_signal(number)
-    process.wait(timeout=30)
+    process.wait(timeout=60)
     assert process.returncode != 0
     assert contents(tmp_path) == {}
 
@@ -230,7 +230,7 @@ def test_signals_at_any_moment_leave_whole_outputs(tmp_path: Path) -> None:
         process = start_builder(tmp_path, 0)
         time.sleep(rng.uniform(0, 0.03))
         process.send_signal(rng.choice([signal.SIGINT, signal.SIGTERM]))
-        process.wait(timeout=30)
+        process.wait(timeout=60)
         after = contents(tmp_path)
         assert set(after) == set(NAMES)
         assert len(set(after.values())) == 1
