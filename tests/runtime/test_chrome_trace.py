@@ -6,6 +6,9 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
+from ferrum.runtime import chrome_trace
 from ferrum.runtime.llm import LLM
 from ferrum.runtime.sampler import SamplingParams
 
@@ -39,3 +42,24 @@ def test_runs_of_the_graph_lie_within_our_spans(
         assert graph["ts"] - 200 <= run["ts"]
         assert run["ts"] + run["dur"] <= graph["ts"] + graph["dur"] + 200
     assert any(event["cat"] == "Node" for event in events)
+
+
+class Clocks:
+    """Two clocks a second apart, and a process that has to wait when it first reads the one."""
+
+    now, wait = 0, 5_000_000
+
+    def perf_counter_ns(self) -> int:
+        self.now += 100
+        return self.now
+
+    def time_ns(self) -> int:
+        self.now, self.wait = self.now + self.wait, 0
+        return self.now + 1_000_000_000
+
+
+def test_a_process_that_waits_between_the_clocks_takes_them_for_no_further_apart(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(chrome_trace, "time", Clocks())
+    assert chrome_trace._apart() == pytest.approx(1_000_000_000, abs=100)
