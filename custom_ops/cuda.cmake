@@ -131,6 +131,16 @@ ${rows}  };
 ")
 enable_language(ASM)
 set_source_files_properties(${images_folder}/images.S PROPERTIES OBJECT_DEPENDS "${image_files}")
-add_custom_target(ferrum_cuda_images DEPENDS ${image_files})
+# Printed when kernels were compiled, and kept.
+set(kernel_table ${images_folder}/kernels.md)
+add_custom_command(
+  OUTPUT ${kernel_table}
+  COMMAND ${Python_EXECUTABLE} native/cuda/kernel_table.py ${CMAKE_BINARY_DIR} > ${kernel_table}
+  COMMAND ${CMAKE_COMMAND} -E cat ${kernel_table}
+  WORKING_DIRECTORY ${CMAKE_CURRENT_SOURCE_DIR}
+  DEPENDS ${image_files} native/cuda/kernel_table.py
+  COMMENT "CUDA: registers by architecture, bytes of shared memory and of spills"
+  VERBATIM)
+add_custom_target(ferrum_cuda_images DEPENDS ${image_files} ${kernel_table})
 add_dependencies(ferrum_ops ferrum_cuda_images)
 target_sources(ferrum_ops PRIVATE ${images_folder}/images.S ${images_folder}/images.cc)

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import cuda_kernels
+import kernel_table
 import pytest
 
 from ferrum.custom_ops.library import describe
@@ -26,10 +26,20 @@ def test_every_generation_has_machine_code_and_the_oldest_ptx() -> None:
     assert describe()["cuda"] == ["ptx80", *TARGETS]
 
 
-def test_hot_kernels_keep_to_their_registers_and_load_in_vectors(build: Path) -> None:
-    found = cuda_kernels.read(build)
+def test_kernels_keep_to_their_registers_and_load_in_vectors(build: Path) -> None:
+    found = kernel_table.read(build)
     assert {usage.architecture for usage in found} == {int(target) for target in TARGETS}
-    assert cuda_kernels.faults(found, build) == []
+    assert kernel_table.faults(found, build) == []
+
+
+def test_the_build_leaves_a_table_of_its_kernels(build: Path) -> None:
+    found = kernel_table.read(build)
+    rows = (build / "cuda" / "kernels.md").read_text().splitlines()[2:]
+    assert [row.split(" | ")[0] for row in rows] == [
+        f"| {kernel}" for kernel in sorted({usage.kernel for usage in found})
+    ]
+    gemm = next(row for row in rows if row.startswith("| gemm_Q4_K_16 |"))
+    assert gemm.split(" | ")[1] == "128"  # threads, as gemm_arguments.h has them
 
 
 def test_a_unit_compiles_to_the_same_bytes_in_another_folder(build: Path, tmp_path: Path) -> None:

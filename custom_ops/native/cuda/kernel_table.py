@@ -1,10 +1,10 @@
-"""The CUDA kernels of a build as a table: registers, shared memory, spills.
+"""The CUDA kernels of a build as a table: threads of a block, registers, shared memory, spills.
 
-    python tests/tools/cuda_kernels.py [BUILD] [--check]
+    python custom_ops/native/cuda/kernel_table.py [BUILD] [--check]
 
-BUILD is the folder that CMake built in (default: build/py3-none-*). Its compiler logs are read, so
-no GPU is needed. --check fails where a kernel spills registers to memory, or where weights are not
-loaded in vectors though their layout allows it.
+BUILD is the folder that CMake built in (default: build/py3-none-*); builds print the table at their
+end. The compiler's logs are read, so no GPU is needed. --check fails where a kernel spills
+registers to memory, or where weights are not loaded in vectors though their layout allows it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+ROOT = Path(__file__).resolve().parents[3]
 # Types whose codes lie at multiples of 8 or 16 bytes, and how wide their loads must be.
 VECTORS = {
     "Q4_K": "v4",
@@ -63,21 +63,32 @@ def read(build: Path) -> list[Usage]:
     return [usage for log in logs for usage in usages(log.read_text())]
 
 
-def table(found: list[Usage]) -> str:
-    """Markdown: a row per kernel, registers by architecture."""
+_THREADS = re.compile(r"\.visible \.entry (\w+)\([^{]*?\.maxntid (\d+)")
+
+
+def threads(build: Path) -> dict[str, int]:
+    """Of a block of each kernel, as its source says."""
+    texts = [path.read_text() for path in (build / "cuda").glob("*.ptx")]
+    return {name: int(count) for text in texts for name, count in _THREADS.findall(text)}
+
+
+def table(found: list[Usage], blocks: dict[str, int]) -> str:
+    """Markdown: a row per kernel, with the threads of a block and registers by architecture."""
     architectures = sorted({usage.architecture for usage in found})
     kernels: dict[str, dict[int, Usage]] = {}
     for usage in found:
         kernels.setdefault(usage.kernel, {})[usage.architecture] = usage
     lines = [
-        "| kernel | " + " | ".join(f"sm_{a}" for a in architectures) + " | shared | spilled |",
-        "| --- |" + " ---: |" * (len(architectures) + 2),
+        "| kernel | threads | "
+        + " | ".join(f"sm_{a}" for a in architectures)
+        + " | shared | spilled |",
+        "| --- |" + " ---: |" * (len(architectures) + 3),
     ]
     for kernel, row in sorted(kernels.items()):
         registers = " | ".join(str(row[a].registers) if a in row else "-" for a in architectures)
         shared = max(usage.shared for usage in row.values())
         spilled = max(usage.spilled for usage in row.values())
-        lines.append(f"| {kernel} | {registers} | {shared:,} | {spilled:,} |")
+        lines.append(f"| {kernel} | {blocks[kernel]} | {registers} | {shared:,} | {spilled:,} |")
     return "\n".join(lines)
 
 
@@ -107,7 +118,7 @@ def main() -> None:
     arguments = parser.parse_args()
     build = arguments.build or next((ROOT / "build").glob("py3-none-*"), ROOT / "build")
     found = read(build)
-    print(table(found))
+    print(table(found, threads(build)))
     if arguments.check and (said := faults(found, build)):
         sys.exit("\n".join(said))
 
