@@ -7,9 +7,14 @@ import sys
 from typing import NoReturn
 
 
+def tell(program: str, text: str) -> None:
+    """Say something in one line, whatever its length."""
+    print(f"{program}: {' '.join(text.split())}", file=sys.stderr)
+
+
 def complain(program: str, error: Exception | str, status: int) -> int:
     """Say in one line what is wrong; returns the exit status."""
-    print(f"{program}: {' '.join(str(error).split())}", file=sys.stderr)
+    tell(program, str(error))
     return status
 
 

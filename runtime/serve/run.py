@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from ferrum.runtime.cache_file import CacheFileError
+from ferrum.runtime.one_line_parser import complain, tell
 from ferrum.runtime.serve.app import create_app
 from ferrum.runtime.serve.listen import address, listen
 from ferrum.runtime.serve.server import Server
@@ -53,12 +54,12 @@ def _say_before(service: Service) -> None:
     """What whoever starts a server should know of it."""
     serve, llm = service.settings, service.llm
     if not serve.loopback and serve.api_key is None:
-        _tell(f"{serve.host} can be reached from other machines, and without an API key anybody "
-              "there may use the model -> FERRUM_SERVE_API_KEY")  # fmt: skip
+        tell("ferrum-serve", f"{serve.host} can be reached from other machines, and without an API "
+             "key anybody there may use the model -> FERRUM_SERVE_API_KEY")  # fmt: skip
     if llm.settings.device == "cpu" and not llm.session.pages.fit:
         from ferrum.runtime.bench.streaming import streaming_notice
 
-        _tell(streaming_notice(llm.artifact, llm.session.pages) or "")
+        tell("ferrum-serve", streaming_notice(llm.artifact, llm.session.pages) or "")
 
 
 def _keep_cache(service: Service) -> int:
@@ -69,16 +70,11 @@ def _keep_cache(service: Service) -> int:
     try:
         blocks = service.llm.save_cache(file)
     except CacheFileError as error:
-        _tell(str(error))
-        return 1
-    _tell(f"{blocks:,} blocks of cached prompts in {file}")
+        return complain("ferrum-serve", error, 1)
+    tell("ferrum-serve", f"{blocks:,} blocks of cached prompts in {file}")
     return 0
 
 
 def _log_to_stderr() -> None:
     logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("ferrum.serve.access").setLevel(logging.INFO)  # silent unless asked for
-
-
-def _tell(text: str) -> None:
-    print(f"ferrum-serve: {' '.join(text.split())}", file=sys.stderr)

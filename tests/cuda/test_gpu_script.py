@@ -38,12 +38,17 @@ def environment(tmp_path: Path) -> dict[str, str]:
     }
 
 
-def test_every_speed_of_the_script_is_measured(tmp_path: Path, environment: dict[str, str]) -> None:
-    packages, out = Path(onnxruntime.__file__).parents[1], tmp_path / "out"
-    done = subprocess.run(
+def run_script(out: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    packages = Path(onnxruntime.__file__).parents[1]
+    return subprocess.run(
         ["tests/gpu/run.sh", str(packages), str(out)],
         cwd=ROOT, env=environment, capture_output=True, text=True,
     )  # fmt: skip
+
+
+def test_every_speed_of_the_script_is_measured(tmp_path: Path, environment: dict[str, str]) -> None:
+    out = tmp_path / "out"
+    done = run_script(out, environment)
     logs = {log.stem: log.read_text() for log in out.glob("*.log")}
     assert done.returncode == 0, f"{done.stdout}\n{logs}"
     assert done.stderr == ""
@@ -60,11 +65,8 @@ def test_every_speed_of_the_script_is_measured(tmp_path: Path, environment: dict
 def test_it_ends_in_time_and_names_what_is_left(
     tmp_path: Path, environment: dict[str, str]
 ) -> None:
-    packages, out = Path(onnxruntime.__file__).parents[1], tmp_path / "out"
-    done = subprocess.run(
-        ["tests/gpu/run.sh", str(packages), str(out)],
-        cwd=ROOT, env={**environment, "GPU_SECONDS": "0"}, capture_output=True, text=True,
-    )  # fmt: skip
+    out = tmp_path / "out"
+    done = run_script(out, {**environment, "GPU_SECONDS": "0"})
     assert (done.returncode, done.stderr) == (1, "")
     lines = (out / "summary.txt").read_text().splitlines()
     assert [line.split(maxsplit=1) for line in lines[2:]] == [

@@ -8,9 +8,9 @@
 # and the package's dependencies; nothing is fetched. GPU_STEPS names some of the steps (default:
 # all), GPU_WHEELS a folder of wheels that the machine lacks. A step that fails does not keep the next
 # from running; the exit status tells. After GPU_SECONDS (default: 530) all is over: the step that is
-# under way is ended, and those that are left are named. GPU_MODEL is what synthetic.py is told of the models, and
-# GPU_WORK where they are kept: tests/cuda/test_gpu_script.py runs the speeds on small ones, over
-# stand-ins for CUDA's libraries.
+# under way is ended, and those that are left are named. GPU_MODEL is what synthetic.py is told of the
+# models, and GPU_WORK where they are kept: tests/cuda/test_gpu_script.py runs the speeds on small
+# ones, over stand-ins for CUDA's libraries.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
 ort=$(cd "${1:?usage: tests/gpu/run.sh ONNXRUNTIME [OUT]}" && pwd)

@@ -34,7 +34,7 @@ class Server:
 
         SideFailed, with its last words, where it ends before that.
         """
-        self.name, self._reserved = name, _reserved_port()
+        self.name, self._reserved = name, reserved_port()
         self.port: int = self._reserved.getsockname()[1]
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 (`end` closes it)
         self._process = subprocess.Popen(
@@ -121,7 +121,7 @@ def llama_server(
     return Server("llama-server repack" if repack else "llama-server in place", command)
 
 
-def _reserved_port() -> socket.socket:
+def reserved_port() -> socket.socket:
     """A socket on a free port that the system gives to nobody who asks for any.
 
     A server that asks for this one may have it nevertheless: both say that they share, with the

@@ -6,13 +6,13 @@ import socket
 
 import pytest
 
-from ferrum.runtime.bench.serving.server import _reserved_port
+from ferrum.runtime.bench.serving.server import reserved_port
 from ferrum.runtime.serve.listen import listen
 
 
 @pytest.mark.parametrize("option", [socket.SO_REUSEADDR, socket.SO_REUSEPORT])
-def test_a_reserved_port_is_free_for_its_server_alone(option: int) -> None:
-    with _reserved_port() as reserved:
+def test_areserved_port_is_free_for_its_server_alone(option: int) -> None:
+    with reserved_port() as reserved:
         where = reserved.getsockname()
         with socket.socket() as other, pytest.raises(OSError, match="in use"):
             other.bind(where)
@@ -26,6 +26,6 @@ def test_a_reserved_port_is_free_for_its_server_alone(option: int) -> None:
 
 
 def test_ferrum_serve_may_have_it() -> None:
-    with _reserved_port() as reserved, listen(*reserved.getsockname()) as server:
+    with reserved_port() as reserved, listen(*reserved.getsockname()) as server:
         server.listen()
         socket.create_connection(reserved.getsockname()).close()
