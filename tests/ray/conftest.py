@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import socket
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -27,7 +28,6 @@ import ray
 from ray import serve
 
 from ferrum.builder.build import build
-from ferrum.runtime.bench.serving.server import reserved_port
 from ferrum.runtime.serve.ray import app
 
 Deploy = Callable[..., AbstractContextManager[str]]
@@ -52,7 +52,11 @@ def _print_logs(folder: str) -> None:
 def _cluster(request: pytest.FixtureRequest) -> Iterator[int]:
     """A Ray cluster of this machine alone; the port that it serves HTTP on."""
     folder = tempfile.mkdtemp(prefix="ray")  # pytest's own are too long for a socket's name
-    reserved = reserved_port()  # which none of Ray's many connections gets
+    # Bound, so that none of Ray's many connections gets the port, and shared with Serve's proxy.
+    reserved = socket.socket()
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    reserved.bind(("127.0.0.1", 0))
     port: int = reserved.getsockname()[1]
     ray.init(
         num_cpus=6,  # so many threads may be promised; they share the cores that there are
