@@ -176,7 +176,10 @@ struct GemmBlock {
     if constexpr (kChunk.granule == 16) return 0;
     return static_cast<int>((row_byte + chunk * kChunk.bytes) % 16);
   }
+  // Of row j. Rows of even bytes lie a multiple of 16 apart, 8 rows on or in the other matrix.
+  static constexpr bool kOneLead = kChunk.granule > 1;
   FERRUM_DEVICE int lead_of(int j, unsigned chunk) const {
+    if constexpr (kOneLead) return lead_at(static_cast<uint32_t>(first_row[0]), chunk);
     const uint32_t after = rows_after_first(j) * static_cast<uint32_t>(a.row_bytes);
     return lead_at(static_cast<uint32_t>(first_row_of(j)) + after, chunk);
   }
@@ -184,20 +187,25 @@ struct GemmBlock {
   FERRUM_DEVICE uint8_t* chunk_at(int i, unsigned chunk) const {
     return chunks + (chunk % kBuffers * kStagedRows + warp_index() * 32 + i) * kChunk.stride;
   }
+  // From a multiple of 16 on, so that the compiler knows what `lead` makes of words' alignment.
+  static FERRUM_DEVICE const uint8_t* behind(const uint8_t* at, int lead) {
+    if constexpr (kChunk.granule == 16) return at;
+    return static_cast<const uint8_t*>(__builtin_assume_aligned(at, 16)) + lead;
+  }
   // Block `block` of row j's chunk there, and the first of the row that is the lane's to prepare.
   FERRUM_DEVICE auto block_of_row(int j, unsigned chunk, unsigned block) const {
     const uint8_t* const at = chunk_at(quad + 8 * j, chunk);
     if constexpr (kInPlanes<kType>)
       return Place{at, block_of(j, chunk), block};
     else
-      return at + lead_of(j, chunk) + block * Weights::kBytes;
+      return behind(at, lead_of(j, chunk)) + block * Weights::kBytes;
   }
   FERRUM_DEVICE auto block_of_lane(unsigned chunk) const {
     const uint8_t* const at = chunk_at(lane_index(), chunk);
     if constexpr (kInPlanes<kType>)
       return Place{at, planes[0].of_lane + chunk * kChunkBlocks, 0};
     else
-      return at + lead_at(lane_byte, chunk);
+      return behind(at, lead_at(lane_byte, chunk));
   }
   FERRUM_DEVICE uint8_t* scales_at(int i) const {
     return scales + (warp_index() * 32 + i) * kPrepared;
@@ -306,10 +314,9 @@ struct GemmBlock {
     __syncwarp();
   }
 
-  // operand[m][s]: rows 16 m .. of the warp, product s of the stage.
-  FERRUM_DEVICE void decode(unsigned stage, uint32_t (&operand)[2][4][4]) const {
-    const unsigned chunk = stage / kChunk.stages;
-    const unsigned slice = stage % kChunk.stages * kStageSlices + static_cast<unsigned>(c);
+  // Of stage `part` of a chunk, operand[m][s]: rows 16 m .. of the warp, product s.
+  FERRUM_DEVICE void decode(unsigned chunk, unsigned part, uint32_t (&operand)[2][4][4]) const {
+    const unsigned slice = part * kStageSlices + static_cast<unsigned>(c);
     const unsigned block = slice / Weights::kSlices;
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
@@ -349,7 +356,7 @@ struct GemmBlock {
       copy(stage + kDepth - 1);
       prepare(stage);
       uint32_t operand[2][4][4];
-      decode(stage, operand);
+      decode(stage / kChunk.stages, stage % kChunk.stages, operand);
       multiply(stage, operand);
     }
   }

@@ -100,7 +100,7 @@ struct GemmWarps : GemmBlock<kType, kPositions, kGateUp, kSplits, kBuffers> {
       multiply_codes(chunk, part, columns);
     } else {
       uint32_t operand[2][4][4];
-      this->decode(chunk * kChunk.stages + part, operand);
+      this->decode(chunk, static_cast<unsigned>(part), operand);
 #pragma unroll
       for (int n = 0; n < kColumns; ++n)
 #pragma unroll

@@ -87,15 +87,24 @@ template <>
 struct Halves<kQ6_K> {
   using Block = Format<kQ6_K>;
 
-  // The 16 scales, int8, times d.
+  // The 16 scales, int8, times d, as unpack wants them: word i holds those of slices 2 i, 2 i + 1.
   static FERRUM_DEVICE void prepare(const uint8_t* block, uint8_t* scales) {
-    const uint32_t d = spread_low(load_u16_aligned(block + Block::kD));
+    uint32_t bytes[4];
+    load_words(block + Block::kScales, behind_4(block), bytes);
+    put_scales(bytes, load_u16_aligned(block + Block::kD), scales);
+  }
+  static FERRUM_DEVICE void put_scales(const uint32_t (&bytes)[4], uint32_t d, uint8_t* scales) {
     uint32_t words[8];
 #pragma unroll
-    for (int i = 0; i < 8; ++i) {
-      const uint32_t two = load_u16_aligned(block + Block::kScales + 2 * i) ^ 0x8080u;
-      const uint32_t above = __byte_perm(two, kHalf1024, 0x5150u);
-      words[i] = multiply_halves(add_halves(above, kHalfMinus1152), d);
+    for (int i = 0; i < 4; ++i) {
+      const uint32_t two = __byte_perm(bytes[i / 2 * 2], bytes[i / 2 * 2 + 1],
+                                       i % 2 == 0 ? 0x5140u : 0x7362u) ^ 0x80808080u;
+      const uint32_t above[2] = {__byte_perm(two, kHalf1024, 0x5150u),
+                                 __byte_perm(two, kHalf1024, 0x5352u)};
+#pragma unroll
+      for (int j = 0; j < 2; ++j)
+        words[2 * i + j] =
+            multiply_halves(add_halves(above[j], kHalfMinus1152), spread_low(d));
     }
     auto* const out = reinterpret_cast<uint4*>(scales);
     out[0] = make_uint4(words[0], words[1], words[2], words[3]);
@@ -111,9 +120,8 @@ struct Halves<kQ6_K> {
   }
   static FERRUM_DEVICE void put(const uint32_t (&q)[2], const uint32_t (&high)[2],
                                 const uint8_t* scales, int slice, uint32_t (&pairs)[8]) {
-    const uint8_t* const scale = scales + 2 * (slice / 8 * 8 + slice % 8 / 2);
-    const uint32_t first = spread_low(load_u16_aligned(scale));
-    const uint32_t second = spread_low(load_u16_aligned(scale + 8));
+    const uint32_t both = *reinterpret_cast<const uint32_t*>(scales + slice / 2 * 4);
+    const uint32_t first = spread_low(both), second = spread_high(both);
     const int shift = slice % 8 / 4 * 2;
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
@@ -128,18 +136,9 @@ template <>
 struct Halves<kQ6_K_planes> {
   template <class Block>
   static FERRUM_DEVICE void prepare(const Block& block, uint8_t* scales) {
-    const uint32_t d = spread_low(load_u16_aligned(block.template field<3>()));
-    const uint4 bytes = load_16(block.template field<2>());
-    uint32_t words[8];
-#pragma unroll
-    for (int i = 0; i < 8; ++i) {
-      const uint32_t above = __byte_perm(word_of(bytes, i / 2) ^ 0x80808080u, kHalf1024,
-                                         i % 2 == 0 ? 0x5150u : 0x5352u);
-      words[i] = multiply_halves(add_halves(above, kHalfMinus1152), d);
-    }
-    auto* const out = reinterpret_cast<uint4*>(scales);
-    out[0] = make_uint4(words[0], words[1], words[2], words[3]);
-    out[1] = make_uint4(words[4], words[5], words[6], words[7]);
+    const uint4 v = load_16(block.template field<2>());
+    Halves<kQ6_K>::put_scales({v.x, v.y, v.z, v.w}, load_u16_aligned(block.template field<3>()),
+                              scales);
   }
   template <class Block>
   static FERRUM_DEVICE void unpack(const Block& block, const uint8_t* scales, int slice,
