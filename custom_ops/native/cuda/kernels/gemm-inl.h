@@ -113,10 +113,12 @@ struct GemmBlock {
   FERRUM_DEVICE void find_planes(int expert) {
     const auto in_row = static_cast<uint32_t>(a.row_bytes) / Weights::kBytes;
 #pragma unroll
-    for (int m = 0; m < kMatrices; ++m)
-      planes[m] = {first_chunk(expert, m, 0), static_cast<uint32_t>(rows()) * in_row,
-                   static_cast<uint32_t>(row_of(0)) * in_row,
-                   static_cast<uint32_t>(place_of_row(lane_index())) * in_row};
+    for (int m = 0; m < kMatrices; ++m) {
+      planes[m].find(static_cast<size_t>(expert) * a.matrix_bytes,
+                     static_cast<uint32_t>(rows()) * in_row);
+      planes[m].first = static_cast<uint32_t>(row_of(0)) * in_row;
+      planes[m].of_lane = static_cast<uint32_t>(place_of_row(lane_index())) * in_row;
+    }
   }
 
   FERRUM_DEVICE void find_rows() {
@@ -229,7 +231,8 @@ struct GemmBlock {
 #pragma unroll kRowsAtOnce
       for (int j = 0; j < 4; ++j)
         if (has_row(j))
-          planes[matrix_of(j)].copy(block_of(j, chunk), in_row - chunk * kChunkBlocks, c,
+          planes[matrix_of(j)].copy(matrix(matrix_of(j)).data, block_of(j, chunk),
+                                    in_row - chunk * kChunkBlocks, c,
                                     chunk_at(quad + 8 * j, chunk));
       return;
     }

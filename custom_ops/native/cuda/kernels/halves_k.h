@@ -97,14 +97,14 @@ struct Halves<kQ6_K> {
     uint32_t words[8];
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
-      const uint32_t two = __byte_perm(bytes[i / 2 * 2], bytes[i / 2 * 2 + 1],
-                                       i % 2 == 0 ? 0x5140u : 0x7362u) ^ 0x80808080u;
+      const uint32_t two =
+          __byte_perm(bytes[i / 2 * 2], bytes[i / 2 * 2 + 1], i % 2 == 0 ? 0x5140u : 0x7362u) ^
+          0x80808080u;
       const uint32_t above[2] = {__byte_perm(two, kHalf1024, 0x5150u),
                                  __byte_perm(two, kHalf1024, 0x5352u)};
 #pragma unroll
       for (int j = 0; j < 2; ++j)
-        words[2 * i + j] =
-            multiply_halves(add_halves(above[j], kHalfMinus1152), spread_low(d));
+        words[2 * i + j] = multiply_halves(add_halves(above[j], kHalfMinus1152), spread_low(d));
     }
     auto* const out = reinterpret_cast<uint4*>(scales);
     out[0] = make_uint4(words[0], words[1], words[2], words[3]);
