@@ -68,6 +68,12 @@ FERRUM_DEVICE uint32_t to_bfloat16s(float first, float second) {
   asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(second), "f"(first));
   return pair;
 }
+// Those of float16, but what would be infinite is +-65504, float16's largest; NaN stays.
+FERRUM_DEVICE uint32_t to_finite_halves(float first, float second) {
+  uint32_t pair;
+  asm("cvt.rn.satfinite.f16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(second), "f"(first));
+  return pair;
+}
 
 // d += a b on tensor cores, a warp together: a is [16, 16] float16, b [16, 8], d float32 [16, 8].
 // With row = lane / 4 and column = lane % 4, a lane holds of
@@ -157,14 +163,6 @@ FERRUM_DEVICE uint32_t fma_halves(uint32_t a, uint32_t b, uint32_t c) {  // a b 
   uint32_t sum;
   asm("fma.rn.f16x2 %0, %1, %2, %3;" : "=r"(sum) : "r"(a), "r"(b), "r"(c));
   return sum;
-}
-// Each within +-65504, float16's largest; NaN stays.
-FERRUM_DEVICE uint32_t finite_halves(uint32_t pair) {
-  uint32_t within;
-  asm("{ .reg .b32 t; min.NaN.f16x2 t, %1, %2; max.NaN.f16x2 %0, t, %3; }"
-      : "=r"(within)
-      : "r"(pair), "r"(0x7bff7bffu), "r"(0xfbfffbffu));
-  return within;
 }
 // The lower or the upper float16 in both halves.
 FERRUM_DEVICE uint32_t spread_low(uint32_t pair) {

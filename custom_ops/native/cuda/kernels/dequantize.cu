@@ -4,10 +4,6 @@
 namespace ferrum::cuda {
 namespace {
 
-FERRUM_DEVICE uint32_t two_halves(float first, float second) {
-  return finite_halves(to_halves(first, second));
-}
-
 struct DequantizedRows {
   const DequantizeArguments& a;
   int64_t rows, k;
@@ -20,17 +16,18 @@ struct DequantizedRows {
     return a.data + static_cast<size_t>(from) * a.row_bytes;
   }
   FERRUM_DEVICE void store_one(int64_t at, float value) const {
-    a.out[at] = static_cast<uint16_t>(two_halves(value, 0.0f));
+    a.out[at] = static_cast<uint16_t>(to_finite_halves(value, 0.0f));
   }
   FERRUM_DEVICE void store(int64_t at, const float (&values)[8]) const {
     *reinterpret_cast<uint4*>(a.out + at) = {
-        two_halves(values[0], values[1]), two_halves(values[2], values[3]),
-        two_halves(values[4], values[5]), two_halves(values[6], values[7])};
+        to_finite_halves(values[0], values[1]), to_finite_halves(values[2], values[3]),
+        to_finite_halves(values[4], values[5]), to_finite_halves(values[6], values[7])};
   }
 };
 
+// Left to choose how many blocks a multiprocessor holds, the compiler spills NVFP4's registers.
 #define FERRUM_DEQUANTIZE(name, id, block, bytes)                              \
-  FERRUM_KERNEL(dequantize_##name, DequantizeArguments, kDecodeThreads) {      \
+  FERRUM_KERNEL(dequantize_##name, DequantizeArguments, kDecodeThreads, 8) {   \
     decode_rows<k##name, Block##name, block>(DequantizedRows{a, a.rows, a.k}); \
   }
 FERRUM_QUANTS(FERRUM_DEQUANTIZE)

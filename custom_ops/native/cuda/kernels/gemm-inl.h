@@ -432,7 +432,7 @@ struct GemmBlock {
 #pragma unroll
         for (int j = 0; j < 2; ++j) {
           const float hidden = silu(sum[0][n][j * 2 + i]) * sum[1][n][j * 2 + i];
-          const uint32_t half = finite_halves(to_halves(hidden, 0.0f));
+          const uint32_t half = to_finite_halves(hidden, 0.0f);
           out[paired_index(row_of(j))] = static_cast<uint16_t>(has_row(j) ? half : 0);
         }
       }

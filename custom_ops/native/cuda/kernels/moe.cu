@@ -157,7 +157,7 @@ FERRUM_KERNEL(silu_rows, SiluArguments, kSiluThreads) {
   uint16_t* const out = a.hidden + static_cast<size_t>(blockIdx.x) * a.stride;
   for (int i = static_cast<int>(threadIdx.x); i < a.stride; i += kSiluThreads) {
     uint32_t half = 0;
-    if (i < a.width) half = finite_halves(to_halves(silu(a.gate[in + i]) * a.up[in + i], 0.0f));
+    if (i < a.width) half = to_finite_halves(silu(a.gate[in + i]) * a.up[in + i], 0.0f);
     out[paired_index(i)] = static_cast<uint16_t>(half);
   }
 }

@@ -17,9 +17,8 @@ FERRUM_DEVICE uint4 paired(uint4 v) {
 FERRUM_DEVICE uint4 paired_halves(ConstElements x, size_t i) {
   if (x.type == kF16) return paired(*reinterpret_cast<const uint4*>(halves_of(x) + i));
   const float4 low = load_four(x, i), high = load_four(x, i + 4);
-  return make_uint4(finite_halves(to_halves(low.x, low.z)), finite_halves(to_halves(low.y, low.w)),
-                    finite_halves(to_halves(high.x, high.z)),
-                    finite_halves(to_halves(high.y, high.w)));
+  return make_uint4(to_finite_halves(low.x, low.z), to_finite_halves(low.y, low.w),
+                    to_finite_halves(high.x, high.z), to_finite_halves(high.y, high.w));
 }
 
 // By all threads of a block, 8 values at a time.

@@ -81,7 +81,8 @@ inline uint32_t finite_half(uint32_t half) {
   const uint32_t size = half & 0x7fff;
   return (size == 0x7c00 ? half - 1 : half) & 0xffff;  // the largest is next to infinity
 }
-inline uint32_t finite_halves(uint32_t pair) {
+inline uint32_t to_finite_halves(float first, float second) {
+  const uint32_t pair = to_halves(first, second);
   return finite_half(pair) | finite_half(pair >> 16) << 16;
 }
 inline uint32_t multiply_halves(uint32_t a, uint32_t b) {

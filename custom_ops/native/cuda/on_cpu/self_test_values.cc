@@ -45,6 +45,8 @@ void test_halves() {
   expect(half_of(1e30f) == 0x7c00 && half_of(-1e30f) == 0xfc00, "beyond float16: not infinite");
   expect(half_of(0x1p-140f) == 0 && half_of(-0x1p-140f) == 0x8000, "near 0: not 0");
   expect(to_halves(1.0f, -2.0f) == 0xc0003c00u, "to_halves: not the first in the lower half");
+  expect(to_finite_halves(65520.0f, -INFINITY) == 0xfbff7bffu, "to_finite_halves: not the largest");
+  expect(to_finite_halves(NAN, -2.0f) == 0xc0007fffu, "to_finite_halves: not NaN, -2");
 }
 
 void test_bfloat16s() {
