@@ -5,7 +5,8 @@
 // Rules that keep both alive:
 //   - a kernel takes one argument, a plain struct of arguments.h: FERRUM_KERNEL(name, Arguments,
 //     threads) { ... a.x ... }; behind the threads may stand how many blocks a multiprocessor must
-//     have registers for
+//     have registers for. FERRUM_PREFETCHING_KERNEL(name, Arguments, prefetch, threads) first calls
+//     prefetch(a), which may run beside the kernels before and does nothing but prefetch
 //   - shared memory is declared with FERRUM_SHARED, or asked for at launch: dynamic_shared<T>()
 //   - every thread of a warp reaches every warp function, every thread of a block every barrier
 //   - PTX stands in this file and nowhere else
@@ -19,13 +20,15 @@
 
 #define FERRUM_DEVICE __device__ __forceinline__
 #define FERRUM_SHARED __shared__
-#define FERRUM_KERNEL(name, Arguments, ...)                 \
-  FERRUM_DEVICE void name##_body(const Arguments& a);       \
-  extern "C" __global__ void __launch_bounds__(__VA_ARGS__) \
-      name(const __grid_constant__ Arguments a) {           \
-    ferrum::cuda::follow();                                 \
-    name##_body(a);                                         \
-  }                                                         \
+#define FERRUM_KERNEL(name, Arguments, ...) \
+  FERRUM_PREFETCHING_KERNEL(name, Arguments, [](const Arguments&) {}, __VA_ARGS__)
+#define FERRUM_PREFETCHING_KERNEL(name, Arguments, prefetch, ...) \
+  FERRUM_DEVICE void name##_body(const Arguments& a);             \
+  extern "C" __global__ void __launch_bounds__(__VA_ARGS__)       \
+      name(const __grid_constant__ Arguments a) {                 \
+    ferrum::cuda::follow([&] { (prefetch)(a); });                 \
+    name##_body(a);                                               \
+  }                                                               \
   FERRUM_DEVICE void name##_body(const Arguments& a)
 
 namespace ferrum::cuda {
@@ -33,11 +36,19 @@ namespace ferrum::cuda {
 // From compute capability 9.0 on, the launch after this one may put its blocks on the GPU as soon
 // as all of this one's are there, and each then waits here for the work before it: so that steps of
 // many short kernels do not wait for launches. A kernel that is launched otherwise does not notice.
-FERRUM_DEVICE void follow() {
+template <class Prefetch>
+FERRUM_DEVICE void follow(const Prefetch& prefetch) {
 #if __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.launch_dependents;");
+  prefetch();
   asm volatile("griddepcontrol.wait;" ::: "memory");
 #endif
+}
+
+// Asks for the line of a global address, without waiting: it comes as near as all multiprocessors'
+// cache. What is there may be written meanwhile.
+FERRUM_DEVICE void prefetch(const void* global) {
+  asm volatile("prefetch.global.L2 [%0];" ::"l"(global));
 }
 
 extern __shared__ __align__(128) unsigned char dynamic_shared_bytes[];

@@ -10,12 +10,14 @@ FERRUM_KERNEL(attention_decode_any, DecodeArguments, kDecodeAnyThreads, 4) { dec
 // A block per head of a unit, unit and token, after a decoding kernel that cut tokens into chunks.
 FERRUM_KERNEL(attention_merge, DecodeArguments, kMergeThreads) { merge_chunks(a); }
 
-#define FERRUM_DECODE(dim, type, is_bfloat16)                                           \
-  FERRUM_KERNEL(attention_decode_##dim##_##type, DecodeArguments, kDecodeThreads) {     \
-    decode_tensor<dim, is_bfloat16>(a);                                                 \
-  }                                                                                     \
-  FERRUM_KERNEL(attention_decode_one_##dim##_##type, DecodeArguments, kDecodeThreads) { \
-    decode_one<dim, is_bfloat16>(a);                                                    \
+#define FERRUM_DECODE(dim, type, is_bfloat16)                                          \
+  FERRUM_KERNEL(attention_decode_##dim##_##type, DecodeArguments, kDecodeThreads) {    \
+    decode_tensor<dim, is_bfloat16>(a);                                                \
+  }                                                                                    \
+  FERRUM_PREFETCHING_KERNEL(                                                           \
+      attention_decode_one_##dim##_##type, DecodeArguments,                            \
+      [](const DecodeArguments& a) { prefetch_turns(a.from, dim); }, kDecodeThreads) { \
+    decode_one<dim, is_bfloat16>(a);                                                   \
   }
 FERRUM_DECODE(64, f16, false)
 FERRUM_DECODE(64, bf16, true)

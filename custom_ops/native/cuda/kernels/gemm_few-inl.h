@@ -7,6 +7,7 @@
 #pragma once
 
 #include "cuda/kernels/gemm_warps-inl.h"
+#include "cuda/kernels/prefetch-inl.h"
 #include "cuda/kernels/round_row-inl.h"
 
 namespace ferrum::cuda {
@@ -76,6 +77,11 @@ struct GemmFew : GemmWarps<kType, 16, false, kFewWarps, few_buffers(kType)> {
       store_element({this->matrix(0).out, this->a.out_type},
                     static_cast<size_t>(token) * this->rows() + place, total);
     }
+  }
+
+  FERRUM_DEVICE void prefetch() const {
+    prefetch_rows<kType>(this->matrix(0).data, this->rows(), this->a.row_bytes,
+                         this->row_block * kRows, kRows);
   }
 
   FERRUM_DEVICE void run() {

@@ -23,18 +23,27 @@ constexpr int gemm_blocks(int type, int positions) {
   return positions <= 64 && (type == kQ4_K || type == kQ5_K) ? 3 : 2;
 }
 
-#define FERRUM_GEMM_KERNEL(type, positions)                             \
-  FERRUM_KERNEL(gemm_##type##_##positions, GemmArguments, kGemmThreads, \
-                gemm_blocks(k##type, positions)) {                      \
-    GemmOf<k##type, positions, false>::Block(a).run();                  \
+template <class Block>
+FERRUM_DEVICE void prefetch_block(const GemmArguments& a) {
+  Block(a).prefetch();
+}
+
+#define FERRUM_GEMM_KERNEL(type, positions)                                             \
+  FERRUM_PREFETCHING_KERNEL(gemm_##type##_##positions, GemmArguments,                   \
+                            (prefetch_block<GemmOf<k##type, positions, false>::Block>), \
+                            kGemmThreads, gemm_blocks(k##type, positions)) {            \
+    GemmOf<k##type, positions, false>::Block(a).run();                                  \
   }
 #define FERRUM_GATE_UP_KERNEL(type, positions)                             \
   FERRUM_KERNEL(gate_up_##type##_##positions, GemmArguments, kGemmThreads, \
                 gemm_blocks(k##type, positions)) {                         \
     GemmOf<k##type, positions, true>::Block(a).run();                      \
   }
-#define FERRUM_GEMM_FEW_KERNEL(type) \
-  FERRUM_KERNEL(gemm_few_##type, GemmArguments, kFewThreads, 2) { GemmFew<k##type>(a).run(); }
+#define FERRUM_GEMM_FEW_KERNEL(type)                                                          \
+  FERRUM_PREFETCHING_KERNEL(gemm_few_##type, GemmArguments, prefetch_block<GemmFew<k##type>>, \
+                            kFewThreads, 2) {                                                 \
+    GemmFew<k##type>(a).run();                                                                \
+  }
 #define FERRUM_GEMM_KERNELS(type)             \
   FERRUM_GEMM_FEW_KERNEL(type)                \
   FERRUM_GEMM_TILES(FERRUM_GEMM_KERNEL, type) \

@@ -4,6 +4,7 @@
 // from shared memory meets as many weights; the weights come straight from global memory, once for
 // all columns of a launch.
 #include "cuda/kernels/gemv_arguments.h"
+#include "cuda/kernels/prefetch-inl.h"
 #include "cuda/kernels/row_products.h"
 
 namespace ferrum::cuda {
@@ -13,6 +14,26 @@ FERRUM_DEVICE const GemvPart& part_of_block(const GemvArguments& a, unsigned blo
   int i = a.count - 1;
   while (i > 0 && block < a.parts[i].first_block) --i;
   return a.parts[i];
+}
+
+// What a block has: rows of a part from `row` on, and columns from `column` on.
+struct GemvPlace {
+  const GemvPart& part;
+  int64_t row, column;
+};
+template <int kColumns>
+FERRUM_DEVICE GemvPlace place_of_block(const GemvArguments& a) {
+  const unsigned groups = kColumns < 4 ? 1 : a.column_groups, block = blockIdx.x / groups;
+  const GemvPart& part = part_of_block(a, block);
+  return {part, static_cast<int64_t>(block - part.first_block) * a.block_rows,
+          static_cast<int64_t>(kColumns) * (blockIdx.x % groups)};
+}
+
+template <int kType, int kColumns>
+FERRUM_DEVICE void prefetch_block(const GemvArguments& a) {
+  const GemvPlace place = place_of_block<kColumns>(a);
+  const GemvPart& part = place.part;
+  prefetch_rows<kType>(part.data, part.rows, part.row_bytes, place.row, a.block_rows);
 }
 
 // The activations of a token; beyond the last those of the last, for nothing.
@@ -38,12 +59,10 @@ template <int kType, int kColumns>
 FERRUM_DEVICE void gemv(const GemvArguments& a) {
   using Unit = UnitOf<kType>;
   FERRUM_SHARED StagedX<kGemvTile<kColumns>> x[kColumns];
-  const unsigned block = blockIdx.x / a.column_groups;
-  const GemvPart& part = part_of_block(a, block);
+  const GemvPlace place = place_of_block<kColumns>(a);
+  const GemvPart& part = place.part;
   const int thread = static_cast<int>(threadIdx.x), lane = thread & (a.lanes - 1);
-  const int64_t groups = static_cast<int64_t>(block - part.first_block) * (kGemvThreads / a.lanes);
-  const int64_t row = kGemvRows * (groups + thread / a.lanes);
-  const int64_t column = static_cast<int64_t>(kColumns) * (blockIdx.x % a.column_groups);
+  const int64_t row = place.row + kGemvRows * divided_by(a.lanes, thread), column = place.column;
   BlockOf<kType> rows[kGemvRows];
 #pragma unroll
   for (int r = 0; r < kGemvRows; ++r)  // beyond the end the last one again, for nothing
@@ -76,11 +95,10 @@ template <int kColumns>
 FERRUM_DEVICE void gemv_f32(const GemvArguments& a) {
   constexpr int kRows = kColumns, kTurns = kColumns == 1 ? 4 : 2, kWarps = kGemvThreads / kWarp;
   FERRUM_SHARED float of_warp[kWarps][kRows * kColumns];
-  const unsigned block = blockIdx.x / a.column_groups;
-  const GemvPart& part = part_of_block(a, block);
+  const GemvPlace place = place_of_block<kColumns>(a);
+  const GemvPart& part = place.part;
   const int thread = static_cast<int>(threadIdx.x);
-  const int64_t row = static_cast<int64_t>(block - part.first_block) * kRows;
-  const int64_t column = static_cast<int64_t>(kColumns) * (blockIdx.x % a.column_groups);
+  const int64_t row = place.row, column = place.column;
   const auto* const matrix = reinterpret_cast<const float*>(part.data);
   float sum[kRows][kColumns] = {};
   for (int begin = 4 * thread; begin < a.k; begin += 4 * kGemvThreads * kTurns) {
@@ -127,11 +145,22 @@ FERRUM_DEVICE void multiply(const GemvArguments& a) {
     gemv<kType, kColumns>(a);
 }
 
-#define FERRUM_GEMV(name)                                                                  \
-  FERRUM_KERNEL(gemv_##name##_1, GemvArguments, kGemvThreads) { multiply<k##name, 1>(a); } \
-  FERRUM_KERNEL(gemv_##name##_2, GemvArguments, kGemvThreads) { multiply<k##name, 2>(a); } \
-  FERRUM_KERNEL(gemv_##name##_4, GemvArguments, kGemvThreads) { multiply<k##name, 4>(a); }
+// Blocks that a multiprocessor must have registers for; 0: as many as the compiler finds best, but
+// for one kernel that would be so many that it spills.
+constexpr int gemv_blocks(int type, int columns) { return type == kQ6_K && columns == 4 ? 3 : 0; }
+
+#define FERRUM_GEMV_COLUMNS(name, columns)                                    \
+  FERRUM_PREFETCHING_KERNEL(gemv_##name##_##columns, GemvArguments,           \
+                            (prefetch_block<k##name, columns>), kGemvThreads, \
+                            gemv_blocks(k##name, columns)) {                  \
+    multiply<k##name, columns>(a);                                            \
+  }
+#define FERRUM_GEMV(name)      \
+  FERRUM_GEMV_COLUMNS(name, 1) \
+  FERRUM_GEMV_COLUMNS(name, 2) \
+  FERRUM_GEMV_COLUMNS(name, 4)
 FERRUM_CUDA_FORMATS(FERRUM_GEMV)
+#undef FERRUM_GEMV_COLUMNS
 #undef FERRUM_GEMV
 
 }  // namespace

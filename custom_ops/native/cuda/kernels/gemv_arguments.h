@@ -28,8 +28,8 @@ struct GemvPart {
 };
 
 // Grid: the parts' blocks of kGemvRows * kGemvThreads / lanes rows each, or gemv_f32_rows, times
-// groups of columns; blocks of the same rows stand side by side, so that all but one find the
-// weights in L2.
+// groups of columns, one for the kernels of one or two columns; blocks of the same rows stand side
+// by side, so that all but one find the weights in L2.
 struct GemvArguments {
   ConstElements x;  // [tokens, k]
   int out_type;     // ggml id of F32, F16 or BF16
@@ -38,6 +38,7 @@ struct GemvArguments {
   int lanes;  // that share a row: a power of two, at most kGemvThreads
   int count;  // of parts
   unsigned column_groups;
+  int block_rows;
   GemvPart parts[kMostGemvParts];
 };
 

@@ -23,6 +23,19 @@ FERRUM_DEVICE BlockOf<kType> row_of(const uint8_t* matrix, const ExpertMatrices&
   return block_of_row<kType>(matrix, experts.rows, experts.row_bytes, min(row, experts.rows - 1));
 }
 
+// What the grid says of a block: its pair, and a thread's row (of those for single rows).
+FERRUM_DEVICE int64_t pair_of_block() {
+  return static_cast<int64_t>(blockIdx.z) * gridDim.y + blockIdx.y;
+}
+FERRUM_DEVICE int64_t row_of_thread(int lanes) {
+  const int thread = static_cast<int>(threadIdx.x);
+  return static_cast<int64_t>(blockIdx.x) * divided_by(lanes, kMoeGemvThreads) +
+         divided_by(lanes, thread);
+}
+FERRUM_DEVICE ConstElements x_of_block(ConstElements x, int k) {
+  return from(x, static_cast<int64_t>(blockIdx.z) * k);
+}
+
 FERRUM_DEVICE float not_a_number() { return bits_to_float(0x7fc00000u); }
 
 // Rows r[0], r[1] of the two matrices times the token's x, summed over their lanes.
@@ -43,10 +56,9 @@ FERRUM_DEVICE void multiply_token(const BlockOf<kType> (&rows)[2], ConstElements
 
 template <int kType>
 FERRUM_DEVICE void gate_up(const MoeGateUpArguments& a) {
-  const int64_t pair = blockIdx.x / a.blocks;
+  const int64_t pair = pair_of_block();
   const int thread = static_cast<int>(threadIdx.x), lane = thread & (a.lanes - 1);
-  const int64_t row =
-      static_cast<int64_t>(blockIdx.x % a.blocks) * (kMoeGemvThreads / a.lanes) + thread / a.lanes;
+  const int64_t row = row_of_thread(a.lanes);
   const uint8_t* const gate = matrix_of(a.gate, a.chosen, pair);
   const uint8_t* const up = matrix_of(a.up, a.chosen, pair);
   const bool stores = lane == 0 && row < a.gate.rows;
@@ -57,24 +69,21 @@ FERRUM_DEVICE void gate_up(const MoeGateUpArguments& a) {
   }
   const BlockOf<kType> rows[2] = {row_of<kType>(gate, a.gate, row), row_of<kType>(up, a.up, row)};
   float sum[2][1] = {};
-  multiply_token<kType>(rows, from(a.x, pair / a.slots * a.k), a.k, lane, a.lanes, sum);
+  multiply_token<kType>(rows, x_of_block(a.x, a.k), a.k, lane, a.lanes, sum);
   if (stores) *hidden = silu(sum[0][0]) * sum[1][0];
 }
 
 template <int kType>
 FERRUM_DEVICE void product(const MoeProductArguments& a) {
-  const int64_t pair = blockIdx.x / a.blocks;
-  const int thread = static_cast<int>(threadIdx.x), lane = thread & (a.lanes - 1);
-  const int64_t row = (static_cast<int64_t>(blockIdx.x % a.blocks) * (kMoeGemvThreads / a.lanes) +
-                       thread / a.lanes) *
-                      2;
+  const int64_t pair = pair_of_block(), row = 2 * row_of_thread(a.lanes);
+  const int lane = static_cast<int>(threadIdx.x) & (a.lanes - 1);
   const uint8_t* const matrix = matrix_of(a.matrix, a.chosen, pair);
   float sum[2][1] = {{not_a_number()}, {not_a_number()}};
   if (matrix != nullptr) {
     sum[0][0] = sum[1][0] = 0.0f;
     const BlockOf<kType> rows[2] = {row_of<kType>(matrix, a.matrix, row),
                                     row_of<kType>(matrix, a.matrix, row + 1)};
-    multiply_token<kType>(rows, from(a.x, pair / a.slots * a.k), a.k, lane, a.lanes, sum);
+    multiply_token<kType>(rows, x_of_block(a.x, a.k), a.k, lane, a.lanes, sum);
   }
   if (lane != 0) return;
   for (int r = 0; r < 2 && row + r < a.matrix.rows; ++r) {
@@ -88,11 +97,11 @@ FERRUM_DEVICE void down(const MoeDownArguments& a) {
   using Unit = UnitOf<kType>;
   FERRUM_SHARED StagedX<kWidthTile> hidden[kMoeGemvSlots];
   FERRUM_SHARED float products[kMoeGemvSlots][2 * kWarp];
-  const int64_t token = blockIdx.x / a.blocks;
+  const int64_t token = blockIdx.z;
   const int thread = static_cast<int>(threadIdx.x), warp = warp_index();
-  const int lane = thread & (a.lanes - 1), group = lane_index() / a.lanes;
-  const int rows_of_block = 2 * kWarp / a.lanes;
-  const int64_t first_row = static_cast<int64_t>(blockIdx.x % a.blocks) * rows_of_block;
+  const int lane = thread & (a.lanes - 1), group = divided_by(a.lanes, lane_index());
+  const int rows_of_block = 2 * divided_by(a.lanes, kWarp);
+  const int64_t first_row = static_cast<int64_t>(blockIdx.x) * rows_of_block;
   float total = 0.0f;  // of row first_row + thread
   for (int first = 0; first < a.slots; first += kMoeGemvSlots) {
     // A warp without a slot computes the last one again, for nothing.

@@ -25,32 +25,31 @@ struct PairExperts {
   int64_t experts;
 };
 
-// hidden [pairs, rows] = silu(gate x) * (up x). Grid: `blocks` of threads / lanes rows, per pair.
+// Grids: blocks of rows, slots, tokens.
+
+// hidden [pairs, rows] = silu(gate x) * (up x). A block has threads / lanes rows.
 struct MoeGateUpArguments {
   ConstElements x;  // [pairs / slots, k]
   float* hidden;
   PairExperts chosen;
   ExpertMatrices gate, up;
-  int slots;  // of a token
   int k;
   int lanes;  // that share a row: a power of two, at most a warp
-  unsigned blocks;
 };
 
-// out [pairs, rows] = matrix x, or, where `gates`, silu(gates) * that: gate and up of two types.
-// Grid: `blocks` of 2 * threads / lanes rows, per pair.
+// out [pairs, rows] = matrix x, or, where `gates`, silu(gates) * that: gate and up of two types. A
+// block has 2 * threads / lanes rows.
 struct MoeProductArguments {
   ConstElements x;
   const float* gates;  // [pairs, rows], may be `out`
   float* out;
   PairExperts chosen;
   ExpertMatrices matrix;
-  int slots, k, lanes;
-  unsigned blocks;
+  int k, lanes;
 };
 
-// out [tokens, rows] = the sum over a token's slots, in order, of weight * down hidden. Grid:
-// `blocks` of 2 * 32 / lanes rows, per token.
+// out [tokens, rows] = the sum over a token's slots, in order, of weight * down hidden. A block has
+// 2 * 32 / lanes rows, and all slots.
 struct MoeDownArguments {
   const float* hidden;   // [pairs, k]
   const float* weights;  // [pairs]
@@ -58,7 +57,6 @@ struct MoeDownArguments {
   PairExperts chosen;
   ExpertMatrices down;
   int slots, k, lanes;
-  unsigned blocks;
 };
 
 }  // namespace ferrum::cuda

@@ -150,12 +150,21 @@ FERRUM_DEVICE void store_any(const RotateArguments& a, const Item& item, const P
     store_element({cache.values, cache.type}, to + i, load_element(item.from, item.at + i));
 }
 
+FERRUM_DEVICE void prefetch_block(const RotateArguments& a) {
+  prefetch_turns(a.from, a.cache.head_dim);
+}
+
 }  // namespace
 
-FERRUM_KERNEL(rotate_and_store_64, RotateArguments, kRotateThreads) { rotate_and_store<1>(a); }
-FERRUM_KERNEL(rotate_and_store_128, RotateArguments, kRotateThreads) { rotate_and_store<2>(a); }
+FERRUM_PREFETCHING_KERNEL(rotate_and_store_64, RotateArguments, prefetch_block, kRotateThreads) {
+  rotate_and_store<1>(a);
+}
+FERRUM_PREFETCHING_KERNEL(rotate_and_store_128, RotateArguments, prefetch_block, kRotateThreads) {
+  rotate_and_store<2>(a);
+}
 
-FERRUM_KERNEL(rotate_and_store_any, RotateArguments, kRotateThreads, 4) {
+FERRUM_PREFETCHING_KERNEL(rotate_and_store_any, RotateArguments, prefetch_block, kRotateThreads,
+                          4) {
   int64_t token;
   int head;
   if (!find_work(a, token, head)) return;

@@ -3,9 +3,18 @@
 #pragma once
 
 #include "cuda/kernels/paged_cache-inl.h"
+#include "cuda/kernels/prefetch-inl.h"
 
 namespace ferrum::cuda {
 namespace {
+
+// What turns the heads; each of it is a few lines.
+FERRUM_DEVICE void prefetch_turns(const Heads& heads, int head_dim) {
+  const size_t bytes = static_cast<size_t>(head_dim) * sizeof(float);
+  prefetch_bytes(heads.q_norm, bytes);
+  prefetch_bytes(heads.k_norm, bytes);
+  prefetch_bytes(heads.inv_freq, bytes / 2);
+}
 
 // A warp looks for the sequence that has the token, and on the way sees whether the lengths are in
 // order: if they are not, no token has a place. A sequence that does not fit its table has none

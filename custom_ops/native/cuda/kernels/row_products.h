@@ -5,6 +5,9 @@
 
 namespace ferrum::cuda {
 
+// n / lanes, which is a power of two.
+FERRUM_DEVICE int divided_by(int lanes, int n) { return n >> (31 - __clz(lanes)); }
+
 // One unit of each of kRows rows, and the x that it meets, from its block's first value on.
 template <class Unit, int kRows, int kColumns, int kTile>
 FERRUM_DEVICE void multiply_unit(const typename Unit::Raw (&raw)[kRows], int unit, unsigned block,

@@ -1,5 +1,6 @@
 // Norms, a block per row, and the choice of experts, a warp or a block per token.
 #include "cuda/kernels/elements-inl.h"
+#include "cuda/kernels/prefetch-inl.h"
 #include "cuda/kernels/rows_arguments.h"
 
 namespace ferrum::cuda {
@@ -90,6 +91,10 @@ FERRUM_DEVICE void normalize_row(const NormArguments& a) {
 template <bool kAdd>
 FERRUM_DEVICE void normalize_row(const NormArguments& a) {
   with_element_type(a.type, [&](auto type) { normalize_row<kAdd, decltype(type)::value>(a); });
+}
+
+FERRUM_DEVICE void prefetch_weight(const NormArguments& a) {
+  prefetch_bytes(a.weight, static_cast<size_t>(a.columns) * sizeof(float));
 }
 
 // Experts are compared by rank: a probability's bits, which as integers have its order, with one
@@ -219,8 +224,12 @@ FERRUM_DEVICE float block_float(float x, float* shared) {
 
 }  // namespace
 
-FERRUM_KERNEL(rms_norm, NormArguments, kNormThreads) { normalize_row<false>(a); }
-FERRUM_KERNEL(add_rms_norm, NormArguments, kNormThreads) { normalize_row<true>(a); }
+FERRUM_PREFETCHING_KERNEL(rms_norm, NormArguments, prefetch_weight, kNormThreads) {
+  normalize_row<false>(a);
+}
+FERRUM_PREFETCHING_KERNEL(add_rms_norm, NormArguments, prefetch_weight, kNormThreads) {
+  normalize_row<true>(a);
+}
 
 FERRUM_KERNEL(route_128, RouteArguments, kRouteThreads) { route_by_warp<4>(a); }
 FERRUM_KERNEL(route_1024, RouteArguments, kRouteThreads) { route_by_warp<32>(a); }

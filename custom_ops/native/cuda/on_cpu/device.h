@@ -24,12 +24,17 @@
 
 #define FERRUM_FIRST(first, ...) first
 #define FERRUM_KERNEL(name, Arguments, ...) \
-  FERRUM_KERNEL_NAMED(name, Arguments, FERRUM_FIRST(__VA_ARGS__, 0))
-#define FERRUM_KERNEL_NAMED(name, Arguments, threads)                                  \
+  FERRUM_PREFETCHING_KERNEL(name, Arguments, [](const Arguments&) {}, __VA_ARGS__)
+#define FERRUM_PREFETCHING_KERNEL(name, Arguments, prefetch, ...) \
+  FERRUM_KERNEL_NAMED(name, Arguments, prefetch, FERRUM_FIRST(__VA_ARGS__, 0))
+#define FERRUM_KERNEL_NAMED(name, Arguments, prefetch, threads)                        \
   static void name##_body(const Arguments& a);                                         \
   static const ::ferrum::cuda::on_cpu::Kernel name##_kernel(                           \
-      #name, sizeof(Arguments), threads,                                               \
-      [](const void* a) { name##_body(*static_cast<const Arguments*>(a)); });          \
+      #name, sizeof(Arguments), threads, [](const void* arguments) {                   \
+        const auto& a = *static_cast<const Arguments*>(arguments);                     \
+        (prefetch)(a);                                                                 \
+        name##_body(a);                                                                \
+      });                                                                              \
   static_assert(std::is_trivially_copyable_v<Arguments> && sizeof(Arguments) <= 4096); \
   static void name##_body([[maybe_unused]] const Arguments& a)
 
@@ -65,6 +70,9 @@ template <int n>
 inline void wait_for_copies() {
   on_cpu::await_groups(n);
 }
+
+// Read, so that AddressSanitizer sees an address that is nobody's.
+inline void prefetch(const void* global) { (void)*static_cast<const volatile uint8_t*>(global); }
 
 inline float4 load_written_16(const void* p) {
   on_cpu::expect_aligned_16("load_written_16", p);

@@ -54,15 +54,22 @@ void launch_gemv(Queue& queue, ConstElements x, int64_t tokens, const Product* c
   const int lanes = row_lanes(first.type, first.k, rows, kGemvThreads);
   const int columns = tokens <= 2 ? static_cast<int>(tokens) : 4;
   const unsigned column_groups = blocks_of(tokens, columns);
-  GemvArguments a = {x,     products[0]->out.type, tokens, static_cast<int>(first.k), lanes,
-                     count, column_groups,         {}};
-  const int64_t rows_of_block =
+  const int block_rows =
       first.type == kF32 ? gemv_f32_rows(columns) : kGemvRows * kGemvThreads / lanes;
+  GemvArguments a = {x,
+                     products[0]->out.type,
+                     tokens,
+                     static_cast<int>(first.k),
+                     lanes,
+                     count,
+                     column_groups,
+                     block_rows,
+                     {}};
   unsigned blocks = 0;
   for (int i = 0; i < count; ++i) {
     const Matrix& matrix = products[i]->matrix;
     a.parts[i] = {matrix.data, products[i]->out.data, matrix.rows, matrix.row_bytes, blocks};
-    blocks += blocks_of(matrix.rows, rows_of_block);
+    blocks += blocks_of(matrix.rows, block_rows);
   }
   const TypeKernels& kernels = *find_kernels(first.type);
   const Symbol& kernel = columns == 1 ? kernels.one : columns == 2 ? kernels.two : kernels.four;
@@ -77,16 +84,18 @@ ExpertMatrices rows_of(const Matrix& matrix) {
   return {matrix.data, matrix.rows, matrix.row_bytes};
 }
 
+Grid pair_grid(const MoeProblem& p, unsigned blocks) {
+  return {blocks, static_cast<unsigned>(p.k), static_cast<unsigned>(p.tokens)};
+}
+
 // One of the two products of a gate and an up of different types.
 void launch_product(Queue& queue, const MoeProblem& p, const PairExperts& chosen,
                     const Matrix& matrix, const float* gates, float* out) {
   const int lanes = moe_lanes(matrix, p.k * matrix.rows);
   const unsigned blocks = blocks_of(matrix.rows, kGemvRows * kMoeGemvThreads / lanes);
   const MoeProductArguments a = {
-      p.x,   gates, out, chosen, rows_of(matrix), static_cast<int>(p.k), static_cast<int>(matrix.k),
-      lanes, blocks};
-  const auto pairs = static_cast<unsigned>(p.tokens * p.k);
-  queue.launch(find_kernels(matrix.type)->product, {pairs * blocks}, kMoeGemvThreads, a);
+      p.x, gates, out, chosen, rows_of(matrix), static_cast<int>(matrix.k), lanes};
+  queue.launch(find_kernels(matrix.type)->product, pair_grid(p, blocks), kMoeGemvThreads, a);
 }
 
 void launch_gate_up(Queue& queue, const MoeProblem& p, const PairExperts& chosen, float* hidden) {
@@ -97,17 +106,9 @@ void launch_gate_up(Queue& queue, const MoeProblem& p, const PairExperts& chosen
   }
   const int lanes = moe_lanes(p.gate, 2 * p.k * p.gate.rows);
   const unsigned blocks = blocks_of(p.gate.rows, kMoeGemvThreads / lanes);
-  const MoeGateUpArguments a = {p.x,
-                                hidden,
-                                chosen,
-                                rows_of(p.gate),
-                                rows_of(p.up),
-                                static_cast<int>(p.k),
-                                static_cast<int>(p.gate.k),
-                                lanes,
-                                blocks};
-  const auto pairs = static_cast<unsigned>(p.tokens * p.k);
-  queue.launch(find_kernels(p.gate.type)->gate_up, {pairs * blocks}, kMoeGemvThreads, a);
+  const MoeGateUpArguments a = {
+      p.x, hidden, chosen, rows_of(p.gate), rows_of(p.up), static_cast<int>(p.gate.k), lanes};
+  queue.launch(find_kernels(p.gate.type)->gate_up, pair_grid(p, blocks), kMoeGemvThreads, a);
 }
 
 void launch_down(Queue& queue, const MoeProblem& p, const PairExperts& chosen,
@@ -121,10 +122,9 @@ void launch_down(Queue& queue, const MoeProblem& p, const PairExperts& chosen,
                               rows_of(p.down),
                               static_cast<int>(p.k),
                               static_cast<int>(p.down.k),
-                              lanes,
-                              blocks};
+                              lanes};
   const auto tokens = static_cast<unsigned>(p.tokens);
-  queue.launch(find_kernels(p.down.type)->down, {tokens * blocks}, kMoeGemvThreads, a);
+  queue.launch(find_kernels(p.down.type)->down, {blocks, 1, tokens}, kMoeGemvThreads, a);
 }
 
 }  // namespace
@@ -150,10 +150,21 @@ void gemv(Queue& queue, ConstElements x, int64_t tokens, const Product* products
 }
 
 void moe_gemv(Queue& queue, const MoeProblem& problem, bool per_pair) {
-  const PairExperts chosen = {per_pair ? nullptr : problem.ids, problem.experts};
-  auto* const hidden = queue.take<float>(problem.tokens * problem.k * problem.gate.rows);
-  launch_gate_up(queue, problem, chosen, hidden);
-  launch_down(queue, problem, chosen, hidden);
+  // At a time, which bounds `hidden`, and a grid too. Pairs with matrices of their own are few.
+  constexpr int64_t kMostTokens = 2048;
+  const int64_t most = per_pair ? problem.tokens : std::min(problem.tokens, kMostTokens);
+  auto* const hidden = queue.take<float>(most * problem.k * problem.gate.rows);
+  for (int64_t first = 0; first < problem.tokens; first += most) {
+    MoeProblem some = problem;
+    some.tokens = std::min(problem.tokens - first, most);
+    some.x = advanced(problem.x, first * problem.gate.k);
+    some.weights += first * problem.k;
+    some.ids += first * problem.k;
+    some.out = advanced(problem.out, first * problem.down.rows);
+    const PairExperts chosen = {per_pair ? nullptr : some.ids, some.experts};
+    launch_gate_up(queue, some, chosen, hidden);
+    launch_down(queue, some, chosen, hidden);
+  }
 }
 
 }  // namespace ferrum::cuda

@@ -65,6 +65,11 @@ def test_adversarial_routings_come_out_right(routing: np.ndarray, way: str) -> N
     assert problem.error(way) < 1.5e-3
 
 
+def test_more_tokens_than_few_are_at_a_time_come_out_right() -> None:
+    problem = Problem(skewed(2051, 1, 3), 3, 32, 32, (Q8_0, Q8_0, Q8_0))
+    assert problem.error("few") < tolerance("few", (Q8_0, Q8_0, Q8_0))
+
+
 @settings(max_examples=25, deadline=None)
 @given(
     tokens=st.integers(1, 90),
