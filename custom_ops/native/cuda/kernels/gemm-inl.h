@@ -70,9 +70,10 @@ struct GemmBlock {
         for (int i = 0; i < 4; ++i) sum[m][n][i] = 0.0f;
   }
 
-  // There are as many blocks as there may be tiles.
-  FERRUM_DEVICE bool has_work() const {
-    return a.sorted.pairs == nullptr || static_cast<int>(blockIdx.x) < *a.sorted.tile_count;
+  // Of the block's tile, or the only one. Below 0: there are as many blocks as there may be tiles,
+  // and this is one too many.
+  FERRUM_DEVICE int find_expert() const {
+    return a.sorted.pairs != nullptr ? a.sorted.tile_expert[blockIdx.x] : 0;
   }
 
   FERRUM_DEVICE int first_position() const { return static_cast<int>(blockIdx.x) * a.tile; }
@@ -121,8 +122,7 @@ struct GemmBlock {
     }
   }
 
-  FERRUM_DEVICE void find_rows() {
-    const int expert = a.sorted.pairs != nullptr ? a.sorted.tile_expert[blockIdx.x] : 0;
+  FERRUM_DEVICE void find_rows(int expert) {
     if constexpr (kInPlanes<kType>) {
       find_planes(expert);
     } else {
@@ -448,9 +448,10 @@ struct GemmBlock {
   }
 
   FERRUM_DEVICE void run() {
-    if (!has_work()) return;
-    find_rows();
-    find_activations();
+    const int expert = find_expert();
+    find_activations();  // before the expert is asked for, so that both are loaded at once
+    if (expert < 0) return;
+    find_rows(expert);
     accumulate();
     if constexpr (kGateUp)
       store_hidden();

@@ -38,8 +38,7 @@ constexpr int kStageBytes = 2 * kStageValues;  // of one position
 // A list of pairs sorted by expert. Beyond an expert's own pairs its last tile holds `count`.
 struct SortedPairs {
   const int32_t* pairs;        // [tiles * tile]; null: position i is row i of x and out
-  const int32_t* tile_expert;  // [tiles]
-  const int32_t* tile_count;   // [1], as only the device knows it
+  const int32_t* tile_expert;  // [the grid's tiles]; -1: the tile does not exist
   int count;                   // of pairs that exist, or of rows of x
 };
 

@@ -85,7 +85,7 @@ struct GemmFew : GemmWarps<kType, 16, false, kFewWarps, few_buffers(kType)> {
   }
 
   FERRUM_DEVICE void run() {
-    this->find_rows();
+    this->find_rows(0);
 #pragma unroll
     for (int n = 0; n < 2; ++n)
       x[n] = static_cast<size_t>(min(8 * n + this->quad, this->a.sorted.count - 1)) * this->a.k;

@@ -44,9 +44,10 @@ struct GemmTile8 : GemmWarps<kType, 8, kGateUp, 1, chunk_buffers(kType, 8)> {
   }
 
   FERRUM_DEVICE void run() {
-    if (!this->has_work()) return;
-    this->find_rows();
+    const int expert = this->find_expert();
     x_at = this->x_row_of(this->quad) + this->begin * 8;
+    if (expert < 0) return;
+    this->find_rows(expert);
     uint4 next[2];
     load(0, next);
     this->for_each_chunk([&](unsigned chunk) { multiply_chunk(chunk, next); });

@@ -71,6 +71,7 @@ FERRUM_DEVICE int sum_before(int x) {
 FERRUM_DEVICE void align_in_block(const AlignArguments& a) {
   FERRUM_SHARED uint16_t counts[kAlignWarps][kAlignThreads];  // a warp's pairs of each expert
   FERRUM_SHARED int first[kAlignThreads];                     // position of each expert's first
+  FERRUM_SHARED int all_tiles;
   const int i = static_cast<int>(threadIdx.x), warp = warp_index();
 #pragma unroll
   for (int w = 0; w < kAlignWarps; ++w) counts[w][i] = 0;
@@ -93,10 +94,11 @@ FERRUM_DEVICE void align_in_block(const AlignArguments& a) {
   }
   const int tiles = tiles_of(count, a.tile), before = sum_before(tiles);
   first[i] = before * a.tile;
-  if (i == kAlignThreads - 1) *a.tile_count = before + tiles;
+  if (i == kAlignThreads - 1) all_tiles = before + tiles;
   for (int t = 0; t < tiles; ++t) a.tile_expert[before + t] = i;
   for (int p = count; p < tiles * a.tile; ++p) a.sorted[first[i] + p] = a.pairs;
   __syncthreads();
+  for (int t = all_tiles + i; t < a.tiles; t += kAlignThreads) a.tile_expert[t] = -1;
   if (exists) a.sorted[first[id] + counts[warp][id] + rank] = i;
 }
 
@@ -128,8 +130,9 @@ FERRUM_KERNEL(place_pairs, AlignArguments, kAlignThreads) {
   before = block_sum(before);
 
   const int count = a.counts[expert], tiles = tiles_of(count, a.tile);
-  if (thread == 0 && expert == a.experts - 1) *a.tile_count = before + tiles;
   for (int i = thread; i < tiles; i += kAlignThreads) a.tile_expert[before + i] = expert;
+  if (expert == a.experts - 1)
+    for (int i = before + tiles + thread; i < a.tiles; i += kAlignThreads) a.tile_expert[i] = -1;
   int32_t* const sorted = a.sorted + static_cast<size_t>(before) * a.tile;
   for (int i = count + thread; i < tiles * a.tile; i += kAlignThreads) sorted[i] = a.pairs;
   if (count == 0) return;
@@ -152,7 +155,7 @@ FERRUM_KERNEL(place_pairs, AlignArguments, kAlignThreads) {
 
 // A block per position.
 FERRUM_KERNEL(silu_rows, SiluArguments, kSiluThreads) {
-  if (static_cast<int>(blockIdx.x) >= *a.tile_count * a.tile) return;
+  if (a.tile_expert[blockIdx.x / static_cast<unsigned>(a.tile)] < 0) return;
   const size_t in = static_cast<size_t>(blockIdx.x) * a.width;
   uint16_t* const out = a.hidden + static_cast<size_t>(blockIdx.x) * a.stride;
   for (int i = static_cast<int>(threadIdx.x); i < a.stride; i += kSiluThreads) {

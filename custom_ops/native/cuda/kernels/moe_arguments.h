@@ -15,11 +15,11 @@ constexpr int kCombineColumns = 4 * kCombineThreads;  // of a block
 // Pairs sorted by expert, each expert's padded with `pairs` to whole tiles.
 struct AlignArguments {
   const int32_t* ids;  // [pairs]; a pair of an expert that does not exist comes nowhere
-  int pairs, experts, tile;
+  int pairs, experts;
+  int tile, tiles;       // positions of a tile, and tiles at most
   int32_t* counts;       // [experts]
   int32_t* sorted;       // [tiles, tile]
-  int32_t* tile_expert;  // [tiles]
-  int32_t* tile_count;   // [1]
+  int32_t* tile_expert;  // [tiles]; -1 for those that there are not
 };
 
 // The same in one block, of at most as many pairs and experts as it has threads, and in the others
@@ -35,7 +35,7 @@ struct SiluArguments {
   const float *gate, *up;
   uint16_t* hidden;
   int width, stride, tile;
-  const int32_t* tile_count;
+  const int32_t* tile_expert;  // [tiles], as aligned
 };
 
 // out [tokens, width] = the sum over a token's slots, in their order, of weight * row; NaN where

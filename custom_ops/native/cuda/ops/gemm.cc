@@ -142,7 +142,7 @@ void multiply(Queue& queue, const uint16_t* x, int64_t tokens, const Product* co
   GemmArguments a = arguments_of(first, 1);
   const int64_t row_blocks = lay_out(products, count, kGemmRows, a);
   a.x = x;
-  a.sorted = {nullptr, nullptr, nullptr, static_cast<int>(tokens)};
+  a.sorted = {nullptr, nullptr, static_cast<int>(tokens)};
   if (tokens <= kMostSplitTokens) split(queue, first.type, row_blocks, a);
   a.tile = tile_of(tokens, row_blocks * a.splits.count, queue.multiprocessors());
   const int64_t tiles = divided_up(tokens, a.tile);

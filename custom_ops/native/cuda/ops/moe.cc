@@ -46,7 +46,6 @@ class TiledExperts {
     counts_ = queue.take<int32_t>(problem.experts);
     sorted_ = queue.take<int32_t>(positions);
     tile_expert_ = queue.take<int32_t>(most_tiles(tokens_));
-    tile_count_ = queue.take<int32_t>(1);
     hidden_ = queue.take<uint16_t>(positions * half_stride(width()));
     products_ = queue.take<float>(pairs * problem.down.rows);
     if (fused_) return;
@@ -77,7 +76,7 @@ class TiledExperts {
     const int32_t* const ids = problem_.ids + first * problem_.k;
     align_and_round(ids, advanced(problem_.x, first * problem_.gate.k), tokens);
     const ExpertTiles tiles{
-        {sorted_, tile_expert_, tile_count_, pairs}, tile_, most_tiles(tokens), problem_.experts};
+        {sorted_, tile_expert_, pairs}, tile_, most_tiles(tokens), problem_.experts};
     hidden_rows(tiles);
     expert_gemm(queue_, tiles, {hidden_, 0}, problem_.down, products_, false);
     combine(ids, first, tokens);
@@ -89,10 +88,10 @@ class TiledExperts {
                            static_cast<int>(pairs),
                            static_cast<int>(problem_.experts),
                            tile_,
+                           static_cast<int>(most_tiles(tokens)),
                            counts_,
                            sorted_,
-                           tile_expert_,
-                           tile_count_};
+                           tile_expert_};
     if (pairs <= kAlignThreads && problem_.experts <= kAlignThreads) {
       const AlignAndRoundArguments both{
           a, {x, x_, static_cast<int>(k), static_cast<int>(half_stride(k)), nullptr, 0}};
@@ -119,7 +118,7 @@ class TiledExperts {
                           static_cast<int>(width()),
                           static_cast<int>(half_stride(width())),
                           tile_,
-                          tile_count_};
+                          tile_expert_};
     queue_.launch(kSiluRows, {static_cast<unsigned>(tiles.most * tile_)}, kSiluThreads, a);
   }
 
@@ -143,7 +142,7 @@ class TiledExperts {
   const int64_t tokens_;  // of a pass
   int tile_;
   uint16_t *x_, *hidden_;
-  int32_t *counts_, *sorted_, *tile_expert_, *tile_count_;
+  int32_t *counts_, *sorted_, *tile_expert_;
   float *products_, *gate_ = nullptr, *up_ = nullptr;
 };
 
