@@ -10,6 +10,7 @@
 
 #include "cuda/elements.h"
 #include "cuda/kernels/chunk_fields.h"
+#include "cuda/kernels/unit_shapes.h"
 #include "quants.h"
 
 namespace ferrum::cuda {
@@ -76,6 +77,14 @@ struct GemmArguments {
   int out_type;      // gemm: ggml id of F32, F16 or BF16
   uint16_t* hidden;  // gate_up: float16 [positions, hidden_stride], zeros beyond rows
   int hidden_stride;
+};
+
+// Products of several types in one launch, gemm_few_mixed: those of each type have the blocks from
+// their first matrix's first_block on. count = 0: there are none.
+struct MixedGemmArguments {
+#define FERRUM_ARGUMENTS_OF(type) GemmArguments type;
+  FERRUM_MIXED_TYPES(FERRUM_ARGUMENTS_OF)
+#undef FERRUM_ARGUMENTS_OF
 };
 
 constexpr int kRoundThreads = 128;

@@ -6,6 +6,7 @@
 #include "cuda/kernels/gemv_arguments.h"
 #include "cuda/kernels/prefetch-inl.h"
 #include "cuda/kernels/row_products.h"
+#include "cuda/kernels/unit_shapes.h"
 
 namespace ferrum::cuda {
 namespace {
@@ -55,10 +56,12 @@ FERRUM_DEVICE void sum_over_warps(int lanes, float (&sum)[kGemvRows][kColumns]) 
       for (int c = 0; c < kColumns; ++c) sum[r][c] += of_warp[warp_index() + warp][r][c];
 }
 
+template <int kColumns>
+using Staged = StagedX<kGemvTile<kColumns>>[kColumns];
+
 template <int kType, int kColumns>
-FERRUM_DEVICE void gemv(const GemvArguments& a) {
+FERRUM_DEVICE void gemv(const GemvArguments& a, Staged<kColumns>& x) {
   using Unit = UnitOf<kType>;
-  FERRUM_SHARED StagedX<kGemvTile<kColumns>> x[kColumns];
   const GemvPlace place = place_of_block<kColumns>(a);
   const GemvPart& part = place.part;
   const int thread = static_cast<int>(threadIdx.x), lane = thread & (a.lanes - 1);
@@ -139,10 +142,30 @@ FERRUM_DEVICE void gemv_f32(const GemvArguments& a) {
 
 template <int kType, int kColumns>
 FERRUM_DEVICE void multiply(const GemvArguments& a) {
-  if constexpr (kType == kF32)
+  if constexpr (kType == kF32) {
     gemv_f32<kColumns>(a);
+  } else {
+    FERRUM_SHARED Staged<kColumns> x;
+    gemv<kType, kColumns>(a, x);
+  }
+}
+
+// Each block by its part's type.
+template <int kColumns>
+FERRUM_DEVICE void multiply_mixed(const GemvArguments& a) {
+  FERRUM_SHARED Staged<kColumns> x;
+  const int type = place_of_block<kColumns>(a).part.type;
+#define FERRUM_GEMV_OF(name) \
+  if (type == k##name) gemv<k##name, kColumns>(a, x);
+  FERRUM_MIXED_TYPES(FERRUM_GEMV_OF)
+#undef FERRUM_GEMV_OF
+}
+template <int kColumns>
+FERRUM_DEVICE void prefetch_mixed(const GemvArguments& a) {
+  if (place_of_block<kColumns>(a).part.type == kQ6_K_planes)
+    prefetch_block<kQ6_K_planes, kColumns>(a);
   else
-    gemv<kType, kColumns>(a);
+    prefetch_block<kQ6_K, kColumns>(a);  // as of all types that are not in planes
 }
 
 // Blocks that a multiprocessor must have registers for; 0: as many as the compiler finds best, but
@@ -155,6 +178,16 @@ constexpr int gemv_blocks(int type, int columns) { return type == kQ6_K && colum
                             gemv_blocks(k##name, columns)) {                  \
     multiply<k##name, columns>(a);                                            \
   }
+#define FERRUM_GEMV_MIXED_COLUMNS(columns)                                                \
+  FERRUM_PREFETCHING_KERNEL(gemv_mixed_##columns, GemvArguments, prefetch_mixed<columns>, \
+                            kGemvThreads) {                                               \
+    multiply_mixed<columns>(a);                                                           \
+  }
+FERRUM_GEMV_MIXED_COLUMNS(1)
+FERRUM_GEMV_MIXED_COLUMNS(2)
+FERRUM_GEMV_MIXED_COLUMNS(4)
+#undef FERRUM_GEMV_MIXED_COLUMNS
+
 #define FERRUM_GEMV(name)      \
   FERRUM_GEMV_COLUMNS(name, 1) \
   FERRUM_GEMV_COLUMNS(name, 2) \

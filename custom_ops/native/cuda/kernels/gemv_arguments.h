@@ -20,6 +20,7 @@ constexpr int gemv_f32_rows(int columns) { return columns; }
 
 // A matrix, and out [tokens, rows]. Its rows begin at block `first_block`.
 struct GemvPart {
+  int type;
   const uint8_t* data;
   void* out;
   int64_t rows;

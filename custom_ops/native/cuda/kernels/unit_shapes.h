@@ -5,6 +5,10 @@
 
 namespace ferrum::cuda {
 
+// Types that one file mixes in a layer, and whose products with the same x therefore can be one
+// launch; X(type). Their units are of one shape.
+#define FERRUM_MIXED_TYPES(X) X(Q4_K) X(Q5_K) X(Q6_K) X(Q6_K_planes)
+
 struct UnitShape {
   int values;     // of a unit
   int per_block;  // units of a block, a power of two
@@ -24,6 +28,19 @@ constexpr UnitShape unit_shape(int type) {
     case kMXFP4_planes: return {16, 2};
     default: return {16, 1};  // float types
   }
+}
+
+#define FERRUM_IS(name) || type == k##name
+constexpr bool is_mixed_type(int type) { return false FERRUM_MIXED_TYPES(FERRUM_IS); }
+#undef FERRUM_IS
+#define FERRUM_IS_ALIKE(name) \
+  &&unit_shape(k##name).values == 64 && unit_shape(k##name).per_block == 4
+static_assert(true FERRUM_MIXED_TYPES(FERRUM_IS_ALIKE));
+#undef FERRUM_IS_ALIKE
+
+// Whether products of both types can be in one launch.
+constexpr bool go_together(int type, int other) {
+  return type == other || (is_mixed_type(type) && is_mixed_type(other));
 }
 
 }  // namespace ferrum::cuda

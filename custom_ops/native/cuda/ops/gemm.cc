@@ -1,6 +1,7 @@
 #include "cuda/ops/gemm.h"
 
 #include <algorithm>
+#include <functional>
 #include <vector>
 
 #include "error.h"
@@ -25,7 +26,7 @@ constexpr int kLeastTile = 16;  // of tokens; one of 8 is for experts' pairs
               {FERRUM_GATE_UP_TILES(FERRUM_GATE_UP_SYMBOL, type)}},
 const GemmKernels kKernels[] = {FERRUM_GEMM_FORMATS(FERRUM_GEMM_ROW)};
 
-const Symbol kRoundRows("round_rows");
+const Symbol kRoundRows("round_rows"), kFewMixed("gemm_few_mixed");
 
 const GemmKernels* find_kernels(int type) {
   for (const GemmKernels& kernels : kKernels)
@@ -106,9 +107,10 @@ void split(const Queue& queue, int type, int64_t row_blocks, GemmArguments& a) {
   a.splits.count = static_cast<int>(divided_up(chunks, each));
 }
 
-// The matrices of one type, whose blocks have `block_rows` rows each; returns how many there are.
-int64_t lay_out(const Product* const* products, int count, int64_t block_rows, GemmArguments& a) {
-  int64_t row_blocks = 0;
+// The matrices of one type, whose blocks have `block_rows` rows each and begin at `row_blocks`;
+// returns where they end.
+int64_t lay_out(const Product* const* products, int count, int64_t block_rows, int64_t row_blocks,
+                GemmArguments& a) {
   for (int i = 0; i < count; ++i) {
     a.matrices[i] = experts_of(products[i]->matrix, 1);
     a.matrices[i].out = products[i]->out.data;
@@ -121,17 +123,53 @@ int64_t lay_out(const Product* const* products, int count, int64_t block_rows, G
   return row_blocks;
 }
 
-// Products of one type with at most kFewTokens tokens in one launch.
+// Products of one type with few tokens; their blocks of rows begin and end at `blocks`.
+GemmArguments few_arguments(ConstElements x, int64_t tokens, const Product* const* products,
+                            int count, int64_t& blocks) {
+  GemmArguments a = arguments_of(products[0]->matrix, 1);
+  blocks = lay_out(products, count, kFewRows, blocks, a);
+  a.values = x;
+  a.k = static_cast<int>(products[0]->matrix.k);
+  a.sorted.count = static_cast<int>(tokens);
+  return a;
+}
+
+// Those of `type` among the products.
+int of_type(int type, const Product* const* products, int count, const Product** found) {
+  return static_cast<int>(
+      std::copy_if(products, products + count, found,
+                   [type](const Product* product) { return product->matrix.type == type; }) -
+      found);
+}
+
+// Products with at most kFewTokens tokens that go together, in one launch.
 void multiply_few(Queue& queue, ConstElements x, int64_t tokens, const Product* const* products,
                   int count) {
   const Matrix& first = products[0]->matrix;
-  GemmArguments a = arguments_of(first, 1);
-  const int64_t row_blocks = lay_out(products, count, kFewRows, a);
-  a.values = x;
-  a.k = static_cast<int>(first.k);
-  a.sorted.count = static_cast<int>(tokens);
-  queue.launch(kernels_of(first).few, {1, static_cast<unsigned>(row_blocks)}, kFewThreads, a,
-               static_cast<size_t>(few_shared(first.type)));
+  const Product* same[kGemmMatrices];
+  int64_t blocks = 0;
+  int shared = 0;
+  const auto launch = [&](const Symbol& kernel, const auto& a) {
+    queue.launch(kernel, {1, static_cast<unsigned>(blocks)}, kFewThreads, a,
+                 static_cast<size_t>(shared));
+  };
+  if (of_type(first.type, products, count, same) == count) {
+    const GemmArguments a = few_arguments(x, tokens, products, count, blocks);
+    shared = few_shared(first.type);
+    launch(kernels_of(first).few, a);
+    return;
+  }
+  MixedGemmArguments mixed{};
+  const auto add = [&](int type, GemmArguments& a) {
+    const int found = of_type(type, products, count, same);
+    if (found == 0) return;
+    a = few_arguments(x, tokens, same, found, blocks);
+    shared = std::max(shared, few_shared(type));
+  };
+#define FERRUM_ADD(type) add(k##type, mixed.type);
+  FERRUM_MIXED_TYPES(FERRUM_ADD)
+#undef FERRUM_ADD
+  launch(kFewMixed, mixed);
 }
 
 // Products of one type in one launch. `arrived` has a zero for each of their tiles of 16 tokens and
@@ -140,7 +178,7 @@ void multiply(Queue& queue, const uint16_t* x, int64_t tokens, const Product* co
               int count, int32_t* arrived) {
   const Matrix& first = products[0]->matrix;
   GemmArguments a = arguments_of(first, 1);
-  const int64_t row_blocks = lay_out(products, count, kGemmRows, a);
+  const int64_t row_blocks = lay_out(products, count, kGemmRows, 0, a);
   a.x = x;
   a.sorted = {nullptr, nullptr, static_cast<int>(tokens)};
   if (tokens <= kMostSplitTokens) split(queue, first.type, row_blocks, a);
@@ -153,15 +191,16 @@ void multiply(Queue& queue, const uint16_t* x, int64_t tokens, const Product* co
   launch(queue, first.type, kernels_of(first).gemm, kGemmTiles, tiles, row_blocks, a);
 }
 
-// Calls multiply(products, count) with those of each type, at most kGemmMatrices at a time.
-template <class Multiply>
-void for_each_type(const Product* products, int count, const Multiply& multiply) {
+// Calls multiply(products, count) with those that go together, at most kGemmMatrices at a time.
+template <class Together, class Multiply>
+void for_each_group(const Product* products, int count, const Together& together,
+                    const Multiply& multiply) {
   std::vector<bool> done(count);
   for (int i = 0; i < count; ++i) {
     const Product* same[kGemmMatrices];
     int found = 0;
     for (int j = i; j < count && found < kGemmMatrices; ++j)
-      if (!done[j] && products[j].matrix.type == products[i].matrix.type) {
+      if (!done[j] && together(products[j].matrix.type, products[i].matrix.type)) {
         same[found++] = &products[j];
         done[j] = true;
       }
@@ -200,8 +239,8 @@ void round_rows(Queue& queue, ConstElements x, int64_t rows, int64_t k, uint16_t
 void gemm(Queue& queue, ConstElements x, int64_t tokens, const Product* products, int count) {
   if (tokens == 0 || count == 0) return;
   if (tokens <= kFewTokens) {
-    for_each_type(products, count, [&](const Product* const* same, int found) {
-      multiply_few(queue, x, tokens, same, found);
+    for_each_group(products, count, go_together, [&](const Product* const* some, int found) {
+      multiply_few(queue, x, tokens, some, found);
     });
     return;
   }
@@ -215,7 +254,7 @@ void gemm(Queue& queue, ConstElements x, int64_t tokens, const Product* products
       tiles += divided_up(tokens, kLeastTile) * row_blocks_of(products[i].matrix);
   auto* arrived = tiles > 0 ? queue.take<int32_t>(tiles) : nullptr;
   round_rows(queue, x, tokens, k, halves, arrived, tiles);
-  for_each_type(products, count, [&](const Product* const* same, int found) {
+  for_each_group(products, count, std::equal_to<>(), [&](const Product* const* same, int found) {
     multiply(queue, halves, tokens, same, found, arrived);
     if (arrived == nullptr) return;
     for (int i = 0; i < found; ++i)

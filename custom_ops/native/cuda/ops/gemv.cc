@@ -4,6 +4,7 @@
 
 #include "cuda/kernels/gemv_arguments.h"
 #include "cuda/kernels/moe_gemv_arguments.h"
+#include "cuda/kernels/unit_shapes.h"
 #include "cuda/ops/row_lanes.h"
 #include "quants.h"
 
@@ -13,17 +14,14 @@ namespace {
 // The types of FERRUM_CUDA_FORMATS, with their kernels.
 struct TypeKernels {
   int type;
-  Symbol one, two, four;  // columns
+  Symbol gemv[3];  // of one column, two and four
   Symbol gate_up, product, down;
 };
 
-#define FERRUM_KERNELS(name)     \
-  {k##name,                      \
-   Symbol("gemv_" #name "_1"),   \
-   Symbol("gemv_" #name "_2"),   \
-   Symbol("gemv_" #name "_4"),   \
-   Symbol("moe_gate_up_" #name), \
-   Symbol("moe_product_" #name), \
+#define FERRUM_GEMV_KERNELS(name) \
+  {Symbol("gemv_" #name "_1"), Symbol("gemv_" #name "_2"), Symbol("gemv_" #name "_4")}
+#define FERRUM_KERNELS(name)                                                                       \
+  {k##name, FERRUM_GEMV_KERNELS(name), Symbol("moe_gate_up_" #name), Symbol("moe_product_" #name), \
    Symbol("moe_down_" #name)}
 const TypeKernels kKernels[] = {
     FERRUM_KERNELS(Q4_K),         FERRUM_KERNELS(Q5_K),        FERRUM_KERNELS(Q6_K),
@@ -33,6 +31,7 @@ const TypeKernels kKernels[] = {
     FERRUM_KERNELS(MXFP4_planes),
 };
 #undef FERRUM_KERNELS
+const Symbol kMixed[] = FERRUM_GEMV_KERNELS(mixed);
 
 const TypeKernels* find_kernels(int type) {
   for (const TypeKernels& kernels : kKernels)
@@ -44,7 +43,7 @@ unsigned blocks_of(int64_t rows, int64_t rows_per_block) {
   return static_cast<unsigned>((rows + rows_per_block - 1) / rows_per_block);
 }
 
-// Products of one type and so of one launch.
+// Products that go together, and so in one launch.
 void launch_gemv(Queue& queue, ConstElements x, int64_t tokens, const Product* const* products,
                  int count) {
   if (tokens == 0) return;
@@ -66,14 +65,16 @@ void launch_gemv(Queue& queue, ConstElements x, int64_t tokens, const Product* c
                      block_rows,
                      {}};
   unsigned blocks = 0;
+  bool alike = true;
   for (int i = 0; i < count; ++i) {
     const Matrix& matrix = products[i]->matrix;
-    a.parts[i] = {matrix.data, products[i]->out.data, matrix.rows, matrix.row_bytes, blocks};
+    a.parts[i] = {matrix.type, matrix.data,      products[i]->out.data,
+                  matrix.rows, matrix.row_bytes, blocks};
+    alike = alike && matrix.type == first.type;
     blocks += blocks_of(matrix.rows, block_rows);
   }
-  const TypeKernels& kernels = *find_kernels(first.type);
-  const Symbol& kernel = columns == 1 ? kernels.one : columns == 2 ? kernels.two : kernels.four;
-  queue.launch(kernel, {blocks * column_groups}, kGemvThreads, a);
+  const Symbol* const kernels = alike ? find_kernels(first.type)->gemv : kMixed;
+  queue.launch(kernels[columns / 2], {blocks * column_groups}, kGemvThreads, a);
 }
 
 int moe_lanes(const Matrix& matrix, int64_t rows) {
@@ -137,14 +138,14 @@ void gemv(Queue& queue, ConstElements x, int64_t tokens, const Product* products
     bool done[kMostGemvParts] = {};
     for (int i = begin; i < end; ++i) {
       if (done[i - begin]) continue;
-      const Product* alike[kMostGemvParts] = {};
+      const Product* together[kMostGemvParts] = {};
       int found = 0;
       for (int j = i; j < end; ++j)
-        if (products[j].matrix.type == products[i].matrix.type) {
-          alike[found++] = products + j;
+        if (!done[j - begin] && go_together(products[j].matrix.type, products[i].matrix.type)) {
+          together[found++] = products + j;
           done[j - begin] = true;
         }
-      launch_gemv(queue, x, tokens, alike, found);
+      launch_gemv(queue, x, tokens, together, found);
     }
   }
 }

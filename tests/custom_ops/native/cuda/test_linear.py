@@ -116,8 +116,13 @@ def test_activations_that_float16_does_not_hold_count_as_its_largest(tokens: int
 
 @pytest.mark.parametrize("tokens", [1, 6, FEW, MANY])
 @pytest.mark.parametrize(
-    "types", [(Q4_K, Q4_K, Q4_K), (Q4_K, Q4_K, Q6_K), (Q8_0, F16, 11)], ids=str
-)
+    "types",
+    [
+        (Q4_K, Q4_K, Q4_K), (Q4_K, Q4_K, Q6_K), (Q6_K, Q5_K, Q4_K), (Q5_K, Q8_0, Q6_K),
+        (Q4_K, Q6_K, Q4_K), (Q8_0, F16, 11),
+    ],
+    ids=str,
+)  # fmt: skip
 def test_qkv_is_three_products(types: tuple[int, int, int], tokens: int) -> None:
     x = activations(tokens, 512)
     shapes, names = ((160, 512), (48, 512), (40, 512)), ("wq", "wk", "wv")
