@@ -12,6 +12,7 @@ from oracle import quantized
 from ferrum.custom_ops.planes import to_planes
 from ferrum.custom_ops.quants import QUANTS, Quant
 
+Q4_K = 12
 Run = Callable[..., list[np.ndarray]]
 
 each_layout = pytest.mark.parametrize("planes", QUANTS.planes, ids=lambda quant: quant.name)
@@ -41,16 +42,19 @@ def assert_same_matmul(
     np.testing.assert_array_equal(found[0], wanted[0])
 
 
-def assert_same_qkv(run: Run, planes: Quant, tokens: int) -> None:
-    """QuantQKV does, of three matrices in planes."""
+def assert_same_qkv(run: Run, planes: Quant, tokens: int, v_alone: bool) -> None:
+    """QuantQKV does, of three matrices in planes, or of one beside two in blocks of Q4_K."""
     assert planes.blocks is not None
     names, types = ("wq", "wk", "wv"), ("q_type", "k_type", "v_type")
     made = [pair(planes, rows, 512) for rows in (64, 32, 48)]
+    others = [quantized(Q4_K, (rows, 512))[0] for rows in (64, 32)]
     outputs = []
     for which, kind in enumerate((planes.blocks, planes)):
-        feeds = {name: both[which] for name, both in zip(names, made, strict=True)}
-        feeds = {"x": activations(tokens, 512), **feeds}
-        outputs.append(run("QuantQKV", feeds, dict.fromkeys(types, kind.id)))
+        weights, kinds = [both[which] for both in made], [kind.id] * 3
+        if v_alone:
+            weights[:2], kinds[:2] = others, [Q4_K] * 2
+        feeds = {"x": activations(tokens, 512), **dict(zip(names, weights, strict=True))}
+        outputs.append(run("QuantQKV", feeds, dict(zip(types, kinds, strict=True))))
     for found, wanted in zip(*outputs, strict=True):
         np.testing.assert_array_equal(found, wanted)
 

@@ -33,9 +33,10 @@ def test_odd_shapes_have_the_bits_of_blocks(
 
 
 @each_layout
-@pytest.mark.parametrize("tokens", [1, 40])
-def test_qkv_has_the_bits_of_blocks(planes: Quant, tokens: int) -> None:
-    cases.assert_same_qkv(run, planes, tokens)
+@pytest.mark.parametrize("v_alone", [True, False])
+@pytest.mark.parametrize("tokens", [1, 12, 40])
+def test_qkv_has_the_bits_of_blocks(planes: Quant, tokens: int, v_alone: bool) -> None:
+    cases.assert_same_qkv(run, planes, tokens, v_alone)
 
 
 @each_layout

@@ -21,8 +21,9 @@ def test_products_have_the_bits_of_blocks(
 
 
 @each_layout
-def test_qkv_has_the_bits_of_blocks(planes: Quant) -> None:
-    cases.assert_same_qkv(run, planes, 3)
+@pytest.mark.parametrize("v_alone", [True, False])
+def test_qkv_has_the_bits_of_blocks(planes: Quant, v_alone: bool) -> None:
+    cases.assert_same_qkv(run, planes, 3, v_alone)
 
 
 @each_layout
