@@ -140,16 +140,6 @@ FERRUM_DEVICE void wait_for_copies() {
   asm volatile("cp.async.wait_group %0;" ::"n"(n) : "memory");
 }
 
-// What other blocks of the same launch have written before a fence: past L1, in program order.
-FERRUM_DEVICE float4 load_written_16(const void* p) {
-  float4 v;
-  asm volatile("ld.global.cg.v4.f32 {%0,%1,%2,%3}, [%4];"
-               : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w)
-               : "l"(p)
-               : "memory");
-  return v;
-}
-
 FERRUM_DEVICE float fast_exp(float x) { return __expf(x); }
 
 // (word & mask) | bits in one instruction, which takes one constant but not two as they stand.

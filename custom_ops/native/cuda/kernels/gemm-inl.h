@@ -9,7 +9,7 @@
 // row: of each stage lane c of the quad decodes slice c, 16 values. So of the four products of 16
 // values that make a stage, product s takes values 4 s .. 4 s + 3 of the four slices, and
 // activations are laid out to match: in chunks of 8, first the first runs of the four slices, then
-// the second runs. What order k is summed in depends on the type and the splits of k alone.
+// the second runs. What order k is summed in depends on the type alone.
 #pragma once
 
 #include "cuda/kernels/elements-inl.h"
@@ -20,7 +20,7 @@
 
 namespace ferrum::cuda {
 
-// kSplits: of k, that a block's warps have one each; they then share 32 rows.
+// kSplits: of k, that warps with the same 32 rows have one each (gemm_few-inl.h).
 template <int kType, int kPositions, bool kGateUp, int kSplits = 1,
           int kBuffers = chunk_buffers(kType, kPositions)>
 struct GemmBlock {
@@ -28,12 +28,14 @@ struct GemmBlock {
   static constexpr WeightChunk kChunk = weight_chunk(kType);
   static constexpr int kDepth = gemm_depth(kPositions);
   static constexpr int kActivations = kSplits > 1 ? 0 : activation_bytes(kPositions);
-  static constexpr int kRows = kSplits > 1 ? 32 : kGemmRows;  // of a block
-  static constexpr int kStagedRows = 32 * (kSplits > 1 ? kSplits : kGemmThreads / kWarp);
+  static constexpr int kRows = kSplits > 1 ? few_rows(kPositions) : kGemmRows;  // of a block
+  static constexpr int kStagedRows = kSplits > 1 ? kFewThreads : kGemmThreads;
   static constexpr int kMatrices = kGateUp ? 2 : 1;
+  // Whether weights stay integers where their type has Codes: where sums are few.
+  static constexpr bool kCodes = kPositions == 8 || (kSplits > 1 && kPositions == 16);
   static constexpr int kColumns = kPositions / 8;         // operands of 8 positions
   static constexpr int kCopies = (kPositions + 15) / 16;  // 16 bytes each, of a thread and stage
-  static constexpr int kPrepared = prepared_bytes(kType, kPositions == 8 || kSplits > 1);
+  static constexpr int kPrepared = prepared_bytes(kType, kCodes);
   static constexpr uint32_t kChunkBlocks = kChunk.bytes / Weights::kBytes;
   using Place = ChunkBlock<kType, kChunkBlocks>;
 
@@ -60,8 +62,8 @@ struct GemmBlock {
       while (product + 1 < a.count && row_block >= a.matrices[product + 1].first_block) ++product;
       row_block -= a.matrices[product].first_block;
     }
-    begin = blockIdx.z * static_cast<unsigned>(a.splits.stages);
-    end = min(begin + static_cast<unsigned>(a.splits.stages), static_cast<unsigned>(a.stages));
+    begin = 0;
+    end = static_cast<unsigned>(a.stages);
 #pragma unroll
     for (int m = 0; m < 2; ++m)
 #pragma unroll
@@ -92,9 +94,8 @@ struct GemmBlock {
   // Row i of the warp's 32: in which matrix, and where in it, which may be behind its last row.
   static FERRUM_DEVICE int matrix_of_row(int i) { return kGateUp ? i / 16 : 0; }
   FERRUM_DEVICE int place_of_row(int i) const {
-    return kGateUp       ? row_block * (kRows / 2) + warp_index() * 16 + i % 16
-           : kSplits > 1 ? row_block * kRows + i
-                         : row_block * kRows + warp_index() * 32 + i;
+    return kGateUp ? row_block * (kRows / 2) + warp_index() * 16 + i % 16
+                   : row_block * kRows + warp_index() / kSplits * 32 + i;
   }
   // The quad's rows are `quad`, + 8, + 16 and + 24. Row j of them.
   static FERRUM_DEVICE int matrix_of(int j) { return matrix_of_row(8 * j); }
@@ -141,10 +142,9 @@ struct GemmBlock {
     return static_cast<uint32_t>(from) * static_cast<uint32_t>(a.stages * 8);
   }
 
-  // Of the positions that the thread copies. The widest tiles have no registers for them but of
-  // types in planes: they are of tokens alone, whose rows follow one another, those of the last
-  // tile too (gemm.cc).
-  static constexpr bool kKeepsRows = kPositions < 128 || kInPlanes<kType>;
+  // Of the positions that the thread copies. The widest tiles have no registers for them: they are
+  // of tokens alone, whose rows follow one another, those of the last tile too (gemm.cc).
+  static constexpr bool kKeepsRows = kPositions < 128;
   FERRUM_DEVICE void find_activations() {
 #pragma unroll
     for (int j = 0; j < (kKeepsRows ? kCopies : 1); ++j)
@@ -364,41 +364,6 @@ struct GemmBlock {
     }
   }
 
-  // Leaves the block's sums in memory. In the last block of its tile to do so, true, and `sum` is
-  // that of all splits.
-  FERRUM_DEVICE bool add_up_splits() {
-    constexpr int kVectors = 2 * kColumns;
-    const size_t tile = blockIdx.y * static_cast<size_t>(gridDim.x) + blockIdx.x;
-    float4* const partial = reinterpret_cast<float4*>(a.splits.partial) + threadIdx.x +
-                            tile * a.splits.count * (kVectors * kGemmThreads);
-#pragma unroll
-    for (int v = 0; v < kVectors; ++v) {
-      const float (&four)[4] = sum[v % 2][v / 2];
-      partial[(blockIdx.z * kVectors + v) * kGemmThreads] =
-          make_float4(four[0], four[1], four[2], four[3]);
-    }
-    __threadfence();
-    __syncthreads();
-    FERRUM_SHARED int arrived;
-    if (threadIdx.x == 0) arrived = atomicAdd(a.splits.arrived + tile, 1);
-    __syncthreads();
-    if (arrived != a.splits.count - 1) return false;
-    __threadfence();
-#pragma unroll
-    for (int v = 0; v < kVectors; ++v)
-#pragma unroll
-      for (int i = 0; i < 4; ++i) sum[v % 2][v / 2][i] = 0.0f;
-#pragma unroll 2
-    for (int split = 0; split < a.splits.count; ++split)
-#pragma unroll
-      for (int v = 0; v < kVectors; ++v) {
-        const float4 four = load_written_16(partial + (split * kVectors + v) * kGemmThreads);
-        float (&total)[4] = sum[v % 2][v / 2];
-        total[0] += four.x, total[1] += four.y, total[2] += four.z, total[3] += four.w;
-      }
-    return true;
-  }
-
   FERRUM_DEVICE void store() const {
     with_element_type(a.out_type, [this](auto type) { store_as<decltype(type)::value>(); });
   }
@@ -442,7 +407,7 @@ struct GemmBlock {
   FERRUM_DEVICE void prefetch() const {
     const int row = row_block * kRows + static_cast<int>(threadIdx.x);
     if (kInPlanes<kType> || a.sorted.pairs != nullptr || row >= rows()) return;
-    const uint8_t* const chunk = first_chunk(0, 0, row) + begin / kChunk.stages * kChunk.bytes;
+    const uint8_t* const chunk = first_chunk(0, 0, row);
     cuda::prefetch(chunk);
     cuda::prefetch(chunk + kChunk.bytes - 1);
   }
@@ -455,7 +420,7 @@ struct GemmBlock {
     accumulate();
     if constexpr (kGateUp)
       store_hidden();
-    else if (a.splits.count == 1 || add_up_splits())
+    else
       store();
   }
 };

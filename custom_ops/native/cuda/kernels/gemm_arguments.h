@@ -27,10 +27,12 @@ namespace ferrum::cuda {
 #define FERRUM_GATE_UP_TILES(X, type) X(type, 8) X(type, 16) X(type, 32) X(type, 64)
 
 constexpr int kGemmThreads = 128;
-constexpr int kFewTokens = 16;  // the kernels gemm_few_<type> take
-constexpr int kFewRows = 32;    // of a block of theirs, whose warps divide k
+// The kernels gemm_few_<type>_16 and _32 have tiles of so many tokens. Their blocks' warps divide k
+// among themselves: all, or the half that has the same 32 rows.
 constexpr int kFewWarps = 8;
 constexpr int kFewThreads = 32 * kFewWarps;
+constexpr int few_splits(int positions) { return positions == 16 ? kFewWarps : kFewWarps / 2; }
+constexpr int few_rows(int positions) { return 32 * kFewWarps / few_splits(positions); }
 constexpr int kGemmRows = 128;    // that a block multiplies; of gate and up half each
 constexpr int kStageValues = 64;  // of k that a stage covers
 constexpr int kStageSlices = kStageValues / 16;
@@ -52,14 +54,6 @@ struct GemmMatrix {
 };
 constexpr int kGemmMatrices = 3;
 
-// A product may be split along k: a block then multiplies `split_stages` of the stages (the grid's
-// third dimension), and the last block of a tile to be ready adds up all of them, in their order.
-struct GemmSplits {
-  int count, stages;  // of k, and stages of each
-  int32_t* arrived;   // [tiles of out], 0 at the start
-  float* partial;     // [tiles of out, count, kGemmRows * positions of the kernel]
-};
-
 struct GemmArguments {
   GemmMatrix matrices[kGemmMatrices];  // of one type and k; or gate and up
   int count;                           // of matrices that are there; gate_up: unused
@@ -72,15 +66,14 @@ struct GemmArguments {
   int slots;  // row of x = pair / slots; 0: the position
   int tile;   // positions of a tile, at most those of the kernel
   SortedPairs sorted;
-  GemmSplits splits;
   bool out_by_position;
   int out_type;      // gemm: ggml id of F32, F16 or BF16
   uint16_t* hidden;  // gate_up: float16 [positions, hidden_stride], zeros beyond rows
   int hidden_stride;
 };
 
-// Products of several types in one launch, gemm_few_mixed: those of each type have the blocks from
-// their first matrix's first_block on. count = 0: there are none.
+// Products of several types in one launch, gemm_few_mixed_*: those of each type have the blocks
+// from their first matrix's first_block on. count = 0: there are none.
 struct MixedGemmArguments {
 #define FERRUM_ARGUMENTS_OF(type) GemmArguments type;
   FERRUM_MIXED_TYPES(FERRUM_ARGUMENTS_OF)
@@ -90,14 +83,11 @@ struct MixedGemmArguments {
 constexpr int kRoundThreads = 128;
 
 // float16 [rows, stride] of x [rows, k], within +-65504 but for what is float16 and infinite
-// already, in the order of paired_index (halves_codes.h), zeros beyond k. `zeros` [zero_count] are
-// set to zero, for who counts next.
+// already, in the order of paired_index (halves_codes.h), zeros beyond k.
 struct RoundArguments {
   ConstElements x;
   uint16_t* out;
   int k, stride;  // multiples of 16 and of 64
-  int32_t* zeros;
-  int zero_count;
 };
 
 // Weights are copied to shared memory in chunks: whole blocks of a row and whole stages.
@@ -138,13 +128,14 @@ constexpr int chunk_buffers(int type, int positions) {
   return (gemm_depth(positions) - 1 + stages - 1) / stages + 1;
 }
 
-// Of gemm_few: one where two would take more than the 99 KiB that some GPUs have for a block.
+// Of gemm_few, whose warps have 32 rows each: one where two would take more than the 99 KiB that
+// some GPUs have for a block.
 constexpr int few_buffers(int type) {
-  return 2 * kFewRows * kFewWarps * weight_chunk(type).stride <= 90 * 1024 ? 2 : 1;
+  return 2 * kFewThreads * weight_chunk(type).stride <= 90 * 1024 ? 2 : 1;
 }
 
-// Of a row and chunk, the scales as Codes<type>::prepare leaves them, for tiles of 8 and for few
-// tokens, or Halves<type>::prepare; 0: it has none.
+// Of a row and chunk, the scales as Codes<type>::prepare leaves them, for tiles of 8 and for at
+// most 16 tokens, or Halves<type>::prepare; 0: it has none.
 constexpr int prepared_bytes(int type, bool codes) {
   if (type == kQ4_K && codes) return 64;
   switch (format_row(type).blocks) {
@@ -165,9 +156,9 @@ constexpr int gemm_shared(int type, int positions) {
          chunk_buffers(type, positions) * kGemmRows * weight_chunk(type).stride +
          kGemmRows * prepared_bytes(type, positions == 8);
 }
-constexpr int few_shared(int type) {
-  return kFewRows * kFewWarps *
-         (few_buffers(type) * weight_chunk(type).stride + prepared_bytes(type, true));
+constexpr int few_shared(int type, int positions) {
+  return kFewThreads *
+         (few_buffers(type) * weight_chunk(type).stride + prepared_bytes(type, positions == 16));
 }
 
 }  // namespace ferrum::cuda

@@ -1,9 +1,11 @@
-// The gemm for at most 16 tokens, what a decode step of a small batch has.
+// The gemm for tokens that are few beside what a GPU could multiply: what a decode step of a small
+// batch has, in tiles of 16 or 32.
 //
 // Blocks of 128 rows would leave most of the GPU idle, and k split over blocks costs counters, all
 // sums' way through memory, and a launch to round activations and clear the counters. So a block
-// has 32 rows, its warps divide k among themselves, and their sums meet in shared memory, in the
-// order of k. Activations are rounded to float16 on their way to the operand.
+// has 32 or 64 rows, the warps that share 32 of them divide k among themselves, and their sums meet
+// in shared memory, in the order of k. Activations are rounded to float16 on their way to the
+// operand.
 #pragma once
 
 #include "cuda/kernels/gemm_warps-inl.h"
@@ -12,21 +14,44 @@
 
 namespace ferrum::cuda {
 
-template <int kType>
-struct GemmFew : GemmWarps<kType, 16, false, kFewWarps, few_buffers(kType)> {
-  using Warps = GemmWarps<kType, 16, false, kFewWarps, few_buffers(kType)>;
+template <int kType, int kPositions>
+struct GemmFew : GemmWarps<kType, kPositions, false, few_splits(kPositions), few_buffers(kType)> {
+  static constexpr int kSplits = few_splits(kPositions);
+  using Warps = GemmWarps<kType, kPositions, false, kSplits, few_buffers(kType)>;
   using Weights = Format<kType>;
   static constexpr WeightChunk kChunk = Warps::kChunk;
-  static constexpr int kRows = 32;
-  static constexpr int kColumnFloats = 36;  // of a column's sums: stores of a warp fill all banks
+  static constexpr int kRows = Warps::kRows, kColumns = Warps::kColumns;
+  static constexpr int kAtOnce = 2;  // of the columns, for registers
+  // Of a column's sums: stores of a warp fill all banks.
+  static constexpr int kColumnFloats = 36, kWarpFloats = kPositions * kColumnFloats;
+  static_assert(4 * kWarpFloats * kFewWarps <= few_shared(kType, kPositions));
 
-  size_t x[2];  // where the rows of the lane's positions begin
+  const int tokens;      // from the tile's first on
+  uint32_t x[kColumns];  // where the rows of the lane's positions begin
 
-  FERRUM_DEVICE explicit GemmFew(const GemmArguments& arguments) : Warps(arguments) {
+  FERRUM_DEVICE explicit GemmFew(const GemmArguments& arguments)
+      : Warps(arguments), tokens(arguments.sorted.count - first_token()) {
     const unsigned chunks = (this->a.stages + kChunk.stages - 1) / kChunk.stages;
-    const unsigned each = (chunks + kFewWarps - 1) / kFewWarps * kChunk.stages;
-    this->begin = static_cast<unsigned>(warp_index()) * each;
+    const unsigned each = (chunks + kSplits - 1) / kSplits * kChunk.stages;
+    this->begin = static_cast<unsigned>(warp_index() % kSplits) * each;
     this->end = min(this->begin + each, static_cast<unsigned>(this->a.stages));
+  }
+
+  static FERRUM_DEVICE int first_token() { return static_cast<int>(blockIdx.x) * kPositions; }
+
+  // Columns first .. of the stage, whose slice of the lane has its runs at these values of a row.
+  FERRUM_DEVICE void load(int first, const int (&runs)[2],
+                          uint32_t (&columns)[kAtOnce][4][2]) const {
+#pragma unroll
+    for (int n = 0; n < kAtOnce; ++n)
+#pragma unroll
+      for (int run = 0; run < 2; ++run) {
+        uint4 v = make_uint4(0, 0, 0, 0);  // beyond k
+        if (Warps::kWholeChunks || runs[run] < this->a.k)
+          v = paired_halves(this->a.values, x[first + n] + static_cast<uint32_t>(runs[run]));
+        columns[n][2 * run][0] = v.x, columns[n][2 * run][1] = v.y;
+        columns[n][2 * run + 1][0] = v.z, columns[n][2 * run + 1][1] = v.w;
+      }
   }
 
   FERRUM_DEVICE void multiply_chunk(unsigned chunk) {
@@ -38,28 +63,28 @@ struct GemmFew : GemmWarps<kType, 16, false, kFewWarps, few_buffers(kType)> {
       const int in_block = static_cast<int>(slice % Weights::kSlices);
       const int block = static_cast<int>(slice / Weights::kSlices) * Weights::kBlock;
       const int runs[2] = {block + Weights::first(in_block), block + Weights::second(in_block)};
-      uint32_t columns[2][4][2];
+      uint32_t columns[kAtOnce][4][2];
+      load(0, runs, columns);
+      if constexpr (Warps::kCodes) {
+        this->multiply_codes(chunk, part, columns);
+      } else {
+        uint32_t operand[2][4][4];
+        this->decode(chunk, static_cast<unsigned>(part), operand);
 #pragma unroll
-      for (int n = 0; n < 2; ++n)
-#pragma unroll
-        for (int run = 0; run < 2; ++run) {
-          uint4 v = make_uint4(0, 0, 0, 0);  // beyond k
-          if (Warps::kWholeChunks || runs[run] < this->a.k)
-            v = paired_halves(this->a.values, x[n] + runs[run]);
-          columns[n][2 * run][0] = v.x, columns[n][2 * run][1] = v.y;
-          columns[n][2 * run + 1][0] = v.z, columns[n][2 * run + 1][1] = v.w;
+        for (int first = 0; first < kColumns; first += kAtOnce) {
+          if (first > 0) load(first, runs, columns);
+          this->multiply_columns(operand, columns, first);
         }
-      this->multiply_stage(chunk, part, columns);
+      }
     }
   }
 
   // The warps' sums, added up in the order of k.
   FERRUM_DEVICE void add_up_and_store() {
-    constexpr int kWarpFloats = 16 * kColumnFloats;
     auto* const sums = reinterpret_cast<float*>(this->chunks);
     __syncthreads();  // nobody needs its chunks any more
 #pragma unroll
-    for (int n = 0; n < 2; ++n)
+    for (int n = 0; n < kColumns; ++n)
 #pragma unroll
       for (int i = 0; i < 2; ++i)
 #pragma unroll
@@ -67,15 +92,17 @@ struct GemmFew : GemmWarps<kType, 16, false, kFewWarps, few_buffers(kType)> {
           sums[warp_index() * kWarpFloats + (8 * n + 2 * this->c + i) * kColumnFloats + this->quad +
                8 * j] = this->sum[j / 2][n][j % 2 * 2 + i];
     __syncthreads();
-    const int row = static_cast<int>(threadIdx.x) % kRows, place = this->place_of_row(row);
+    const int row = static_cast<int>(threadIdx.x) % kRows, place = this->row_block * kRows + row;
     if (place >= this->rows()) return;
-    for (int token = warp_index(); token < this->a.sorted.count; token += kFewWarps) {
+    const float* const of_row = sums + row / 32 * (kSplits * kWarpFloats) + row % 32;
+    for (int token = static_cast<int>(threadIdx.x) / kRows; token < min(tokens, kPositions);
+         token += kFewThreads / kRows) {
       float total = 0.0f;
 #pragma unroll
-      for (int warp = 0; warp < kFewWarps; ++warp)
-        total += sums[warp * kWarpFloats + token * kColumnFloats + row];
+      for (int split = 0; split < kSplits; ++split)
+        total += of_row[split * kWarpFloats + token * kColumnFloats];
       store_element({this->matrix(0).out, this->a.out_type},
-                    static_cast<size_t>(token) * this->rows() + place, total);
+                    static_cast<size_t>(first_token() + token) * this->rows() + place, total);
     }
   }
 
@@ -87,8 +114,9 @@ struct GemmFew : GemmWarps<kType, 16, false, kFewWarps, few_buffers(kType)> {
   FERRUM_DEVICE void run() {
     this->find_rows(0);
 #pragma unroll
-    for (int n = 0; n < 2; ++n)
-      x[n] = static_cast<size_t>(min(8 * n + this->quad, this->a.sorted.count - 1)) * this->a.k;
+    for (int n = 0; n < kColumns; ++n)
+      x[n] = static_cast<uint32_t>(first_token() + min(8 * n + this->quad, tokens - 1)) *
+             static_cast<uint32_t>(this->a.k);
     this->for_each_chunk([this](unsigned chunk) { multiply_chunk(chunk); });
     add_up_and_store();
   }

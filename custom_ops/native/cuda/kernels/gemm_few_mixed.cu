@@ -5,28 +5,48 @@
 namespace ferrum::cuda {
 namespace {
 
-FERRUM_DEVICE bool has_block(const GemmArguments& a) {
+// Whether the block is one of those products.
+template <class Few>
+FERRUM_DEVICE bool is_of(const GemmArguments& a) {
   if (a.count == 0) return false;
   const GemmMatrix& last = a.matrices[a.count - 1];
   const int block = static_cast<int>(blockIdx.y);
   return block >= a.matrices[0].first_block &&
-         block < last.first_block + (last.rows + kFewRows - 1) / kFewRows;
+         block < last.first_block + (last.rows + Few::kRows - 1) / Few::kRows;
 }
 
+template <class Few>
+FERRUM_DEVICE void prefetch_own(const GemmArguments& a) {
+  if (is_of<Few>(a)) Few(a).prefetch();
+}
+template <class Few>
+FERRUM_DEVICE void run_own(const GemmArguments& a) {
+  if (is_of<Few>(a)) Few(a).run();
+}
+
+template <int kPositions>
 FERRUM_DEVICE void prefetch_mixed(const MixedGemmArguments& a) {
-#define FERRUM_PREFETCH_OF(type) \
-  if (has_block(a.type)) GemmFew<k##type>(a.type).prefetch();
+#define FERRUM_PREFETCH_OF(type) prefetch_own<GemmFew<k##type, kPositions>>(a.type);
   FERRUM_MIXED_TYPES(FERRUM_PREFETCH_OF)
 #undef FERRUM_PREFETCH_OF
 }
 
+template <int kPositions>
+FERRUM_DEVICE void multiply_mixed(const MixedGemmArguments& a) {
+#define FERRUM_MULTIPLY_OF(type) run_own<GemmFew<k##type, kPositions>>(a.type);
+  FERRUM_MIXED_TYPES(FERRUM_MULTIPLY_OF)
+#undef FERRUM_MULTIPLY_OF
+}
+
 }  // namespace
 
-FERRUM_PREFETCHING_KERNEL(gemm_few_mixed, MixedGemmArguments, prefetch_mixed, kFewThreads, 2) {
-#define FERRUM_FEW_OF(type) \
-  if (has_block(a.type)) GemmFew<k##type>(a.type).run();
-  FERRUM_MIXED_TYPES(FERRUM_FEW_OF)
-#undef FERRUM_FEW_OF
+FERRUM_PREFETCHING_KERNEL(gemm_few_mixed_16, MixedGemmArguments, prefetch_mixed<16>, kFewThreads,
+                          2) {
+  multiply_mixed<16>(a);
+}
+FERRUM_PREFETCHING_KERNEL(gemm_few_mixed_32, MixedGemmArguments, prefetch_mixed<32>, kFewThreads,
+                          2) {
+  multiply_mixed<32>(a);
 }
 
 }  // namespace ferrum::cuda

@@ -39,13 +39,14 @@ FERRUM_DEVICE void prefetch_block(const GemmArguments& a) {
                 gemm_blocks(k##type, positions)) {                         \
     GemmOf<k##type, positions, true>::Block(a).run();                      \
   }
-#define FERRUM_GEMM_FEW_KERNEL(type)                                                          \
-  FERRUM_PREFETCHING_KERNEL(gemm_few_##type, GemmArguments, prefetch_block<GemmFew<k##type>>, \
-                            kFewThreads, 2) {                                                 \
-    GemmFew<k##type>(a).run();                                                                \
+#define FERRUM_GEMM_FEW_KERNEL(type, positions)                                              \
+  FERRUM_PREFETCHING_KERNEL(gemm_few_##type##_##positions, GemmArguments,                    \
+                            (prefetch_block<GemmFew<k##type, positions>>), kFewThreads, 2) { \
+    GemmFew<k##type, positions>(a).run();                                                    \
   }
 #define FERRUM_GEMM_KERNELS(type)             \
-  FERRUM_GEMM_FEW_KERNEL(type)                \
+  FERRUM_GEMM_FEW_KERNEL(type, 16)            \
+  FERRUM_GEMM_FEW_KERNEL(type, 32)            \
   FERRUM_GEMM_TILES(FERRUM_GEMM_KERNEL, type) \
   FERRUM_GATE_UP_TILES(FERRUM_GATE_UP_KERNEL, type)
 

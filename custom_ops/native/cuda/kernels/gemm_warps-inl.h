@@ -19,7 +19,8 @@ struct GemmWarps : GemmBlock<kType, kPositions, kGateUp, kSplits, kBuffers> {
   static constexpr int kColumns = Block::kColumns;
   // A chunk is one block, and all of its stages are there.
   static constexpr bool kWholeChunks = Weights::kBlock == kChunk.stages * kStageValues;
-  static_assert(!Codes<kType>::kThere || Codes<kType>::kLineBytes == Block::kPrepared);
+  static constexpr bool kCodes = Block::kCodes && Codes<kType>::kThere;
+  static_assert(!kCodes || Codes<kType>::kLineBytes == Block::kPrepared);
 
   // Operands of one stage: of column n its first run, then its second.
   using Columns = uint32_t[kColumns][4][2];
@@ -34,7 +35,7 @@ struct GemmWarps : GemmBlock<kType, kPositions, kGateUp, kSplits, kBuffers> {
   }
 
   FERRUM_DEVICE void prepare_rows(unsigned chunk) const {
-    if constexpr (Codes<kType>::kThere) {
+    if constexpr (kCodes) {
       const int i = lane_index();
       Codes<kType>::prepare(this->chunk_at(i, chunk), i, this->scales_at(i));
       __syncwarp();
@@ -95,18 +96,25 @@ struct GemmWarps : GemmBlock<kType, kPositions, kGateUp, kSplits, kBuffers> {
     }
   }
 
+  // Of columns first .. with what decode makes of a stage.
+  template <int kCount>
+  FERRUM_DEVICE void multiply_columns(const uint32_t (&operand)[2][4][4],
+                                      const uint32_t (&columns)[kCount][4][2], int first) {
+#pragma unroll
+    for (int n = 0; n < kCount; ++n)
+#pragma unroll
+      for (int s = 0; s < 4; ++s)
+#pragma unroll
+        for (int m = 0; m < 2; ++m) mma_f16(this->sum[m][first + n], operand[m][s], columns[n][s]);
+  }
+
   FERRUM_DEVICE void multiply_stage(unsigned chunk, int part, const Columns& columns) {
-    if constexpr (Codes<kType>::kThere) {
+    if constexpr (kCodes) {
       multiply_codes(chunk, part, columns);
     } else {
       uint32_t operand[2][4][4];
       this->decode(chunk, static_cast<unsigned>(part), operand);
-#pragma unroll
-      for (int n = 0; n < kColumns; ++n)
-#pragma unroll
-        for (int s = 0; s < 4; ++s)
-#pragma unroll
-          for (int m = 0; m < 2; ++m) mma_f16(this->sum[m][n], operand[m][s], columns[n][s]);
+      multiply_columns(operand, columns, 0);
     }
   }
 

@@ -26,7 +26,7 @@ struct AlignArguments {
 // a row each of x [tokens, k] rounded as round_rows does.
 struct AlignAndRoundArguments {
   AlignArguments align;  // without counts
-  RoundArguments round;  // without zeros
+  RoundArguments round;
 };
 
 // hidden [positions, stride] float16 = silu(gate) * up, both [positions, width]; zeros beyond

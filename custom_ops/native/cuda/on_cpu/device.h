@@ -74,11 +74,6 @@ inline void wait_for_copies() {
 // Read, so that AddressSanitizer sees an address that is nobody's.
 inline void prefetch(const void* global) { (void)*static_cast<const volatile uint8_t*>(global); }
 
-inline float4 load_written_16(const void* p) {
-  on_cpu::expect_aligned_16("load_written_16", p);
-  return *static_cast<const float4*>(p);
-}
-
 inline uint32_t mask_or(uint32_t word, uint32_t mask, uint32_t bits) {
   return (word & mask) | bits;
 }

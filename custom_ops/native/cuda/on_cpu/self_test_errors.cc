@@ -18,7 +18,6 @@ enum Mistake {
   kNotInMask,
   kSourceNotInMask,
   kUnevenCopy,
-  kUnevenLoad,
   kUnevenMatrix,
 };
 
@@ -58,7 +57,6 @@ FERRUM_DEVICE int mistake_of_operands(Mistake mistake, int thread, const int* so
     case kNotInMask: return __shfl_sync(0xffffu, thread, 0);
     case kSourceNotInMask: return thread % 32 < 16 ? __shfl_sync(0xffffu, thread, 16) : 0;
     case kUnevenCopy: copy_16(shared + 8, source); return 0;
-    case kUnevenLoad: return static_cast<int>(load_written_16(source + 1).x);
     case kUnevenMatrix: load_matrices(r, shared + 2 * (thread % 32)); return static_cast<int>(r[0]);
     default: return 0;
   }
@@ -89,7 +87,6 @@ void test_errors() {
   expect_mistake(kNotInMask, "is not in the mask it gives to __shfl_sync");
   expect_mistake(kSourceNotInMask, "asks for lane 16, which is not in the mask");
   expect_mistake(kUnevenCopy, "copy_16 of the address");
-  expect_mistake(kUnevenLoad, "load_written_16 of the address");
   expect_mistake(kUnevenMatrix, "load_matrices of the address");
 
   const MistakeArguments none{kNone, out.data()};

@@ -11,22 +11,24 @@ namespace {
 
 struct GemmKernels {
   int type;
-  Symbol few, gemm[5], gate_up[4];  // by kTiles
+  Symbol few[2], gemm[5], gate_up[4];  // by kFewTiles, kTiles
 };
 constexpr int kTiles[] = {8, 16, 32, 64, 128};
 constexpr int kGemmTiles = 5, kGateUpTiles = 4;
 constexpr int kLeastTile = 16;  // of tokens; one of 8 is for experts' pairs
+constexpr int kFewTiles[] = {16, 32};
 
 #define FERRUM_GEMM_SYMBOL(type, positions) Symbol("gemm_" #type "_" #positions),
 #define FERRUM_GATE_UP_SYMBOL(type, positions) Symbol("gate_up_" #type "_" #positions),
-#define FERRUM_GEMM_ROW(type)                                \
-  GemmKernels{k##type,                                       \
-              Symbol("gemm_few_" #type),                     \
-              {FERRUM_GEMM_TILES(FERRUM_GEMM_SYMBOL, type)}, \
+#define FERRUM_GEMM_ROW(type)                                                     \
+  GemmKernels{k##type,                                                            \
+              {Symbol("gemm_few_" #type "_16"), Symbol("gemm_few_" #type "_32")}, \
+              {FERRUM_GEMM_TILES(FERRUM_GEMM_SYMBOL, type)},                      \
               {FERRUM_GATE_UP_TILES(FERRUM_GATE_UP_SYMBOL, type)}},
 const GemmKernels kKernels[] = {FERRUM_GEMM_FORMATS(FERRUM_GEMM_ROW)};
 
-const Symbol kRoundRows("round_rows"), kFewMixed("gemm_few_mixed");
+const Symbol kRoundRows("round_rows");
+const Symbol kFewMixed[] = {Symbol("gemm_few_mixed_16"), Symbol("gemm_few_mixed_32")};
 
 const GemmKernels* find_kernels(int type) {
   for (const GemmKernels& kernels : kKernels)
@@ -58,7 +60,6 @@ GemmArguments arguments_of(const Matrix& matrix, int64_t experts) {
   a.matrix_bytes = static_cast<size_t>(matrix.rows) * matrix.row_bytes;
   a.row_bytes = matrix.row_bytes;
   a.stages = static_cast<int>(divided_up(matrix.k, kStageValues));
-  a.splits = {1, a.stages, nullptr, nullptr};
   return a;
 }
 
@@ -72,8 +73,7 @@ int which_tile(const GemmArguments& a, int count) {
 void launch(Queue& queue, int type, const Symbol* kernels, int count, int64_t tiles,
             int64_t row_blocks, const GemmArguments& a) {
   const int which = which_tile(a, count);
-  const Grid grid{static_cast<unsigned>(tiles), static_cast<unsigned>(row_blocks),
-                  static_cast<unsigned>(a.splits.count)};
+  const Grid grid{static_cast<unsigned>(tiles), static_cast<unsigned>(row_blocks)};
   queue.launch(kernels[which], grid, kGemmThreads, a,
                static_cast<size_t>(gemm_shared(type, kTiles[which])));
 }
@@ -89,22 +89,6 @@ int tile_of(int64_t tokens, int64_t blocks, int multiprocessors) {
     if (wider > kLeastTile && wider < 2 * tokens && enough) tile = wider;
   }
   return tile;
-}
-
-// Few tokens leave too few blocks to keep memory busy unless k is split too. The splits depend on
-// the matrices alone, so that a token's sums don't depend on how many tokens there are, up to the
-// bound.
-constexpr int64_t kMostSplitTokens = 128;
-constexpr int64_t kMostSplits = 8;
-constexpr int64_t kSplitBlocks = 2;  // for each multiprocessor
-
-void split(const Queue& queue, int type, int64_t row_blocks, GemmArguments& a) {
-  const int64_t chunk = weight_chunk(type).stages, chunks = divided_up(a.stages, chunk);
-  const int64_t wanted = kSplitBlocks * queue.multiprocessors();
-  const int64_t each =
-      std::max({int64_t{1}, chunks * row_blocks / wanted, divided_up(chunks, kMostSplits)});
-  a.splits.stages = static_cast<int>(each * chunk);
-  a.splits.count = static_cast<int>(divided_up(chunks, each));
 }
 
 // The matrices of one type, whose blocks have `block_rows` rows each and begin at `row_blocks`;
@@ -123,83 +107,104 @@ int64_t lay_out(const Product* const* products, int count, int64_t block_rows, i
   return row_blocks;
 }
 
-// Products of one type with few tokens; their blocks of rows begin and end at `blocks`.
-GemmArguments few_arguments(ConstElements x, int64_t tokens, const Product* const* products,
-                            int count, int64_t& blocks) {
-  GemmArguments a = arguments_of(products[0]->matrix, 1);
-  blocks = lay_out(products, count, kFewRows, blocks, a);
-  a.values = x;
-  a.k = static_cast<int>(products[0]->matrix.k);
-  a.sorted.count = static_cast<int>(tokens);
-  return a;
-}
+// Of products with few tokens, in one launch.
+struct FewTokens {
+  Queue& queue;
+  const ConstElements x;
+  const int64_t tokens;
+  const int which = tokens <= kFewTiles[0] ? 0 : 1;
+  const int positions = kFewTiles[which];
 
-// Those of `type` among the products.
-int of_type(int type, const Product* const* products, int count, const Product** found) {
-  return static_cast<int>(
-      std::copy_if(products, products + count, found,
-                   [type](const Product* product) { return product->matrix.type == type; }) -
-      found);
-}
-
-// Products with at most kFewTokens tokens that go together, in one launch.
-void multiply_few(Queue& queue, ConstElements x, int64_t tokens, const Product* const* products,
-                  int count) {
-  const Matrix& first = products[0]->matrix;
-  const Product* same[kGemmMatrices];
-  int64_t blocks = 0;
-  int shared = 0;
-  const auto launch = [&](const Symbol& kernel, const auto& a) {
-    queue.launch(kernel, {1, static_cast<unsigned>(blocks)}, kFewThreads, a,
-                 static_cast<size_t>(shared));
-  };
-  if (of_type(first.type, products, count, same) == count) {
-    const GemmArguments a = few_arguments(x, tokens, products, count, blocks);
-    shared = few_shared(first.type);
-    launch(kernels_of(first).few, a);
-    return;
+  // Of one type; their blocks of rows begin and end at `blocks`.
+  GemmArguments arguments(const Product* const* products, int count, int64_t& blocks) const {
+    GemmArguments a = arguments_of(products[0]->matrix, 1);
+    blocks = lay_out(products, count, few_rows(positions), blocks, a);
+    a.values = x;
+    a.k = static_cast<int>(products[0]->matrix.k);
+    a.sorted.count = static_cast<int>(tokens);
+    return a;
   }
-  MixedGemmArguments mixed{};
-  const auto add = [&](int type, GemmArguments& a) {
-    const int found = of_type(type, products, count, same);
-    if (found == 0) return;
-    a = few_arguments(x, tokens, same, found, blocks);
-    shared = std::max(shared, few_shared(type));
-  };
+
+  template <class Arguments>
+  void launch(const Symbol* kernels, int64_t blocks, const Arguments& a, int shared) const {
+    const auto tiles = static_cast<unsigned>(divided_up(tokens, positions));
+    queue.launch(kernels[which], {tiles, static_cast<unsigned>(blocks)}, kFewThreads, a,
+                 static_cast<size_t>(shared));
+  }
+
+  void multiply_alike(const Product* const* products, int count) const {
+    const Matrix& first = products[0]->matrix;
+    int64_t blocks = 0;
+    const GemmArguments a = arguments(products, count, blocks);
+    launch(kernels_of(first).few, blocks, a, few_shared(first.type, positions));
+  }
+
+  void multiply_mixed(const Product* const* products, int count) const {
+    MixedGemmArguments mixed{};
+    int64_t blocks = 0;
+    int shared = 0;
+    const auto add = [&](int type, GemmArguments& a) {
+      const Product* same[kGemmMatrices];
+      int found = 0;
+      for (int i = 0; i < count; ++i)
+        if (products[i]->matrix.type == type) same[found++] = products[i];
+      if (found == 0) return;
+      a = arguments(same, found, blocks);
+      shared = std::max(shared, few_shared(type, positions));
+    };
 #define FERRUM_ADD(type) add(k##type, mixed.type);
-  FERRUM_MIXED_TYPES(FERRUM_ADD)
+    FERRUM_MIXED_TYPES(FERRUM_ADD)
 #undef FERRUM_ADD
-  launch(kFewMixed, mixed);
+    launch(kFewMixed, blocks, mixed, shared);
+  }
+
+  // Products that go together.
+  void multiply(const Product* const* products, int count) const {
+    const int type = products[0]->matrix.type;
+    const bool alike = std::all_of(products, products + count, [type](const Product* product) {
+      return product->matrix.type == type;
+    });
+    if (alike)
+      multiply_alike(products, count);
+    else
+      multiply_mixed(products, count);
+  }
+};
+
+// Whether tiles of tokens would leave a matrix too few blocks to keep memory busy. It depends on
+// nothing but the matrix, so that a token's sums do not depend on how many there are, up to a
+// bound.
+constexpr int64_t kMostFewTokens = 128;
+constexpr int64_t kEnoughBlocks = 2;  // for each multiprocessor
+bool takes_few(const Queue& queue, const Matrix& matrix, int64_t tokens) {
+  return tokens <= kFewTiles[0] ||
+         (tokens <= kMostFewTokens &&
+          row_blocks_of(matrix) < kEnoughBlocks * queue.multiprocessors());
 }
 
-// Products of one type in one launch. `arrived` has a zero for each of their tiles of 16 tokens and
-// kGemmRows rows where tokens are few.
-void multiply(Queue& queue, const uint16_t* x, int64_t tokens, const Product* const* products,
-              int count, int32_t* arrived) {
+// Products of one type in one launch.
+void multiply_tiles(Queue& queue, const uint16_t* x, int64_t tokens, const Product* const* products,
+                    int count) {
   const Matrix& first = products[0]->matrix;
   GemmArguments a = arguments_of(first, 1);
   const int64_t row_blocks = lay_out(products, count, kGemmRows, 0, a);
   a.x = x;
   a.sorted = {nullptr, nullptr, static_cast<int>(tokens)};
-  if (tokens <= kMostSplitTokens) split(queue, first.type, row_blocks, a);
-  a.tile = tile_of(tokens, row_blocks * a.splits.count, queue.multiprocessors());
-  const int64_t tiles = divided_up(tokens, a.tile);
-  if (a.splits.count > 1) {
-    a.splits.arrived = arrived;
-    a.splits.partial = queue.take<float>(tiles * row_blocks * a.splits.count * kGemmRows * a.tile);
-  }
-  launch(queue, first.type, kernels_of(first).gemm, kGemmTiles, tiles, row_blocks, a);
+  a.tile = tile_of(tokens, row_blocks, queue.multiprocessors());
+  launch(queue, first.type, kernels_of(first).gemm, kGemmTiles, divided_up(tokens, a.tile),
+         row_blocks, a);
 }
 
 // Calls multiply(products, count) with those that go together, at most kGemmMatrices at a time.
 template <class Together, class Multiply>
-void for_each_group(const Product* products, int count, const Together& together,
+void for_each_group(const std::vector<Product>& products, const Together& together,
                     const Multiply& multiply) {
+  const size_t count = products.size();
   std::vector<bool> done(count);
-  for (int i = 0; i < count; ++i) {
+  for (size_t i = 0; i < count; ++i) {
     const Product* same[kGemmMatrices];
     int found = 0;
-    for (int j = i; j < count && found < kGemmMatrices; ++j)
+    for (size_t j = i; j < count && found < kGemmMatrices; ++j)
       if (!done[j] && together(products[j].matrix.type, products[i].matrix.type)) {
         same[found++] = &products[j];
         done[j] = true;
@@ -225,40 +230,27 @@ bool gemm_takes(const Matrix& matrix) {
 
 int64_t half_stride(int64_t k) { return divided_up(k, kStageValues) * kStageValues; }
 
-void round_rows(Queue& queue, ConstElements x, int64_t rows, int64_t k, uint16_t* out,
-                int32_t* zeros, int64_t count) {
-  const RoundArguments a{x,
-                         out,
-                         static_cast<int>(k),
-                         static_cast<int>(half_stride(k)),
-                         zeros,
-                         static_cast<int>(count)};
+void round_rows(Queue& queue, ConstElements x, int64_t rows, int64_t k, uint16_t* out) {
+  const RoundArguments a{x, out, static_cast<int>(k), static_cast<int>(half_stride(k))};
   queue.launch(kRoundRows, {static_cast<unsigned>(rows)}, kRoundThreads, a);
 }
 
 void gemm(Queue& queue, ConstElements x, int64_t tokens, const Product* products, int count) {
   if (tokens == 0 || count == 0) return;
-  if (tokens <= kFewTokens) {
-    for_each_group(products, count, go_together, [&](const Product* const* some, int found) {
-      multiply_few(queue, x, tokens, some, found);
-    });
-    return;
-  }
-  const int64_t k = products[0].matrix.k;
+  std::vector<Product> few, many;
+  for (int i = 0; i < count; ++i)
+    (takes_few(queue, products[i].matrix, tokens) ? few : many).push_back(products[i]);
+  const FewTokens few_tokens{queue, x, tokens};
+  for_each_group(few, go_together,
+                 [&](const Product* const* some, int found) { few_tokens.multiply(some, found); });
+  if (many.empty()) return;
+  const int64_t k = many[0].matrix.k;
   // The widest tiles read all their rows, also those of the last that don't exist.
   constexpr int64_t kWidest = kTiles[kGemmTiles - 1];
   auto* const halves = queue.take<uint16_t>(divided_up(tokens, kWidest) * kWidest * half_stride(k));
-  int64_t tiles = 0;
-  if (tokens <= kMostSplitTokens)
-    for (int i = 0; i < count; ++i)
-      tiles += divided_up(tokens, kLeastTile) * row_blocks_of(products[i].matrix);
-  auto* arrived = tiles > 0 ? queue.take<int32_t>(tiles) : nullptr;
-  round_rows(queue, x, tokens, k, halves, arrived, tiles);
-  for_each_group(products, count, std::equal_to<>(), [&](const Product* const* same, int found) {
-    multiply(queue, halves, tokens, same, found, arrived);
-    if (arrived == nullptr) return;
-    for (int i = 0; i < found; ++i)
-      arrived += divided_up(tokens, kLeastTile) * row_blocks_of(same[i]->matrix);
+  round_rows(queue, x, tokens, k, halves);
+  for_each_group(many, std::equal_to<>(), [&](const Product* const* same, int found) {
+    multiply_tiles(queue, halves, tokens, same, found);
   });
 }
 

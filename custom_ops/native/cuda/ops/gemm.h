@@ -21,11 +21,9 @@ void gemm(Queue& queue, ConstElements x, int64_t tokens, const Product& product)
 // Values of a float16 row of k, with the zeros at its end.
 int64_t half_stride(int64_t k);
 
-// x [rows, k] as float16 [rows, half_stride(k)], as the products read it. And zeros [count] = 0,
-// for a product's counters. Float16 activations go through it too: products want them in another
-// order, and counters of zeros.
-void round_rows(Queue& queue, ConstElements x, int64_t rows, int64_t k, uint16_t* out,
-                int32_t* zeros = nullptr, int64_t count = 0);
+// x [rows, k] as float16 [rows, half_stride(k)], as the products of tiles read it. Float16
+// activations go through it too: tiles want them in another order.
+void round_rows(Queue& queue, ConstElements x, int64_t rows, int64_t k, uint16_t* out);
 
 // Pairs sorted by expert: what a product with the experts' matrices reads and writes.
 struct ExpertTiles {

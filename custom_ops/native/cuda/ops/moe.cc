@@ -94,7 +94,7 @@ class TiledExperts {
                            tile_expert_};
     if (pairs <= kAlignThreads && problem_.experts <= kAlignThreads) {
       const AlignAndRoundArguments both{
-          a, {x, x_, static_cast<int>(k), static_cast<int>(half_stride(k)), nullptr, 0}};
+          a, {x, x_, static_cast<int>(k), static_cast<int>(half_stride(k))}};
       queue_.launch(kAlignAndRound, {static_cast<unsigned>(1 + tokens)}, kAlignThreads, both);
       return;
     }

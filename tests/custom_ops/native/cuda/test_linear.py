@@ -15,7 +15,7 @@ from ferrum.custom_ops.quants import QUANTS
 
 F32, F16, BF16, Q4_0, Q8_0, Q4_K, Q5_K, Q6_K, IQ4_XS, MXFP4 = 0, 1, 30, 2, 8, 12, 13, 14, 23, 39
 NATIVE = (F32, F16, BF16, Q4_0, Q8_0, Q4_K, Q5_K, Q6_K, IQ4_XS, MXFP4)
-FEW, MANY = 12, 40  # tokens that go to tensor cores, in one of two ways
+FEW, SOME, MANY = 12, 40, 140  # tokens that go to tensor cores, in one of three ways
 
 
 def activations(tokens: int, k: int, seed: int = 0) -> np.ndarray:
@@ -44,7 +44,7 @@ def bound(tokens: int, type_id: int, x: np.ndarray, values: np.ndarray) -> np.nd
     return float32_bound(x, values) if exact else float16_bound(x, values)
 
 
-@pytest.mark.parametrize("tokens", [1, 3, FEW, MANY])
+@pytest.mark.parametrize("tokens", [1, 3, FEW, SOME, MANY])
 @pytest.mark.parametrize("quant", QUANTS, ids=lambda quant: quant.name)
 def test_every_type_is_multiplied_within_its_arithmetics_error(quant: Any, tokens: int) -> None:
     blocks, values = quantized(quant.id, (33, 512))
@@ -70,12 +70,22 @@ def test_odd_shapes_come_out_right(type_id: int, tokens: int, rows: int, blocks:
     assert (np.abs(found - products(x, values)) <= bound(MANY, type_id, x, values)).all()
 
 
+@pytest.mark.parametrize("tokens", [20, 50, 100])
+@pytest.mark.parametrize("type_id", [Q4_K, Q6_K, F16])
+def test_rows_enough_for_tiles_of_tokens_come_out_right(type_id: int, tokens: int) -> None:
+    """More rows than the emulated GPU has for blocks that divide k."""
+    weight, values = quantized(type_id, (530, 256))
+    x = activations(tokens, 256)
+    found = run("QuantMatMul", {"x": x, "weight": weight}, {"type": type_id})[0]
+    assert (np.abs(found - products(x, values)) <= bound(tokens, type_id, x, values)).all()
+
+
 @pytest.mark.parametrize("type_id", NATIVE)
 def test_a_tokens_bits_do_not_depend_on_the_others(type_id: int) -> None:
     """Within a way of multiplying: few tokens in float32, more on tensor cores.
 
-    Those with k divided among a block's warps up to 16 tokens, with k split over blocks up to 128,
-    and as one sum beyond (float32 up to 256).
+    Those with k divided among a block's warps, eight up to 16 tokens and four up to 128, and as one
+    sum beyond (float32 up to 256).
     """
     weight, _ = quantized(type_id, (130, 768))
     x = activations(100, 768)
@@ -98,7 +108,7 @@ def test_a_tokens_bits_do_not_depend_on_the_others(type_id: int) -> None:
     np.testing.assert_array_equal(part, most[71:])
 
 
-@pytest.mark.parametrize("tokens", [FEW, MANY])
+@pytest.mark.parametrize("tokens", [FEW, SOME, MANY])
 def test_activations_that_float16_does_not_hold_count_as_its_largest(tokens: int) -> None:
     weight, _ = quantized(Q4_K, (33, 512))
     x = activations(tokens, 512)
@@ -114,7 +124,7 @@ def test_activations_that_float16_does_not_hold_count_as_its_largest(tokens: int
     np.testing.assert_array_equal(np.delete(found, 3, 0), np.delete(held, 3, 0))
 
 
-@pytest.mark.parametrize("tokens", [1, 6, FEW, MANY])
+@pytest.mark.parametrize("tokens", [1, 6, FEW, SOME, MANY])
 @pytest.mark.parametrize(
     "types",
     [
