@@ -1,67 +1,19 @@
 #include "cuda/ops/gemm.h"
 
-#include <algorithm>
 #include <functional>
 #include <vector>
 
-#include "error.h"
+#include "cuda/ops/gemm_few.h"
+#include "cuda/ops/gemm_launch.h"
 
 namespace ferrum::cuda {
 namespace {
 
-struct GemmKernels {
-  int type;
-  Symbol few[2], gemm[5], gate_up[4];  // by kFewTiles, kTiles
-};
 constexpr int kTiles[] = {8, 16, 32, 64, 128};
 constexpr int kGemmTiles = 5, kGateUpTiles = 4;
 constexpr int kLeastTile = 16;  // of tokens; one of 8 is for experts' pairs
-constexpr int kFewTiles[] = {16, 32};
-
-#define FERRUM_GEMM_SYMBOL(type, positions) Symbol("gemm_" #type "_" #positions),
-#define FERRUM_GATE_UP_SYMBOL(type, positions) Symbol("gate_up_" #type "_" #positions),
-#define FERRUM_GEMM_ROW(type)                                                     \
-  GemmKernels{k##type,                                                            \
-              {Symbol("gemm_few_" #type "_16"), Symbol("gemm_few_" #type "_32")}, \
-              {FERRUM_GEMM_TILES(FERRUM_GEMM_SYMBOL, type)},                      \
-              {FERRUM_GATE_UP_TILES(FERRUM_GATE_UP_SYMBOL, type)}},
-const GemmKernels kKernels[] = {FERRUM_GEMM_FORMATS(FERRUM_GEMM_ROW)};
 
 const Symbol kRoundRows("round_rows");
-const Symbol kFewMixed[] = {Symbol("gemm_few_mixed_16"), Symbol("gemm_few_mixed_32")};
-
-const GemmKernels* find_kernels(int type) {
-  for (const GemmKernels& kernels : kKernels)
-    if (kernels.type == type) return &kernels;
-  return nullptr;
-}
-
-const GemmKernels& kernels_of(const Matrix& matrix) {
-  if (!gemm_takes(matrix))
-    fail("no tensor-core product of ggml type ", matrix.type, " with rows of ", matrix.k);
-  return *find_kernels(matrix.type);
-}
-
-int64_t divided_up(int64_t n, int64_t by) { return (n + by - 1) / by; }
-
-GemmMatrix experts_of(const Matrix& matrix, int64_t experts) {
-  const size_t bytes = static_cast<size_t>(matrix.rows) * matrix.row_bytes;
-  GemmMatrix all{};
-  all.data = matrix.data;
-  all.end = matrix.data + static_cast<size_t>(experts) * bytes;
-  all.rows = static_cast<int>(matrix.rows);
-  return all;
-}
-
-GemmArguments arguments_of(const Matrix& matrix, int64_t experts) {
-  GemmArguments a{};
-  a.matrices[0] = experts_of(matrix, experts);
-  a.count = 1;
-  a.matrix_bytes = static_cast<size_t>(matrix.rows) * matrix.row_bytes;
-  a.row_bytes = matrix.row_bytes;
-  a.stages = static_cast<int>(divided_up(matrix.k, kStageValues));
-  return a;
-}
 
 int which_tile(const GemmArguments& a, int count) {
   int which = 0;
@@ -91,95 +43,14 @@ int tile_of(int64_t tokens, int64_t blocks, int multiprocessors) {
   return tile;
 }
 
-// The matrices of one type, whose blocks have `block_rows` rows each and begin at `row_blocks`;
-// returns where they end.
-int64_t lay_out(const Product* const* products, int count, int64_t block_rows, int64_t row_blocks,
-                GemmArguments& a) {
-  for (int i = 0; i < count; ++i) {
-    a.matrices[i] = experts_of(products[i]->matrix, 1);
-    a.matrices[i].out = products[i]->out.data;
-    a.matrices[i].first_block = static_cast<int>(row_blocks);
-    row_blocks += divided_up(products[i]->matrix.rows, block_rows);
-  }
-  a.count = count;
-  a.slots = 1;
-  a.out_type = products[0]->out.type;
-  return row_blocks;
-}
-
-// Of products with few tokens, in one launch.
-struct FewTokens {
-  Queue& queue;
-  const ConstElements x;
-  const int64_t tokens;
-  const int which = tokens <= kFewTiles[0] ? 0 : 1;
-  const int positions = kFewTiles[which];
-
-  // Of one type; their blocks of rows begin and end at `blocks`.
-  GemmArguments arguments(const Product* const* products, int count, int64_t& blocks) const {
-    GemmArguments a = arguments_of(products[0]->matrix, 1);
-    blocks = lay_out(products, count, few_rows(positions), blocks, a);
-    a.values = x;
-    a.k = static_cast<int>(products[0]->matrix.k);
-    a.sorted.count = static_cast<int>(tokens);
-    return a;
-  }
-
-  template <class Arguments>
-  void launch(const Symbol* kernels, int64_t blocks, const Arguments& a, int shared) const {
-    const auto tiles = static_cast<unsigned>(divided_up(tokens, positions));
-    queue.launch(kernels[which], {tiles, static_cast<unsigned>(blocks)}, kFewThreads, a,
-                 static_cast<size_t>(shared));
-  }
-
-  void multiply_alike(const Product* const* products, int count) const {
-    const Matrix& first = products[0]->matrix;
-    int64_t blocks = 0;
-    const GemmArguments a = arguments(products, count, blocks);
-    launch(kernels_of(first).few, blocks, a, few_shared(first.type, positions));
-  }
-
-  void multiply_mixed(const Product* const* products, int count) const {
-    MixedGemmArguments mixed{};
-    int64_t blocks = 0;
-    int shared = 0;
-    const auto add = [&](int type, GemmArguments& a) {
-      const Product* same[kGemmMatrices];
-      int found = 0;
-      for (int i = 0; i < count; ++i)
-        if (products[i]->matrix.type == type) same[found++] = products[i];
-      if (found == 0) return;
-      a = arguments(same, found, blocks);
-      shared = std::max(shared, few_shared(type, positions));
-    };
-#define FERRUM_ADD(type) add(k##type, mixed.type);
-    FERRUM_MIXED_TYPES(FERRUM_ADD)
-#undef FERRUM_ADD
-    launch(kFewMixed, blocks, mixed, shared);
-  }
-
-  // Products that go together.
-  void multiply(const Product* const* products, int count) const {
-    const int type = products[0]->matrix.type;
-    const bool alike = std::all_of(products, products + count, [type](const Product* product) {
-      return product->matrix.type == type;
-    });
-    if (alike)
-      multiply_alike(products, count);
-    else
-      multiply_mixed(products, count);
-  }
-};
-
 // Whether tiles of tokens would leave a matrix too few blocks to keep memory busy. It depends on
 // nothing but the matrix, so that a token's sums do not depend on how many there are, up to a
 // bound.
 constexpr int64_t kMostFewTokens = 128;
 constexpr int64_t kEnoughBlocks = 2;  // for each multiprocessor
 bool takes_few(const Queue& queue, const Matrix& matrix, int64_t tokens) {
-  return tokens <= kFewTiles[0] ||
-         (tokens <= kMostFewTokens &&
-          row_blocks_of(matrix) < kEnoughBlocks * queue.multiprocessors());
+  return tokens <= kLeastTile || (tokens <= kMostFewTokens &&
+                                  row_blocks_of(matrix) < kEnoughBlocks * queue.multiprocessors());
 }
 
 // Products of one type in one launch.
@@ -195,24 +66,6 @@ void multiply_tiles(Queue& queue, const uint16_t* x, int64_t tokens, const Produ
          row_blocks, a);
 }
 
-// Calls multiply(products, count) with those that go together, at most kGemmMatrices at a time.
-template <class Together, class Multiply>
-void for_each_group(const std::vector<Product>& products, const Together& together,
-                    const Multiply& multiply) {
-  const size_t count = products.size();
-  std::vector<bool> done(count);
-  for (size_t i = 0; i < count; ++i) {
-    const Product* same[kGemmMatrices];
-    int found = 0;
-    for (size_t j = i; j < count && found < kGemmMatrices; ++j)
-      if (!done[j] && together(products[j].matrix.type, products[i].matrix.type)) {
-        same[found++] = &products[j];
-        done[j] = true;
-      }
-    if (found > 0) multiply(same, found);
-  }
-}
-
 GemmArguments grouped(const ExpertTiles& tiles, const ExpertRows& rows, const Matrix& matrix) {
   GemmArguments a = arguments_of(matrix, tiles.experts);
   a.x = rows.x;
@@ -225,7 +78,7 @@ GemmArguments grouped(const ExpertTiles& tiles, const ExpertRows& rows, const Ma
 }  // namespace
 
 bool gemm_takes(const Matrix& matrix) {
-  return find_kernels(matrix.type) != nullptr && matrix.k % 16 == 0;
+  return find_gemm_kernels(matrix.type) != nullptr && matrix.k % 16 == 0;
 }
 
 int64_t half_stride(int64_t k) { return divided_up(k, kStageValues) * kStageValues; }
@@ -240,9 +93,7 @@ void gemm(Queue& queue, ConstElements x, int64_t tokens, const Product* products
   std::vector<Product> few, many;
   for (int i = 0; i < count; ++i)
     (takes_few(queue, products[i].matrix, tokens) ? few : many).push_back(products[i]);
-  const FewTokens few_tokens{queue, x, tokens};
-  for_each_group(few, go_together,
-                 [&](const Product* const* some, int found) { few_tokens.multiply(some, found); });
+  gemm_few(queue, x, tokens, few);
   if (many.empty()) return;
   const int64_t k = many[0].matrix.k;
   // The widest tiles read all their rows, also those of the last that don't exist.

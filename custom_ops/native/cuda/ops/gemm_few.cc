@@ -1,0 +1,84 @@
+#include "cuda/ops/gemm_few.h"
+
+#include <algorithm>
+
+#include "cuda/ops/gemm_launch.h"
+
+namespace ferrum::cuda {
+namespace {
+
+const Symbol kFewMixed[] = {Symbol("gemm_few_mixed_16"), Symbol("gemm_few_mixed_32")};
+
+// Of products with few tokens, in one launch.
+struct FewTokens {
+  Queue& queue;
+  const ConstElements x;
+  const int64_t tokens;
+  const int which = tokens <= 16 ? 0 : 1;
+  const int positions = which == 0 ? 16 : 32;
+
+  // Of one type; their blocks of rows begin and end at `blocks`.
+  GemmArguments arguments(const Product* const* products, int count, int64_t& blocks) const {
+    GemmArguments a = arguments_of(products[0]->matrix, 1);
+    blocks = lay_out(products, count, few_rows(positions), blocks, a);
+    a.values = x;
+    a.k = static_cast<int>(products[0]->matrix.k);
+    a.sorted.count = static_cast<int>(tokens);
+    return a;
+  }
+
+  template <class Arguments>
+  void launch(const Symbol* kernels, int64_t blocks, const Arguments& a, int shared) const {
+    const auto tiles = static_cast<unsigned>(divided_up(tokens, positions));
+    queue.launch(kernels[which], {tiles, static_cast<unsigned>(blocks)}, kFewThreads, a,
+                 static_cast<size_t>(shared));
+  }
+
+  void multiply_alike(const Product* const* products, int count) const {
+    const Matrix& first = products[0]->matrix;
+    int64_t blocks = 0;
+    const GemmArguments a = arguments(products, count, blocks);
+    launch(kernels_of(first).few, blocks, a, few_shared(first.type, positions));
+  }
+
+  void multiply_mixed(const Product* const* products, int count) const {
+    MixedGemmArguments mixed{};
+    int64_t blocks = 0;
+    int shared = 0;
+    const auto add = [&](int type, GemmArguments& a) {
+      const Product* same[kGemmMatrices];
+      int found = 0;
+      for (int i = 0; i < count; ++i)
+        if (products[i]->matrix.type == type) same[found++] = products[i];
+      if (found == 0) return;
+      a = arguments(same, found, blocks);
+      shared = std::max(shared, few_shared(type, positions));
+    };
+#define FERRUM_ADD(type) add(k##type, mixed.type);
+    FERRUM_MIXED_TYPES(FERRUM_ADD)
+#undef FERRUM_ADD
+    launch(kFewMixed, blocks, mixed, shared);
+  }
+
+  // Products that go together.
+  void multiply(const Product* const* products, int count) const {
+    const int type = products[0]->matrix.type;
+    const bool alike = std::all_of(products, products + count, [type](const Product* product) {
+      return product->matrix.type == type;
+    });
+    if (alike)
+      multiply_alike(products, count);
+    else
+      multiply_mixed(products, count);
+  }
+};
+
+}  // namespace
+
+void gemm_few(Queue& queue, ConstElements x, int64_t tokens, const std::vector<Product>& products) {
+  const FewTokens few{queue, x, tokens};
+  for_each_group(products, go_together,
+                 [&](const Product* const* some, int found) { few.multiply(some, found); });
+}
+
+}  // namespace ferrum::cuda
