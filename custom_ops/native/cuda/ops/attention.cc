@@ -48,6 +48,7 @@ constexpr int64_t kFewDecoding = 8;  // tokens
 constexpr int64_t kShortChunk = 128;
 constexpr int64_t kSlice = 64;         // tokens that decode at a time, which bounds the partials
 constexpr int64_t kMostBlocks = 4096;  // of a launch; most would find no chunk to do
+constexpr int64_t kRotateBlocks = 4;   // of rotate_and_store, that fill a multiprocessor
 constexpr size_t kMostShared = 40 * 1024;
 
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -144,8 +145,10 @@ struct Launcher {
 
   void rotate_and_store() const {
     const int64_t dim = problem.cache.head_dim, all = problem.heads + 2 * problem.cache.kv_heads;
-    // A warp that has more heads of a token finds its place and its angles less often.
-    const int64_t warps = problem.tokens <= kFewTokens ? all : std::min<int64_t>(all, kRotateWarps);
+    // A warp that has more heads of a token finds its place and its angles less often, which pays
+    // where the GPU is full without.
+    const bool full = problem.tokens * all > kRotateBlocks * kRotateWarps * queue.multiprocessors();
+    const int64_t warps = full ? std::min<int64_t>(all, kRotateWarps) : all;
     const RotateArguments arguments{cache,
                                     static_cast<int>(problem.heads),
                                     static_cast<int>(warps),
