@@ -403,15 +403,6 @@ struct GemmBlock {
       }
   }
 
-  // The rows' first chunks, a thread each. Which expert a tile has is not known so early.
-  FERRUM_DEVICE void prefetch() const {
-    const int row = row_block * kRows + static_cast<int>(threadIdx.x);
-    if (kInPlanes<kType> || a.sorted.pairs != nullptr || row >= rows()) return;
-    const uint8_t* const chunk = first_chunk(0, 0, row);
-    cuda::prefetch(chunk);
-    cuda::prefetch(chunk + kChunk.bytes - 1);
-  }
-
   FERRUM_DEVICE void run() {
     const int expert = find_expert();
     find_activations();  // before the expert is asked for, so that both are loaded at once

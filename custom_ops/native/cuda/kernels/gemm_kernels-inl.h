@@ -23,26 +23,24 @@ constexpr int gemm_blocks(int type, int positions) {
   return positions <= 64 && (type == kQ4_K || type == kQ5_K) ? 3 : 2;
 }
 
-template <class Block>
-FERRUM_DEVICE void prefetch_block(const GemmArguments& a) {
-  Block(a).prefetch();
-}
-
-#define FERRUM_GEMM_KERNEL(type, positions)                                             \
-  FERRUM_PREFETCHING_KERNEL(gemm_##type##_##positions, GemmArguments,                   \
-                            (prefetch_block<GemmOf<k##type, positions, false>::Block>), \
-                            kGemmThreads, gemm_blocks(k##type, positions)) {            \
-    GemmOf<k##type, positions, false>::Block(a).run();                                  \
+#define FERRUM_GEMM_KERNEL(type, positions)                             \
+  FERRUM_KERNEL(gemm_##type##_##positions, GemmArguments, kGemmThreads, \
+                gemm_blocks(k##type, positions)) {                      \
+    GemmOf<k##type, positions, false>::Block(a).run();                  \
   }
 #define FERRUM_GATE_UP_KERNEL(type, positions)                             \
   FERRUM_KERNEL(gate_up_##type##_##positions, GemmArguments, kGemmThreads, \
                 gemm_blocks(k##type, positions)) {                         \
     GemmOf<k##type, positions, true>::Block(a).run();                      \
   }
-#define FERRUM_GEMM_FEW_KERNEL(type, positions)                                              \
-  FERRUM_PREFETCHING_KERNEL(gemm_few_##type##_##positions, GemmArguments,                    \
-                            (prefetch_block<GemmFew<k##type, positions>>), kFewThreads, 2) { \
-    GemmFew<k##type, positions>(a).run();                                                    \
+template <class Few>
+FERRUM_DEVICE void prefetch_few(const GemmArguments& a) {
+  Few(a).prefetch();
+}
+#define FERRUM_GEMM_FEW_KERNEL(type, positions)                                            \
+  FERRUM_PREFETCHING_KERNEL(gemm_few_##type##_##positions, GemmArguments,                  \
+                            (prefetch_few<GemmFew<k##type, positions>>), kFewThreads, 2) { \
+    GemmFew<k##type, positions>(a).run();                                                  \
   }
 #define FERRUM_GEMM_KERNELS(type)             \
   FERRUM_GEMM_FEW_KERNEL(type, 16)            \
