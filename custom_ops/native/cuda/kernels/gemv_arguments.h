@@ -20,7 +20,7 @@ constexpr int gemv_f32_rows(int columns) { return columns; }
 
 // A matrix, and out [tokens, rows]. Its rows begin at block `first_block`.
 struct GemvPart {
-  int type;
+  int type;  // ggml id
   const uint8_t* data;
   void* out;
   int64_t rows;
@@ -39,7 +39,7 @@ struct GemvArguments {
   int lanes;  // that share a row: a power of two, at most kGemvThreads
   int count;  // of parts
   unsigned column_groups;
-  int block_rows;
+  int block_rows;  // of a block
   GemvPart parts[kMostGemvParts];
 };
 

@@ -29,7 +29,7 @@ struct PairExperts {
 
 // hidden [pairs, rows] = silu(gate x) * (up x). A block has threads / lanes rows.
 struct MoeGateUpArguments {
-  ConstElements x;  // [pairs / slots, k]
+  ConstElements x;  // [tokens, k]
   float* hidden;
   PairExperts chosen;
   ExpertMatrices gate, up;
