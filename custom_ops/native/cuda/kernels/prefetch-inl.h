@@ -7,11 +7,11 @@
 
 namespace ferrum::cuda {
 
-// By all threads of a block, a line each.
+// By the threads of a block, a line each: as much as a block needs first. If blocks of many rows
+// asked for all, those on the GPU at once could ask for more than the cache holds.
 FERRUM_DEVICE void prefetch_bytes(const void* from, size_t bytes) {
-  constexpr size_t kLine = 128;
-  for (size_t i = kLine * threadIdx.x; i < bytes; i += kLine * blockDim.x)
-    prefetch(static_cast<const uint8_t*>(from) + i);
+  const size_t i = size_t{128} * threadIdx.x;
+  if (i < bytes) prefetch(static_cast<const uint8_t*>(from) + i);
 }
 
 template <int kType, int kField>
