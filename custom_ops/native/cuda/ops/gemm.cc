@@ -5,6 +5,7 @@
 
 #include "cuda/ops/gemm_few.h"
 #include "cuda/ops/gemm_launch.h"
+#include "cuda/ops/product_groups.h"
 
 namespace ferrum::cuda {
 namespace {
@@ -100,9 +101,10 @@ void gemm(Queue& queue, ConstElements x, int64_t tokens, const Product* products
   constexpr int64_t kWidest = kTiles[kGemmTiles - 1];
   auto* const halves = queue.take<uint16_t>(divided_up(tokens, kWidest) * kWidest * half_stride(k));
   round_rows(queue, x, tokens, k, halves);
-  for_each_group(many, std::equal_to<>(), [&](const Product* const* same, int found) {
-    multiply_tiles(queue, halves, tokens, same, found);
-  });
+  for_each_group<kGemmMatrices>(many.data(), static_cast<int>(many.size()), std::equal_to<>(),
+                                [&](const Product* const* same, int found) {
+                                  multiply_tiles(queue, halves, tokens, same, found);
+                                });
 }
 
 void gemm(Queue& queue, ConstElements x, int64_t tokens, const Product& product) {

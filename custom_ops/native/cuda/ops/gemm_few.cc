@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "cuda/ops/gemm_launch.h"
+#include "cuda/ops/product_groups.h"
 
 namespace ferrum::cuda {
 namespace {
@@ -62,11 +63,7 @@ struct FewTokens {
 
   // Products that go together.
   void multiply(const Product* const* products, int count) const {
-    const int type = products[0]->matrix.type;
-    const bool alike = std::all_of(products, products + count, [type](const Product* product) {
-      return product->matrix.type == type;
-    });
-    if (alike)
+    if (all_alike(products, count))
       multiply_alike(products, count);
     else
       multiply_mixed(products, count);
@@ -77,8 +74,9 @@ struct FewTokens {
 
 void gemm_few(Queue& queue, ConstElements x, int64_t tokens, const std::vector<Product>& products) {
   const FewTokens few{queue, x, tokens};
-  for_each_group(products, go_together,
-                 [&](const Product* const* some, int found) { few.multiply(some, found); });
+  for_each_group<kGemmMatrices>(
+      products.data(), static_cast<int>(products.size()), go_together,
+      [&](const Product* const* some, int found) { few.multiply(some, found); });
 }
 
 }  // namespace ferrum::cuda

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <vector>
 
 #include "cuda/kernels/gemm_arguments.h"
 #include "cuda/matrix.h"
@@ -30,23 +29,5 @@ GemmArguments arguments_of(const Matrix& matrix, int64_t experts);
 // returns where they end.
 int64_t lay_out(const Product* const* products, int count, int64_t block_rows, int64_t row_blocks,
                 GemmArguments& a);
-
-// Calls multiply(products, count) with those that go together, at most kGemmMatrices at a time.
-template <class Together, class Multiply>
-void for_each_group(const std::vector<Product>& products, const Together& together,
-                    const Multiply& multiply) {
-  const size_t count = products.size();
-  std::vector<bool> done(count);
-  for (size_t i = 0; i < count; ++i) {
-    const Product* same[kGemmMatrices];
-    int found = 0;
-    for (size_t j = i; j < count && found < kGemmMatrices; ++j)
-      if (!done[j] && together(products[j].matrix.type, products[i].matrix.type)) {
-        same[found++] = &products[j];
-        done[j] = true;
-      }
-    if (found > 0) multiply(same, found);
-  }
-}
 
 }  // namespace ferrum::cuda

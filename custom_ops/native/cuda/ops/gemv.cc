@@ -5,6 +5,7 @@
 #include "cuda/kernels/gemv_arguments.h"
 #include "cuda/kernels/moe_gemv_arguments.h"
 #include "cuda/kernels/unit_shapes.h"
+#include "cuda/ops/product_groups.h"
 #include "cuda/ops/row_lanes.h"
 #include "quants.h"
 
@@ -65,15 +66,14 @@ void launch_gemv(Queue& queue, ConstElements x, int64_t tokens, const Product* c
                      block_rows,
                      {}};
   unsigned blocks = 0;
-  bool alike = true;
   for (int i = 0; i < count; ++i) {
     const Matrix& matrix = products[i]->matrix;
     a.parts[i] = {matrix.type, matrix.data,      products[i]->out.data,
                   matrix.rows, matrix.row_bytes, blocks};
-    alike = alike && matrix.type == first.type;
     blocks += blocks_of(matrix.rows, block_rows);
   }
-  const Symbol* const kernels = alike ? find_kernels(first.type)->gemv : kMixed;
+  const Symbol* const kernels =
+      all_alike(products, count) ? find_kernels(first.type)->gemv : kMixed;
   queue.launch(kernels[columns / 2], {blocks * column_groups}, kGemvThreads, a);
 }
 
@@ -133,21 +133,9 @@ void launch_down(Queue& queue, const MoeProblem& p, const PairExperts& chosen,
 bool has_format(int type) { return find_kernels(type) != nullptr; }
 
 void gemv(Queue& queue, ConstElements x, int64_t tokens, const Product* products, int count) {
-  for (int begin = 0; begin < count; begin += kMostGemvParts) {
-    const int end = std::min(begin + kMostGemvParts, count);
-    bool done[kMostGemvParts] = {};
-    for (int i = begin; i < end; ++i) {
-      if (done[i - begin]) continue;
-      const Product* together[kMostGemvParts] = {};
-      int found = 0;
-      for (int j = i; j < end; ++j)
-        if (!done[j - begin] && go_together(products[j].matrix.type, products[i].matrix.type)) {
-          together[found++] = products + j;
-          done[j - begin] = true;
-        }
-      launch_gemv(queue, x, tokens, together, found);
-    }
-  }
+  for_each_group<kMostGemvParts>(
+      products, count, go_together,
+      [&](const Product* const* some, int found) { launch_gemv(queue, x, tokens, some, found); });
 }
 
 void moe_gemv(Queue& queue, const MoeProblem& problem, bool per_pair) {
