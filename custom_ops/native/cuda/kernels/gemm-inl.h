@@ -46,7 +46,7 @@ struct GemmBlock {
   uint8_t* chunks;                      // [kBuffers, kStagedRows, kChunk.stride]
   uint8_t* scales;                      // [kStagedRows, kPrepared], of the chunk that is decoded
   int product = 0, row_block;           // which of the matrices, and the block's place in it
-  unsigned begin, end;                  // stages
+  unsigned begin, end;                  // stages; all of them but where k is split
   uintptr_t first_row[kMatrices];       // the address of the quad's first row
   uint32_t lane_byte;                   // the lower half of that of row `lane` of the warp
   GemmPlanes<kType> planes[kMatrices];  // of a type in planes, in place of these two
@@ -351,9 +351,9 @@ struct GemmBlock {
 
   FERRUM_DEVICE void accumulate() {
 #pragma unroll 1
-    for (unsigned stage = begin; stage < begin + kDepth - 1; ++stage) copy(stage);
+    for (unsigned stage = 0; stage < kDepth - 1; ++stage) copy(stage);
 #pragma unroll 1
-    for (unsigned stage = begin; stage < end; ++stage) {
+    for (unsigned stage = 0; stage < end; ++stage) {
       wait_for_copies<kDepth - 2>();
       __syncthreads();  // others' copies are there too, and nobody reads the stage before
       copy(stage + kDepth - 1);

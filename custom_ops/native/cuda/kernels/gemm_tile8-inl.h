@@ -45,7 +45,7 @@ struct GemmTile8 : GemmWarps<kType, 8, kGateUp, 1, chunk_buffers(kType, 8)> {
 
   FERRUM_DEVICE void run() {
     const int expert = this->find_expert();
-    x_at = this->x_row_of(this->quad) + this->begin * 8;
+    x_at = this->x_row_of(this->quad);
     if (expert < 0) return;
     this->find_rows(expert);
     uint4 next[2];
