@@ -1,6 +1,6 @@
 // Blocks unpacked to small integers as tensor cores take them, their scales left for the sums:
 // fewer operations for a weight than Halves, and some for each sum instead, which pays where sums
-// are few.
+// are few: in tiles of 8.
 //
 //   Codes<type>::kThere                       whether the type has them; its chunks then are one
 //                                             block each, at a multiple of 16

@@ -31,11 +31,9 @@ struct GemmBlock {
   static constexpr int kRows = kSplits > 1 ? few_rows(kPositions) : kGemmRows;  // of a block
   static constexpr int kStagedRows = kSplits > 1 ? kFewThreads : kGemmThreads;
   static constexpr int kMatrices = kGateUp ? 2 : 1;
-  // Whether weights stay integers where their type has Codes: where sums are few.
-  static constexpr bool kCodes = kPositions == 8 || (kSplits > 1 && kPositions == 16);
   static constexpr int kColumns = kPositions / 8;         // operands of 8 positions
   static constexpr int kCopies = (kPositions + 15) / 16;  // 16 bytes each, of a thread and stage
-  static constexpr int kPrepared = prepared_bytes(kType, kCodes);
+  static constexpr int kPrepared = prepared_bytes(kType, kPositions);
   static constexpr uint32_t kChunkBlocks = kChunk.bytes / Weights::kBytes;
   using Place = ChunkBlock<kType, kChunkBlocks>;
 

@@ -54,7 +54,19 @@ struct GemmFew : GemmWarps<kType, kPositions, false, few_splits(kPositions), few
       }
   }
 
+  // Columns first .. times what decode makes of a stage.
+  FERRUM_DEVICE void multiply(const uint32_t (&operand)[2][4][4],
+                              const uint32_t (&columns)[kAtOnce][4][2], int first) {
+#pragma unroll
+    for (int n = 0; n < kAtOnce; ++n)
+#pragma unroll
+      for (int s = 0; s < 4; ++s)
+#pragma unroll
+        for (int m = 0; m < 2; ++m) mma_f16(this->sum[m][first + n], operand[m][s], columns[n][s]);
+  }
+
   FERRUM_DEVICE void multiply_chunk(unsigned chunk) {
+    this->prepare_chunk(chunk);
 #pragma unroll 1  // for registers
     for (int part = 0; part < kChunk.stages; ++part) {
       const unsigned stage = chunk * kChunk.stages + part;
@@ -65,16 +77,12 @@ struct GemmFew : GemmWarps<kType, kPositions, false, few_splits(kPositions), few
       const int runs[2] = {block + Weights::first(in_block), block + Weights::second(in_block)};
       uint32_t columns[kAtOnce][4][2];
       load(0, runs, columns);
-      if constexpr (Warps::kCodes) {
-        this->multiply_codes(chunk, part, columns);
-      } else {
-        uint32_t operand[2][4][4];
-        this->decode(chunk, static_cast<unsigned>(part), operand);
+      uint32_t operand[2][4][4];
+      this->decode(chunk, static_cast<unsigned>(part), operand);
 #pragma unroll
-        for (int first = 0; first < kColumns; first += kAtOnce) {
-          if (first > 0) load(first, runs, columns);
-          this->multiply_columns(operand, columns, first);
-        }
+      for (int first = 0; first < kColumns; first += kAtOnce) {
+        if (first > 0) load(first, runs, columns);
+        multiply(operand, columns, first);
       }
     }
   }
