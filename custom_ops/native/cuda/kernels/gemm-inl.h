@@ -33,7 +33,7 @@ struct GemmBlock {
   static constexpr int kMatrices = kGateUp ? 2 : 1;
   static constexpr int kColumns = kPositions / 8;         // operands of 8 positions
   static constexpr int kCopies = (kPositions + 15) / 16;  // 16 bytes each, of a thread and stage
-  static constexpr int kPrepared = prepared_bytes(kType, kPositions);
+  static constexpr int kPrepared = prepared_bytes(kType);
   static constexpr uint32_t kChunkBlocks = kChunk.bytes / Weights::kBytes;
   using Place = ChunkBlock<kType, kChunkBlocks>;
 

@@ -134,10 +134,8 @@ constexpr int few_buffers(int type) {
   return 2 * kFewThreads * weight_chunk(type).stride <= 90 * 1024 ? 2 : 1;
 }
 
-// Of a row and chunk, the scales as Halves<type>::prepare leaves them or, for tiles of 8,
-// Codes<type>::prepare where the type has them; 0: it has none.
-constexpr int prepared_bytes(int type, int positions) {
-  if (type == kQ4_K && positions == 8) return 64;
+// Of a row and chunk, the scales as Halves<type>::prepare leaves them; 0: it has none.
+constexpr int prepared_bytes(int type) {
   switch (format_row(type).blocks) {
     case kQ4_K:
     case kQ5_K:
@@ -154,11 +152,10 @@ constexpr int activation_bytes(int positions) {
 constexpr int gemm_shared(int type, int positions) {
   return activation_bytes(positions) +
          chunk_buffers(type, positions) * kGemmRows * weight_chunk(type).stride +
-         kGemmRows * prepared_bytes(type, positions);
+         kGemmRows * prepared_bytes(type);
 }
-constexpr int few_shared(int type, int positions) {
-  return kFewThreads *
-         (few_buffers(type) * weight_chunk(type).stride + prepared_bytes(type, positions));
+constexpr int few_shared(int type) {
+  return kFewThreads * (few_buffers(type) * weight_chunk(type).stride + prepared_bytes(type));
 }
 
 }  // namespace ferrum::cuda

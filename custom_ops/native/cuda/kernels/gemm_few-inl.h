@@ -24,7 +24,7 @@ struct GemmFew : GemmWarps<kType, kPositions, false, few_splits(kPositions), few
   static constexpr int kAtOnce = 2;  // of the columns, for registers
   // Of a column's sums: stores of a warp fill all banks.
   static constexpr int kColumnFloats = 36, kWarpFloats = kPositions * kColumnFloats;
-  static_assert(4 * kWarpFloats * kFewWarps <= few_shared(kType, kPositions));
+  static_assert(4 * kWarpFloats * kFewWarps <= few_shared(kType));
 
   const int tokens;      // from the tile's first on
   uint32_t x[kColumns];  // where the rows of the lane's positions begin

@@ -18,7 +18,6 @@ struct GemmOf<kType, 8, kGateUp> {
 // Blocks that a multiprocessor must have registers for: as many as shared memory mostly lets it
 // have, and as fit without spills.
 constexpr int gemm_blocks(int type, int positions) {
-  if (positions == 8) return type == kQ4_K ? 3 : 4;
   if (positions <= 32) return 4;
   return positions <= 64 && (type == kQ4_K || type == kQ5_K) ? 3 : 2;
 }

@@ -13,6 +13,7 @@ void check_size(const char* what, int size) {
 
 void check(const BlockSizeRule& rule) {
   if (rule.forced != 0) check_size("MoE block size", rule.forced);
+  check_size("MoE block size of few pairs", rule.small_m);
   check_size("MoE block size of many pairs", rule.large_m);
   if (rule.large_m_pairs < 0)
     fail("[ferrum] least pairs of the large MoE block size, got ", rule.large_m_pairs,
@@ -45,7 +46,7 @@ int block_size(const BlockSizeRule& rule, int64_t pairs) {
   check(rule);
   if (pairs < 0) fail("[ferrum] (token, slot) pairs, got ", pairs, ", expected 0 or more");
   if (rule.forced != 0) return rule.forced;
-  return pairs >= rule.large_m_pairs ? rule.large_m : 16;
+  return pairs >= rule.large_m_pairs ? rule.large_m : rule.small_m;
 }
 
 }  // namespace ferrum::cuda
@@ -53,10 +54,10 @@ int block_size(const BlockSizeRule& rule, int64_t pairs) {
 // For tests; no op uses it. `counts` [experts], or null and `pairs`. 0, or 4 where a value is
 // wrong.
 extern "C" __attribute__((visibility("default"))) int ferrum_cuda_block_size(
-    const int32_t* counts, int64_t experts, int64_t pairs, int forced, int large_m,
+    const int32_t* counts, int64_t experts, int64_t pairs, int forced, int small_m, int large_m,
     int64_t large_m_pairs, int* size) {
   using namespace ferrum;
-  const cuda::BlockSizeRule rule{forced, large_m, large_m_pairs};
+  const cuda::BlockSizeRule rule{forced, small_m, large_m, large_m_pairs};
   try {
     *size =
         counts != nullptr ? cuda::block_size(rule, counts, experts) : cuda::block_size(rule, pairs);

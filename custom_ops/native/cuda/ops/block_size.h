@@ -7,9 +7,11 @@
 namespace ferrum::cuda {
 
 struct BlockSizeRule {
-  int forced = 0;                // 8, 16, 32, 48 or 64; 0: none
-  int large_m = 64;              // one of those; where only the device knows the experts' counts
-  int64_t large_m_pairs = 1024;  // and that many pairs are there; 16 below
+  int forced = 0;  // 8, 16, 32, 48 or 64; 0: none
+  // One of those each, where only the device knows the experts' counts: up to and from so many
+  // pairs.
+  int small_m = 16, large_m = 64;
+  int64_t large_m_pairs = 1024;
 };
 
 // With the experts' counts known: the largest of 64, 32 and 16 that pads all pairs to at most 1.30

@@ -39,7 +39,7 @@ struct FewTokens {
     const Matrix& first = products[0]->matrix;
     int64_t blocks = 0;
     const GemmArguments a = arguments(products, count, blocks);
-    launch(kernels_of(first).few, blocks, a, few_shared(first.type, positions));
+    launch(kernels_of(first).few, blocks, a, few_shared(first.type));
   }
 
   void multiply_mixed(const Product* const* products, int count) const {
@@ -53,7 +53,7 @@ struct FewTokens {
         if (products[i]->matrix.type == type) same[found++] = products[i];
       if (found == 0) return;
       a = arguments(same, found, blocks);
-      shared = std::max(shared, few_shared(type, positions));
+      shared = std::max(shared, few_shared(type));
     };
 #define FERRUM_ADD(type) add(k##type, mixed.type);
     FERRUM_MIXED_TYPES(FERRUM_ADD)

@@ -14,12 +14,15 @@ namespace ferrum::cuda {
 namespace {
 
 // Most (token, slot) pairs that go the way of few where no setting decides. Every pair reads its
-// whole expert there, tiles read it once per expert but do nothing below 16 positions. To be tuned.
+// whole expert there, tiles read it once per expert but do nothing below 8 positions. To be tuned.
 constexpr int64_t kMostGemvPairs = 64;
 constexpr int64_t kMostScratch = int64_t{1} << 30;  // bytes between the products of one pass
 
 const Symbol kCountPairs("count_pairs"), kPlacePairs("place_pairs"), kSiluRows("silu_rows"),
     kAlignAndRound("align_and_round"), kCombinePairs("combine_pairs");
+
+// A tile of 8 takes two thirds of what one of 16 does, so it pays while few experts need two.
+int small_size(int64_t pairs, int64_t experts) { return pairs <= 4 * experts ? 8 : 16; }
 
 // Tiles of many pairs fit their experts' share of them, for decoding a tile's weights takes about
 // as long as multiplying them with 32 positions.
@@ -39,6 +42,7 @@ class TiledExperts {
     const int64_t pairs = tokens_ * problem.k;
     BlockSizeRule rule;
     rule.forced = settings.moe_block_size;
+    rule.small_m = small_size(pairs, problem.experts);
     rule.large_m = large_size(pairs, problem.experts);
     tile_ = block_size(rule, pairs);
     const int64_t positions = most_tiles(tokens_) * tile_;

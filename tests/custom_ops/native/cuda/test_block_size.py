@@ -21,6 +21,7 @@ def block_size(
     counts: list[int] | None = None,
     pairs: int = 0,
     forced: int = 0,
+    small: int = 16,
     large: int = 64,
     large_pairs: int = 1024,
 ) -> int:
@@ -33,6 +34,7 @@ def block_size(
         ctypes.c_int64(len(counts or ())),
         ctypes.c_int64(pairs),
         forced,
+        small,
         large,
         ctypes.c_int64(large_pairs),
         ctypes.byref(size),
@@ -75,10 +77,12 @@ def test_where_counts_stay_on_the_device_it_depends_on_how_many_pairs_there_are(
     assert block_size(pairs=pairs) == size
 
 
-@pytest.mark.parametrize("large", SIZES)
-def test_the_size_of_many_pairs_and_where_they_begin_may_be_set(large: int) -> None:
-    assert block_size(pairs=200, large=large, large_pairs=200) == large
-    assert block_size(pairs=199, large=large, large_pairs=200) == 16
+@pytest.mark.parametrize("set_size", SIZES)
+def test_the_sizes_of_few_and_many_pairs_and_where_they_part_may_be_set(set_size: int) -> None:
+    assert block_size(pairs=200, large=set_size, large_pairs=200) == set_size
+    assert block_size(pairs=199, large=set_size, large_pairs=200) == 16
+    assert block_size(pairs=199, small=set_size, large_pairs=200) == set_size
+    assert block_size(pairs=200, small=set_size, large_pairs=200) == 64
 
 
 @pytest.mark.parametrize("forced", SIZES)
@@ -91,6 +95,8 @@ def test_a_forced_size_wins(forced: int) -> None:
 def test_no_other_size_can_be_asked_for(wrong: int) -> None:
     with pytest.raises(ValueError, match="4"):
         block_size(pairs=1, forced=wrong)
+    with pytest.raises(ValueError, match="4"):
+        block_size([1], small=wrong)
     with pytest.raises(ValueError, match="4"):
         block_size([1], large=wrong)
 

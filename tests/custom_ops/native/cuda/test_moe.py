@@ -99,6 +99,17 @@ def test_the_grouped_way_is_right_with_tiles_of_any_size(
     assert problem.error("grouped", moe_block_size=size) < 1.5e-3
 
 
+@pytest.mark.parametrize("types", [(Q4_K, Q4_K, Q6_K), (Q5_K, Q5_K, Q8_0)], ids=str)
+def test_bits_do_not_depend_on_the_size_of_tiles(types: tuple[int, int, int]) -> None:
+    problem = Problem(skewed(70, 3, 12), 12, 512, 256, types)
+    found = [
+        run("QuantMoE", problem.feeds, problem.attributes, moe_path="grouped", moe_block_size=size)
+        for size in ("auto", "8", "16", "32", "48", "64")
+    ]
+    for other in found[1:]:
+        np.testing.assert_array_equal(other[0], found[0][0])
+
+
 @pytest.mark.parametrize("way", ["few", "grouped"])
 def test_a_tokens_bits_do_not_depend_on_the_others(way: str) -> None:
     problem = Problem(skewed(60, 4, 16), 16, 256, 256, (Q4_K, Q4_K, Q6_K))
