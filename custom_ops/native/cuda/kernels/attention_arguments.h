@@ -8,7 +8,7 @@
 namespace ferrum::cuda {
 
 // Of a token: its sequence, and its position there; -1 where the sequence cannot be served.
-struct Place {
+struct alignas(8) Place {
   int32_t sequence, position;
 };
 

@@ -52,7 +52,10 @@ FERRUM_DEVICE void find_chunks(const DecodeArguments& a, int64_t token, const Pl
 FERRUM_DEVICE DecodeUnit placed_unit_of_block(const DecodeArguments& a) {
   DecodeUnit unit = unit_of_block(a);
   const int64_t token = token_of_block(a);
-  if (token >= 0) find_chunks(a, token, a.places[token], unit);
+  if (token < 0) return unit;
+  // Both of its numbers by one load: the second is not to wait for what the first decides.
+  const auto place = *reinterpret_cast<const int2*>(a.places + token);
+  find_chunks(a, token, {place.x, place.y}, unit);
   return unit;
 }
 

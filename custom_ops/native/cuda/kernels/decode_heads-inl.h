@@ -41,7 +41,11 @@ struct alignas(16) UnitHeads {
       return;
     }
     const float* const from = a.queries + (unit.token * a.heads + unit.first_head + head) * kDim;
-    for (int i = lane_index(); i < kDim; i += kWarp) put(head, i, from[i]);
+    float values[kDim / kWarp];
+#pragma unroll
+    for (int i = 0; i < kDim / kWarp; ++i) values[i] = from[i * kWarp + lane_index()];
+#pragma unroll
+    for (int i = 0; i < kDim / kWarp; ++i) put(head, i * kWarp + lane_index(), values[i]);
   }
 };
 

@@ -165,40 +165,65 @@ FERRUM_KERNEL(silu_rows, SiluArguments, kSiluThreads) {
   }
 }
 
+namespace {
+
+// Four columns from `row` on, or as many as there are.
+template <bool kFour>
+FERRUM_DEVICE float4 load_columns(const float* row, int columns) {
+  if (kFour) return *reinterpret_cast<const float4*>(row);
+  return {row[0], columns > 1 ? row[1] : 0.0f, columns > 2 ? row[2] : 0.0f,
+          columns > 3 ? row[3] : 0.0f};
+}
+
+// Slots in groups whose loads are all on their way before the first is added: rows of pairs without
+// an expert hold anything, but are there.
+template <bool kFour>
+FERRUM_DEVICE float4 combine_slots(const CombineArguments& a, size_t first_pair, int column) {
+  constexpr int kAtOnce = 8;
+  float4 sum = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+#pragma unroll 1
+  for (int first = 0; first < a.slots; first += kAtOnce) {
+    float4 v[kAtOnce];
+    float weight[kAtOnce];
+    int id[kAtOnce];
+#pragma unroll
+    for (int i = 0; i < kAtOnce; ++i) {
+      const size_t pair = first_pair + min(first + i, a.slots - 1);
+      v[i] = load_columns<kFour>(a.rows + pair * a.width + column, a.width - column);
+      weight[i] = a.weights[pair];
+      id[i] = a.ids[pair];
+    }
+#pragma unroll
+    for (int i = 0; i < kAtOnce; ++i) {
+      const bool counts = first + i < a.slots;
+      const bool exists = static_cast<uint32_t>(id[i]) < static_cast<uint32_t>(a.experts);
+      const float w = exists ? weight[i] : bits_to_float(0x7fc00000);
+      // A choice, not a branch, behind which the compiler would load.
+      sum.x = counts ? fmaf(w, v[i].x, sum.x) : sum.x;
+      sum.y = counts ? fmaf(w, v[i].y, sum.y) : sum.y;
+      sum.z = counts ? fmaf(w, v[i].z, sum.z) : sum.z;
+      sum.w = counts ? fmaf(w, v[i].w, sum.w) : sum.w;
+    }
+  }
+  return sum;
+}
+
+}  // namespace
+
 // A block per token and kCombineColumns columns, 4 a thread.
-FERRUM_KERNEL(combine_pairs, CombineArguments, kCombineThreads) {
-  const size_t first_pair = static_cast<size_t>(blockIdx.x) * a.slots;
+FERRUM_KERNEL(combine_pairs, CombineArguments, kCombineThreads, 8) {
+  const size_t token = blockIdx.x;
   const int column =
       static_cast<int>(blockIdx.y) * kCombineColumns + 4 * static_cast<int>(threadIdx.x);
   if (column >= a.width) return;
-  const int columns = a.width - column < 4 ? a.width - column : 4;
-  const bool aligned = a.width % 4 == 0;
-  float sum[4] = {0.0f, 0.0f, 0.0f, 0.0f};
-  // Rows of pairs without an expert hold anything, but are there: loads wait for nothing.
-#pragma unroll 4
-  for (int slot = 0; slot < a.slots; ++slot) {
-    const size_t pair = first_pair + slot;
-    const float* const row = a.rows + pair * a.width + column;
-    float values[4];
-    if (aligned) {
-      const float4 four = *reinterpret_cast<const float4*>(row);
-      values[0] = four.x, values[1] = four.y, values[2] = four.z, values[3] = four.w;
-    } else {
-#pragma unroll
-      for (int i = 0; i < 4; ++i) values[i] = i < columns ? row[i] : 0.0f;
-    }
-    const bool exists = static_cast<uint32_t>(a.ids[pair]) < static_cast<uint32_t>(a.experts);
-    const float weight = exists ? a.weights[pair] : bits_to_float(0x7fc00000);
-#pragma unroll
-    for (int i = 0; i < 4; ++i) sum[i] = fmaf(weight, values[i], sum[i]);
+  const size_t first_pair = token * a.slots, out = token * a.width + column;
+  if (a.width % 4 == 0) {
+    store_four(a.out, out, combine_slots<true>(a, first_pair, column));
+    return;
   }
-  const size_t out = static_cast<size_t>(blockIdx.x) * a.width + column;
-  if (aligned)
-    store_four(a.out, out, make_float4(sum[0], sum[1], sum[2], sum[3]));
-  else
-#pragma unroll
-    for (int i = 0; i < 4; ++i)
-      if (i < columns) store_element(a.out, out + i, sum[i]);
+  const float4 sum = combine_slots<false>(a, first_pair, column);
+  const float sums[4] = {sum.x, sum.y, sum.z, sum.w};
+  for (int i = 0; i < 4 && column + i < a.width; ++i) store_element(a.out, out + i, sums[i]);
 }
 
 }  // namespace ferrum::cuda

@@ -23,14 +23,10 @@ FERRUM_DEVICE Item item_of(const RotateArguments& a, int64_t token, int head) {
   return {key ? Kind::kKey : Kind::kValue, kv_head, key ? a.from.k : a.from.v, at};
 }
 
-// Where a token's key or value goes: false where nowhere.
-FERRUM_DEVICE bool find_target(const PagedCache& cache, const Place& place, int kv_head,
-                               size_t& to) {
-  if (place.position < 0) return false;
-  const int slot = slot_of(cache, place.sequence, place.position);
-  if (slot == kNoSlot) return false;
-  to = element_of(cache, slot, kv_head);
-  return true;
+// The table's block for a token. To be asked for as soon as the place is known, and used when its
+// key and value are turned.
+FERRUM_DEVICE int32_t block_of_token(const PagedCache& cache, const Place& place) {
+  return place.position < 0 ? kNoSlot : block_of(cache, place.sequence, place.position);
 }
 
 // The warp's tokens and heads: false where it has none.
@@ -67,7 +63,7 @@ FERRUM_DEVICE void store_query(const RotateArguments& a, const Item& item, const
 
 template <int kHeld>
 FERRUM_DEVICE void store_head(const RotateArguments& a, Loaded<kHeld>& loaded, const Place& place,
-                              const Turn<kHeld>& turn) {
+                              int32_t block, const Turn<kHeld>& turn) {
   const PagedCache& cache = a.cache;
   const int half = cache.head_dim / 2;
   const Item& item = loaded.item;
@@ -79,8 +75,9 @@ FERRUM_DEVICE void store_head(const RotateArguments& a, Loaded<kHeld>& loaded, c
     loaded.head.store(half, [&](int i, float value) { store_query(a, item, place, i, value); });
     return;
   }
-  size_t to;
-  if (!find_target(cache, place, item.kv_head, to)) return;
+  const int slot = slot_in(cache, block, place.position);
+  if (slot == kNoSlot) return;
+  const size_t to = element_of(cache, slot, item.kv_head);
   uint8_t* const elements = item.kind == Kind::kKey ? cache.keys : cache.values;
   loaded.head.store(
       half, [&](int i, float value) { store_element({elements, cache.type}, to + i, value); });
@@ -98,11 +95,12 @@ FERRUM_DEVICE void rotate_and_store(const RotateArguments& a) {
   turn.load(a.from.inv_freq, a.cache.head_dim / 2);
   const Place place = find_place(a.cache, token);
   if (head == 0 && lane_index() == 0) a.places[token] = place;
+  const int32_t block = block_of_token(a.cache, place);
   turn.find(place.position, a.from.rope_scale);
   for (; head < count; head += a.warps) {
     Loaded<kHeld> loaded = next;
     if (head + a.warps < count) next.load(a, token, head + a.warps);
-    store_head(a, loaded, place, turn);
+    store_head(a, loaded, place, block, turn);
   }
 }
 
@@ -131,7 +129,8 @@ FERRUM_DEVICE void rotate_any(const RotateArguments& a, const Item& item, const 
   }
 }
 
-FERRUM_DEVICE void store_any(const RotateArguments& a, const Item& item, const Place& place) {
+FERRUM_DEVICE void store_any(const RotateArguments& a, const Item& item, const Place& place,
+                             int32_t block) {
   const PagedCache& cache = a.cache;
   const int dim = cache.head_dim;
   if (item.kind == Kind::kQuery) {
@@ -139,8 +138,9 @@ FERRUM_DEVICE void store_any(const RotateArguments& a, const Item& item, const P
                [&](int i, float value) { store_query(a, item, place, i, value); });
     return;
   }
-  size_t to;
-  if (!find_target(cache, place, item.kv_head, to)) return;
+  const int slot = slot_in(cache, block, place.position);
+  if (slot == kNoSlot) return;
+  const size_t to = element_of(cache, slot, item.kv_head);
   if (item.kind == Kind::kKey) {
     rotate_any(a, item, a.from.k_norm, place.position,
                [&](int i, float value) { store_element({cache.keys, cache.type}, to + i, value); });
@@ -170,8 +170,9 @@ FERRUM_PREFETCHING_KERNEL(rotate_and_store_any, RotateArguments, prefetch_block,
   if (!find_work(a, token, head)) return;
   const Place place = find_place(a.cache, token);
   if (head == 0 && lane_index() == 0) a.places[token] = place;
+  const int32_t block = block_of_token(a.cache, place);
   for (; head < a.heads + 2 * a.cache.kv_heads; head += a.warps)
-    store_any(a, item_of(a, token, head), place);
+    store_any(a, item_of(a, token, head), place, block);
 }
 
 }  // namespace ferrum::cuda

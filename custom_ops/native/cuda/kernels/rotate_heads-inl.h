@@ -18,24 +18,26 @@ FERRUM_DEVICE void prefetch_turns(const Heads& heads, int head_dim) {
 
 // A warp looks for the sequence that has the token, and on the way sees whether the lengths are in
 // order: if they are not, no token has a place. A sequence that does not fit its table has none
-// either. Everything is loaded at once, so that it costs one way to memory.
+// either. Everything is loaded at once, so that it costs one way to memory: a branch would have
+// what stands behind it loaded after what it asks for.
 FERRUM_DEVICE Place find_place(const PagedCache& cache, int64_t token) {
-  bool ordered = cache.cumulative[0] == 0 && cache.cumulative[cache.sequences] == cache.tokens;
-  bool found = false;
+  const int32_t begin = cache.cumulative[0], all = cache.cumulative[cache.sequences];
+  bool ordered = true, found = false;
   int32_t sequence = 0, position = -1;
 #pragma unroll 1
   for (int64_t b = lane_index(); b < cache.sequences; b += kWarp) {
     const int64_t start = cache.cumulative[b], end = cache.cumulative[b + 1], past = cache.past[b];
-    ordered = ordered && start <= end;
-    if (token < start || token >= end) continue;
     const int64_t length = past + end - start;
+    const bool owns = (token >= start) & (token < end);
     const bool fits =
-        past >= 0 && length <= 0x7fffffff && length <= cache.columns * cache.block_size;
-    found = true;
-    sequence = static_cast<int32_t>(b);
-    position = fits ? static_cast<int32_t>(past + token - start) : -1;
+        (past >= 0) & (length <= 0x7fffffff) & (length <= cache.columns * cache.block_size);
+    ordered &= start <= end;
+    found |= owns;
+    sequence = owns ? static_cast<int32_t>(b) : sequence;
+    position = owns ? (fits ? static_cast<int32_t>(past + token - start) : -1) : position;
   }
   const uint32_t owners = __ballot_sync(kWholeWarp, found);
+  ordered &= (begin == 0) & (all == cache.tokens);
   // Lengths that are in order, from 0 to beyond the token, have one owner.
   if (!__all_sync(kWholeWarp, ordered) || owners == 0) return {0, -1};
   const int owner = __ffs(static_cast<int>(owners)) - 1;

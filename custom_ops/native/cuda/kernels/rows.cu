@@ -7,19 +7,22 @@ namespace ferrum::cuda {
 namespace {
 
 // Four neighbours of a row from `i` on, zero beyond its end. Threads own the same values whether
-// or not memory is aligned, so that the sum's order is one.
+// or not memory is aligned, so that the sum's order is one. What a thread loads at once, no branch
+// parts: behind one, loads would wait for those in front of it.
+template <bool kAligned>
 FERRUM_DEVICE float4 load_four_of_row(ConstElements x, int64_t row, int64_t i,
                                       const NormArguments& a) {
-  if (a.aligned) return load_four(x, row + i);
+  if (kAligned) return load_four(x, row + i);
   const int64_t left = a.columns - i;
   return make_float4(load_element(x, row + i), left > 1 ? load_element(x, row + i + 1) : 0.0f,
                      left > 2 ? load_element(x, row + i + 2) : 0.0f,
                      left > 3 ? load_element(x, row + i + 3) : 0.0f);
 }
 
+template <bool kAligned>
 FERRUM_DEVICE void store_four_of_row(Elements to, int64_t row, int64_t i, const NormArguments& a,
                                      float4 v) {
-  if (a.aligned) {
+  if (kAligned) {
     store_four(to, row + i, v);
     return;
   }
@@ -30,8 +33,9 @@ FERRUM_DEVICE void store_four_of_row(Elements to, int64_t row, int64_t i, const 
   if (left > 3) store_element(to, row + i + 3, v.w);
 }
 
+template <bool kAligned>
 FERRUM_DEVICE float4 weights_at(const NormArguments& a, int64_t i) {
-  return load_four_of_row({a.weight, kF32}, 0, i, a);
+  return load_four_of_row<kAligned>({a.weight, kF32}, 0, i, a);
 }
 
 FERRUM_DEVICE float block_sum(float x) {
@@ -43,54 +47,60 @@ FERRUM_DEVICE float block_sum(float x) {
   return warp_sum(lane_index() < kWarps ? sums[lane_index()] : 0.0f);
 }
 
-template <bool kAdd, int kType>
+template <bool kAdd, int kType, bool kAligned>
 FERRUM_DEVICE float4 values_at(const NormArguments& a, int64_t row, int64_t i) {
-  float4 v = load_four_of_row({a.x, kType}, row, i, a);
+  float4 v = load_four_of_row<kAligned>({a.x, kType}, row, i, a);
   if (kAdd) {
-    const float4 other = load_four_of_row({a.residual, kType}, row, i, a);
+    const float4 other = load_four_of_row<kAligned>({a.residual, kType}, row, i, a);
     v = make_float4(v.x + other.x, v.y + other.y, v.z + other.z, v.w + other.w);
   }
   return v;
 }
 
-template <bool kAdd, int kType>
+template <bool kAdd, int kType, bool kAligned>
 FERRUM_DEVICE void write_normed(const NormArguments& a, int64_t row, int64_t i, float4 v, float4 w,
                                 float factor) {
-  if (kAdd) store_four_of_row({a.sum, kType}, row, i, a, v);
-  store_four_of_row(
+  if (kAdd) store_four_of_row<kAligned>({a.sum, kType}, row, i, a, v);
+  store_four_of_row<kAligned>(
       {a.normed, kType}, row, i, a,
       make_float4(v.x * factor * w.x, v.y * factor * w.y, v.z * factor * w.z, v.w * factor * w.w));
 }
 
 // A thread keeps its first four values, with their weights, so that a row of up to 4 kNormThreads
 // is loaded once; the rest of a longer one is read twice, the second time from the cache.
-template <bool kAdd, int kType>
+template <bool kAdd, int kType, bool kAligned>
 FERRUM_DEVICE void normalize_row(const NormArguments& a) {
   constexpr int kStep = 4 * kNormThreads;
   const int64_t row = static_cast<int64_t>(blockIdx.x) * a.columns;
   const int64_t first = 4 * static_cast<int64_t>(threadIdx.x);
   float4 kept = make_float4(0.0f, 0.0f, 0.0f, 0.0f), weight = kept;
   if (first < a.columns) {
-    kept = values_at<kAdd, kType>(a, row, first);
-    weight = weights_at(a, first);
+    kept = values_at<kAdd, kType, kAligned>(a, row, first);
+    weight = weights_at<kAligned>(a, first);
   }
   const auto add_squares = [](float4 v, float sum) {
     return fmaf(v.x, v.x, fmaf(v.y, v.y, fmaf(v.z, v.z, fmaf(v.w, v.w, sum))));
   };
   float squares = add_squares(kept, 0.0f);
   for (int64_t i = first + kStep; i < a.columns; i += kStep)
-    squares = add_squares(values_at<kAdd, kType>(a, row, i), squares);
+    squares = add_squares(values_at<kAdd, kType, kAligned>(a, row, i), squares);
   const float mean = block_sum(squares) / static_cast<float>(a.columns);
   const float factor = 1.0f / sqrtf(mean + a.epsilon);
-  if (first < a.columns) write_normed<kAdd, kType>(a, row, first, kept, weight, factor);
+  if (first < a.columns) write_normed<kAdd, kType, kAligned>(a, row, first, kept, weight, factor);
   for (int64_t i = first + kStep; i < a.columns; i += kStep)
-    write_normed<kAdd, kType>(a, row, i, values_at<kAdd, kType>(a, row, i), weights_at(a, i),
-                              factor);
+    write_normed<kAdd, kType, kAligned>(a, row, i, values_at<kAdd, kType, kAligned>(a, row, i),
+                                        weights_at<kAligned>(a, i), factor);
 }
 
 template <bool kAdd>
 FERRUM_DEVICE void normalize_row(const NormArguments& a) {
-  with_element_type(a.type, [&](auto type) { normalize_row<kAdd, decltype(type)::value>(a); });
+  with_element_type(a.type, [&](auto type) {
+    constexpr int kType = decltype(type)::value;
+    if (a.aligned)
+      normalize_row<kAdd, kType, true>(a);
+    else
+      normalize_row<kAdd, kType, false>(a);
+  });
 }
 
 FERRUM_DEVICE void prefetch_weight(const NormArguments& a) {

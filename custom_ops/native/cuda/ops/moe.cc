@@ -70,9 +70,10 @@ class TiledExperts {
     return problem_.k * (4 * floats + 2 * half_stride(width())) + 2 * half_stride(problem_.gate.k);
   }
 
+  // Of n pairs, an expert's first makes a tile, and then every tile_-th.
   int64_t most_tiles(int64_t tokens) const {
-    const int64_t pairs = tokens * problem_.k;
-    return pairs / tile_ + std::min(pairs, problem_.experts);
+    const int64_t pairs = tokens * problem_.k, firsts = std::min(pairs, problem_.experts);
+    return firsts + (pairs - firsts) / tile_;
   }
 
   void run_pass(int64_t first, int64_t tokens) const {
