@@ -168,9 +168,13 @@ FERRUM_DEVICE void prefetch_mixed(const GemvArguments& a) {
     prefetch_block<kQ6_K, kColumns>(a);  // as of all types that are not in planes
 }
 
-// Blocks that a multiprocessor must have registers for; 0: as many as the compiler finds best, but
-// for one kernel that would be so many that it spills.
-constexpr int gemv_blocks(int type, int columns) { return type == kQ6_K && columns == 4 ? 3 : 0; }
+// Blocks that a multiprocessor must have registers for; 0: as many as the compiler finds best.
+// Those of a layer's Q4_K matrices would not all be there at once, those of Q6_K with four columns
+// would be so many that they spill.
+constexpr int gemv_blocks(int type, int columns) {
+  if (type == kQ4_K && columns == 1) return 5;
+  return type == kQ6_K && columns == 4 ? 3 : 0;
+}
 
 #define FERRUM_GEMV_COLUMNS(name, columns)                                    \
   FERRUM_PREFETCHING_KERNEL(gemv_##name##_##columns, GemvArguments,           \

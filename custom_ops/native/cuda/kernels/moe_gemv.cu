@@ -6,14 +6,13 @@
 namespace ferrum::cuda {
 namespace {
 
-// The matrix that a pair multiplies; null where it chose an expert that does not exist.
-FERRUM_DEVICE const uint8_t* matrix_of(const ExpertMatrices& experts, const PairExperts& chosen,
-                                       int64_t pair) {
-  int64_t expert = pair;
-  if (chosen.ids != nullptr) {
-    expert = chosen.ids[pair];
-    if (expert < 0 || expert >= chosen.experts) return nullptr;
-  }
+// The expert of a pair; below 0 where it chose one that does not exist.
+FERRUM_DEVICE int64_t expert_of(const PairExperts& chosen, int64_t pair) {
+  if (chosen.ids == nullptr) return pair;
+  const int32_t id = chosen.ids[pair];
+  return id < chosen.experts ? id : -1;
+}
+FERRUM_DEVICE const uint8_t* matrix_of(const ExpertMatrices& experts, int64_t expert) {
   return experts.data + static_cast<size_t>(expert * experts.rows) * experts.row_bytes;
 }
 
@@ -59,15 +58,15 @@ FERRUM_DEVICE void gate_up(const MoeGateUpArguments& a) {
   const int64_t pair = pair_of_block();
   const int thread = static_cast<int>(threadIdx.x), lane = thread & (a.lanes - 1);
   const int64_t row = row_of_thread(a.lanes);
-  const uint8_t* const gate = matrix_of(a.gate, a.chosen, pair);
-  const uint8_t* const up = matrix_of(a.up, a.chosen, pair);
+  const int64_t expert = expert_of(a.chosen, pair);
   const bool stores = lane == 0 && row < a.gate.rows;
   float* const hidden = a.hidden + pair * a.gate.rows + row;
-  if (gate == nullptr) {
+  if (expert < 0) {
     if (stores) *hidden = not_a_number();
     return;
   }
-  const BlockOf<kType> rows[2] = {row_of<kType>(gate, a.gate, row), row_of<kType>(up, a.up, row)};
+  const BlockOf<kType> rows[2] = {row_of<kType>(matrix_of(a.gate, expert), a.gate, row),
+                                  row_of<kType>(matrix_of(a.up, expert), a.up, row)};
   float sum[2][1] = {};
   multiply_token<kType>(rows, x_of_block(a.x, a.k), a.k, lane, a.lanes, sum);
   if (stores) *hidden = silu(sum[0][0]) * sum[1][0];
@@ -77,9 +76,10 @@ template <int kType>
 FERRUM_DEVICE void product(const MoeProductArguments& a) {
   const int64_t pair = pair_of_block(), row = 2 * row_of_thread(a.lanes);
   const int lane = static_cast<int>(threadIdx.x) & (a.lanes - 1);
-  const uint8_t* const matrix = matrix_of(a.matrix, a.chosen, pair);
+  const int64_t expert = expert_of(a.chosen, pair);
   float sum[2][1] = {{not_a_number()}, {not_a_number()}};
-  if (matrix != nullptr) {
+  if (expert >= 0) {
+    const uint8_t* const matrix = matrix_of(a.matrix, expert);
     sum[0][0] = sum[1][0] = 0.0f;
     const BlockOf<kType> rows[2] = {row_of<kType>(matrix, a.matrix, row),
                                     row_of<kType>(matrix, a.matrix, row + 1)};
@@ -96,7 +96,7 @@ template <int kType>
 FERRUM_DEVICE void down(const MoeDownArguments& a) {
   using Unit = UnitOf<kType>;
   FERRUM_SHARED StagedX<kWidthTile> hidden[kMoeGemvSlots];
-  FERRUM_SHARED float products[kMoeGemvSlots][2 * kWarp];
+  FERRUM_SHARED float products[kMoeGemvSlots][2 * kWarp], weights[kMoeGemvSlots];
   const int64_t token = blockIdx.z;
   const int thread = static_cast<int>(threadIdx.x), warp = warp_index();
   const int lane = thread & (a.lanes - 1), group = divided_by(a.lanes, lane_index());
@@ -106,10 +106,11 @@ FERRUM_DEVICE void down(const MoeDownArguments& a) {
   for (int first = 0; first < a.slots; first += kMoeGemvSlots) {
     // A warp without a slot computes the last one again, for nothing.
     const int64_t pair = token * a.slots + min(first + warp, a.slots - 1);
-    const uint8_t* const matrix = matrix_of(a.down, a.chosen, pair);
-    const uint8_t* const known = matrix != nullptr ? matrix : a.down.data;
-    const BlockOf<kType> rows[2] = {row_of<kType>(known, a.down, first_row + 2 * group),
-                                    row_of<kType>(known, a.down, first_row + 2 * group + 1)};
+    const int64_t expert = expert_of(a.chosen, pair);
+    const float weight = a.weights[pair];  // so that nobody waits for it in the end
+    const uint8_t* const matrix = matrix_of(a.down, max(expert, int64_t{0}));
+    const BlockOf<kType> rows[2] = {row_of<kType>(matrix, a.down, first_row + 2 * group),
+                                    row_of<kType>(matrix, a.down, first_row + 2 * group + 1)};
     const auto stage_tile = [&](int begin) {
       if (begin > 0) __syncthreads();
       // Any k: with the test of it, ptxas takes 128 registers and not 167 for Q5_K of 8.0.
@@ -122,11 +123,12 @@ FERRUM_DEVICE void down(const MoeDownArguments& a) {
     sum_over_lanes(a.lanes, sum);
     if (lane == 0)
       for (int r = 0; r < 2; ++r)
-        products[warp][2 * group + r] = matrix != nullptr ? sum[r][0] : not_a_number();
+        products[warp][2 * group + r] = expert >= 0 ? sum[r][0] : not_a_number();
+    if (lane_index() == 0) weights[warp] = weight;
     __syncthreads();
     if (thread < rows_of_block)
       for (int slot = first; slot < min(first + kMoeGemvSlots, a.slots); ++slot)
-        total = fmaf(a.weights[token * a.slots + slot], products[slot - first][thread], total);
+        total = fmaf(weights[slot - first], products[slot - first][thread], total);
     __syncthreads();
   }
   if (thread < rows_of_block && first_row + thread < a.down.rows)
@@ -135,17 +137,20 @@ FERRUM_DEVICE void down(const MoeDownArguments& a) {
 
 // Blocks that a multiprocessor must have registers for; 0: as many as the compiler finds best, but
 // for two types that would be so many that it spills.
-constexpr int gate_up_blocks(int type) { return type == kF32 ? 3 : 0; }
+constexpr int gate_up_blocks(int type) { return type == kF32 ? 3 : 0; }  // and of one product
 constexpr int down_blocks(int type) { return type == kIQ4_XS ? 3 : 0; }
 
-#define FERRUM_MOE_GEMV(name)                                                                      \
-  FERRUM_KERNEL(moe_gate_up_##name, MoeGateUpArguments, kMoeGemvThreads,                           \
-                gate_up_blocks(k##name)) {                                                         \
-    gate_up<k##name>(a);                                                                           \
-  }                                                                                                \
-  FERRUM_KERNEL(moe_product_##name, MoeProductArguments, kMoeGemvThreads) { product<k##name>(a); } \
-  FERRUM_KERNEL(moe_down_##name, MoeDownArguments, kMoeGemvThreads, down_blocks(k##name)) {        \
-    down<k##name>(a);                                                                              \
+#define FERRUM_MOE_GEMV(name)                                                               \
+  FERRUM_KERNEL(moe_gate_up_##name, MoeGateUpArguments, kMoeGemvThreads,                    \
+                gate_up_blocks(k##name)) {                                                  \
+    gate_up<k##name>(a);                                                                    \
+  }                                                                                         \
+  FERRUM_KERNEL(moe_product_##name, MoeProductArguments, kMoeGemvThreads,                   \
+                gate_up_blocks(k##name)) {                                                  \
+    product<k##name>(a);                                                                    \
+  }                                                                                         \
+  FERRUM_KERNEL(moe_down_##name, MoeDownArguments, kMoeGemvThreads, down_blocks(k##name)) { \
+    down<k##name>(a);                                                                       \
   }
 FERRUM_CUDA_FORMATS(FERRUM_MOE_GEMV)
 #undef FERRUM_MOE_GEMV

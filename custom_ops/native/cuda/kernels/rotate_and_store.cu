@@ -156,10 +156,11 @@ FERRUM_DEVICE void prefetch_block(const RotateArguments& a) {
 
 }  // namespace
 
-FERRUM_PREFETCHING_KERNEL(rotate_and_store_64, RotateArguments, prefetch_block, kRotateThreads) {
+FERRUM_PREFETCHING_KERNEL(rotate_and_store_64, RotateArguments, prefetch_block, kRotateThreads, 4) {
   rotate_and_store<1>(a);
 }
-FERRUM_PREFETCHING_KERNEL(rotate_and_store_128, RotateArguments, prefetch_block, kRotateThreads) {
+FERRUM_PREFETCHING_KERNEL(rotate_and_store_128, RotateArguments, prefetch_block, kRotateThreads,
+                          4) {
   rotate_and_store<2>(a);
 }
 

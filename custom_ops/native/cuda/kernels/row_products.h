@@ -100,8 +100,7 @@ FERRUM_DEVICE void multiply_rows(const BlockOf<kType> (&rows)[kRows], int k, int
 #pragma unroll
     for (int r = 0; r < kRows; ++r) to[r] = Unit::load(blocks[r], in_block);
   };
-  if (unit < units) load(raw);  // while x is on its way
-  for (int begin = 0; begin < k; begin += kTile) {
+  const auto multiply_tile = [&](int begin) {
     stage_tile(begin);
     const unsigned end = min(units, static_cast<unsigned>(begin + kTile) / Unit::kValues);
     while (unit < end) {
@@ -123,7 +122,13 @@ FERRUM_DEVICE void multiply_rows(const BlockOf<kType> (&rows)[kRows], int k, int
         for (int r = 0; r < kRows; ++r) raw[r] = next[r];
       }
     }
-  }
+  };
+  if (unit < units) load(raw);
+  // One token's first tile, most often its only one, apart from others: in a loop, the compiler has
+  // x wait for the weights.
+  if (kColumns == 1) multiply_tile(0);
+#pragma unroll 1
+  for (int begin = kColumns == 1 ? kTile : 0; begin < k; begin += kTile) multiply_tile(begin);
   if constexpr (Unit::kBlock == 16) {  // a float type's row that ends in no whole slice
     constexpr int kValueBytes = Unit::kBytes / 16;
     for (int i = k / 16 * 16 + lane; i < k; i += lanes)

@@ -67,15 +67,29 @@ FERRUM_DEVICE void load_turns(ConstElements row, int k, int at, int step, float4
   }
 }
 
-// Four values of a tile of n, by all lanes of a warp.
-template <bool kSums, int kValues>
-FERRUM_DEVICE void put_four(float4 v, int i, int n, int thread, StagedX<kValues>& to) {
-  if (i < n) *reinterpret_cast<float4*>(to.values + staged_at(static_cast<unsigned>(i))) = v;
+// Values of a tile of n from `first` on, four of each turn, by all lanes of a warp. Turns go side
+// by side, for each is a chain of shuffles.
+template <bool kSums, int kThreads, int kTurns, int kValues>
+FERRUM_DEVICE void put_turns(const float4 (&v)[kTurns], int first, int n, int thread,
+                             StagedX<kValues>& to) {
+  const auto at = [&](int turn) { return first + 4 * (turn * kThreads + thread); };
+#pragma unroll
+  for (int turn = 0; turn < kTurns; ++turn)
+    if (at(turn) < n)
+      *reinterpret_cast<float4*>(to.values + staged_at(static_cast<unsigned>(at(turn)))) = v[turn];
   if constexpr (kSums) {
-    float sum = (v.x + v.y) + (v.z + v.w);
-    sum += __shfl_xor_sync(kWholeWarp, sum, 1);
-    sum += __shfl_xor_sync(kWholeWarp, sum, 2);
-    if (i < n && thread % 4 == 0) to.sums[i / 16] = sum;
+    float sum[kTurns];
+#pragma unroll
+    for (int turn = 0; turn < kTurns; ++turn)
+      sum[turn] = (v[turn].x + v[turn].y) + (v[turn].z + v[turn].w);
+#pragma unroll
+    for (int step = 1; step <= 2; step *= 2)
+#pragma unroll
+      for (int turn = 0; turn < kTurns; ++turn)
+        sum[turn] += __shfl_xor_sync(kWholeWarp, sum[turn], step);
+#pragma unroll
+    for (int turn = 0; turn < kTurns; ++turn)
+      if (at(turn) < n && thread % 4 == 0) to.sums[at(turn) / 16] = sum[turn];
   }
 }
 
@@ -84,13 +98,18 @@ FERRUM_DEVICE void put_four(float4 v, int i, int n, int thread, StagedX<kValues>
 // loads to stores, so that neither waits, in registers, for where they would meet again.
 template <bool kSums, bool kAnyK, int kThreads, int kValues>
 FERRUM_DEVICE void stage(ConstElements row, int k, int begin, int thread, StagedX<kValues>& to) {
-  constexpr int kTurns = kValues / (4 * kThreads);
+  constexpr int kTurns = kValues / (4 * kThreads), kAtOnce = kTurns < 4 ? kTurns : 4;
+  static_assert(kTurns % kAtOnce == 0);
   const int n = min(kValues, (k - begin + 15) / 16 * 16);
   const auto put_all = [&](const auto& four_of_turn) {
 #pragma unroll
-    for (int turn = 0; turn < kTurns; ++turn) {
-      if (4 * turn * kThreads >= n) break;
-      put_four<kSums>(four_of_turn(turn), 4 * (turn * kThreads + thread), n, thread, to);
+    for (int turn = 0; turn < kTurns; turn += kAtOnce) {
+      const int first = 4 * turn * kThreads;
+      if (first >= n) break;
+      float4 v[kAtOnce];
+#pragma unroll
+      for (int i = 0; i < kAtOnce; ++i) v[i] = four_of_turn(turn + i);
+      put_turns<kSums, kThreads>(v, first, n, thread, to);
     }
   };
   if (row.type == kF32) {
