@@ -129,8 +129,8 @@ step sanitize 120 compute-sanitizer --target-processes all --report-api-errors n
 step bench4 90 bash -c 'bench 4 --prefill 512,2048 --decode 128 --repeat 3'
 step bench48 120 bash -c 'bench 48 --prefill 2048 --decode 64 --context 128,4096 --repeat 3'
 step batch48 120 bash -c 'bench 48 --prefill "" --decode 64 --batch 16,64 --repeat 3'
-# Tiles of 8 for experts' pairs are what moe_block_size asks for; auto does not choose them yet.
-step tiles48 90 bash -c 'FERRUM_MOE_BLOCK_SIZE=8 bench 48 --prefill "" --decode 64 --batch 16,64 \
+# Tiles of 16 for experts' pairs, where auto chooses 8.
+step tiles48 90 bash -c 'FERRUM_MOE_BLOCK_SIZE=16 bench 48 --prefill "" --decode 64 --batch 16,64 \
   --repeat 2'
 # The same beside weights that are re-laid: compare with bench* and batch* of the same run.
 step layout48 120 bash -c 'bench 48-cuda --prefill 2048 --decode 64 --repeat 2 &&

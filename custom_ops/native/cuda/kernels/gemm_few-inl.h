@@ -14,14 +14,14 @@
 
 namespace ferrum::cuda {
 
-template <int kType, int kPositions>
+// kAtOnce: of the columns, operands that are loaded side by side; registers bound them.
+template <int kType, int kPositions, int kAtOnce = 2>
 struct GemmFew : GemmWarps<kType, kPositions, false, few_splits(kPositions), few_buffers(kType)> {
   static constexpr int kSplits = few_splits(kPositions);
   using Warps = GemmWarps<kType, kPositions, false, kSplits, few_buffers(kType)>;
   using Weights = Format<kType>;
   static constexpr WeightChunk kChunk = Warps::kChunk;
   static constexpr int kRows = Warps::kRows, kColumns = Warps::kColumns;
-  static constexpr int kAtOnce = 2;  // of the columns, for registers
   // Of a column's sums: stores of a warp fill all banks.
   static constexpr int kColumnFloats = 36, kWarpFloats = kPositions * kColumnFloats;
   static_assert(4 * kWarpFloats * kFewWarps <= few_shared(kType));
@@ -40,18 +40,26 @@ struct GemmFew : GemmWarps<kType, kPositions, false, few_splits(kPositions), few
   static FERRUM_DEVICE int first_token() { return static_cast<int>(blockIdx.x) * kPositions; }
 
   // Columns first .. of the stage, whose slice of the lane has its runs at these values of a row.
-  FERRUM_DEVICE void load(int first, const int (&runs)[2],
-                          uint32_t (&columns)[kAtOnce][4][2]) const {
+  // All are loaded side by side: a choice of the type at each would have them wait for one another.
+  template <int kValues>
+  FERRUM_DEVICE void load_as(int first, const int (&runs)[2],
+                             uint32_t (&columns)[kAtOnce][4][2]) const {
+    const ConstElements values{this->a.values.data, kValues};
 #pragma unroll
     for (int n = 0; n < kAtOnce; ++n)
 #pragma unroll
       for (int run = 0; run < 2; ++run) {
         uint4 v = make_uint4(0, 0, 0, 0);  // beyond k
         if (Warps::kWholeChunks || runs[run] < this->a.k)
-          v = paired_halves(this->a.values, x[first + n] + static_cast<uint32_t>(runs[run]));
+          v = paired_halves(values, x[first + n] + static_cast<uint32_t>(runs[run]));
         columns[n][2 * run][0] = v.x, columns[n][2 * run][1] = v.y;
         columns[n][2 * run + 1][0] = v.z, columns[n][2 * run + 1][1] = v.w;
       }
+  }
+  FERRUM_DEVICE void load(int first, const int (&runs)[2],
+                          uint32_t (&columns)[kAtOnce][4][2]) const {
+    with_element_type(this->a.values.type,
+                      [&](auto type) { load_as<decltype(type)::value>(first, runs, columns); });
   }
 
   // Columns first .. times what decode makes of a stage.

@@ -24,16 +24,19 @@ FERRUM_DEVICE void run_own(const GemmArguments& a) {
   if (is_of<Few>(a)) Few(a).run();
 }
 
+template <int kType, int kPositions>
+using FewOf = GemmFew<kType, kPositions, kPositions == 16 ? 2 : 1>;
+
 template <int kPositions>
 FERRUM_DEVICE void prefetch_mixed(const MixedGemmArguments& a) {
-#define FERRUM_PREFETCH_OF(type) prefetch_own<GemmFew<k##type, kPositions>>(a.type);
+#define FERRUM_PREFETCH_OF(type) prefetch_own<FewOf<k##type, kPositions>>(a.type);
   FERRUM_MIXED_TYPES(FERRUM_PREFETCH_OF)
 #undef FERRUM_PREFETCH_OF
 }
 
 template <int kPositions>
 FERRUM_DEVICE void multiply_mixed(const MixedGemmArguments& a) {
-#define FERRUM_MULTIPLY_OF(type) run_own<GemmFew<k##type, kPositions>>(a.type);
+#define FERRUM_MULTIPLY_OF(type) run_own<FewOf<k##type, kPositions>>(a.type);
   FERRUM_MIXED_TYPES(FERRUM_MULTIPLY_OF)
 #undef FERRUM_MULTIPLY_OF
 }

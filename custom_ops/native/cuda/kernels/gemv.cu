@@ -110,9 +110,12 @@ FERRUM_DEVICE void gemv_f32(const GemvArguments& a) {
     for (int r = 0; r < kRows; ++r)
       load_turns<true>(matrix + min(row + r, part.rows - 1) * a.k, a.k, begin, 4 * kGemvThreads,
                        w[r]);
+    with_element_type(a.x.type, [&](auto type) {  // once, or columns would wait for one another
 #pragma unroll
-    for (int c = 0; c < kColumns; ++c)
-      load_turns<true>(x_row(a, column + c), a.k, begin, 4 * kGemvThreads, x[c]);
+      for (int c = 0; c < kColumns; ++c)
+        load_turns<true>({x_row(a, column + c).data, decltype(type)::value}, a.k, begin,
+                         4 * kGemvThreads, x[c]);
+    });
 #pragma unroll
     for (int turn = 0; turn < kTurns; ++turn) {
 #pragma unroll

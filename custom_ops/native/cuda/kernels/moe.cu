@@ -73,11 +73,11 @@ FERRUM_DEVICE void align_in_block(const AlignArguments& a) {
   FERRUM_SHARED int first[kAlignThreads];                     // position of each expert's first
   FERRUM_SHARED int all_tiles;
   const int i = static_cast<int>(threadIdx.x), warp = warp_index();
+  const int id = i < a.pairs ? a.ids[i] : -1;  // on its way while the counts are cleared
 #pragma unroll
   for (int w = 0; w < kAlignWarps; ++w) counts[w][i] = 0;
   __syncthreads();
 
-  const int id = i < a.pairs ? a.ids[i] : -1;
   const bool exists = static_cast<uint32_t>(id) < static_cast<uint32_t>(a.experts);
   const uint32_t valid = __ballot_sync(kWholeWarp, exists);
   const uint32_t same = lanes_of_same_id(valid, id, a.experts);
