@@ -21,9 +21,9 @@ struct DecodeUnit {
 FERRUM_DEVICE int64_t token_of_block(const DecodeArguments& a) {
   const int64_t z = a.first + blockIdx.z;
   if (!a.single) return z;
-  const int64_t start = a.cache.cumulative[z];
-  const bool in_step = start >= 0 && start < a.cache.tokens;
-  return in_step && a.cache.cumulative[z + 1] == start + 1 ? start : -1;
+  const int64_t start = a.cache.cumulative[z], end = a.cache.cumulative[z + 1];
+  const bool alone = (start >= 0) & (start < a.cache.tokens) & (end == start + 1);
+  return alone ? start : -1;
 }
 
 // The query heads of a block, which its place in the grid tells.
@@ -53,9 +53,9 @@ FERRUM_DEVICE DecodeUnit placed_unit_of_block(const DecodeArguments& a) {
   DecodeUnit unit = unit_of_block(a);
   const int64_t token = token_of_block(a);
   if (token < 0) return unit;
-  // Both of its numbers by one load: the second is not to wait for what the first decides.
-  const auto place = *reinterpret_cast<const int2*>(a.places + token);
-  find_chunks(a, token, {place.x, place.y}, unit);
+  // A copy, for the sequence's load not to wait for what the position decides.
+  const Place place = a.places[token];
+  find_chunks(a, token, place, unit);
   return unit;
 }
 

@@ -50,11 +50,6 @@ inline void mma_f16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2
   on_cpu::meet(on_cpu::kMatrixProduct, 0xffffffffu, &operands);
 }
 
-inline void multiply_f16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
-  for (float& sum : d) sum = 0.0f;
-  mma_f16(d, a, b);
-}
-
 inline void load_matrices(uint32_t (&r)[4], const void* row) {
   on_cpu::MatrixLoad operands{r, row};
   on_cpu::meet(on_cpu::kMatrixLoad, 0xffffffffu, &operands);
