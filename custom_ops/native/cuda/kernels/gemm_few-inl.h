@@ -133,7 +133,9 @@ struct GemmFew : GemmWarps<kType, kPositions, false, few_splits(kPositions), few
     for (int n = 0; n < kColumns; ++n)
       x[n] = static_cast<uint32_t>(first_token() + min(8 * n + this->quad, tokens - 1)) *
              static_cast<uint32_t>(this->a.k);
-    this->for_each_chunk([this](unsigned chunk) { multiply_chunk(chunk); });
+    // A warp copies its own rows alone, and no barrier holds a block's warps together.
+    this->for_each_chunk([this](unsigned chunk) { this->copy_weights(chunk); },
+                         [] { __syncwarp(); }, [this](unsigned chunk) { multiply_chunk(chunk); });
     add_up_and_store();
   }
 };

@@ -15,8 +15,7 @@ struct FewTokens {
   Queue& queue;
   const ConstElements x;
   const int64_t tokens;
-  const int which = tokens <= 16 ? 0 : 1;
-  const int positions = which == 0 ? 16 : 32;
+  const int positions;  // of a tile
 
   // Of one type; their blocks of rows begin and end at `blocks`.
   GemmArguments arguments(const Product* const* products, int count, int64_t& blocks) const {
@@ -31,8 +30,8 @@ struct FewTokens {
   template <class Arguments>
   void launch(const Symbol* kernels, int64_t blocks, const Arguments& a, int shared) const {
     const auto tiles = static_cast<unsigned>(divided_up(tokens, positions));
-    queue.launch(kernels[which], {tiles, static_cast<unsigned>(blocks)}, kFewThreads, a,
-                 static_cast<size_t>(shared));
+    queue.launch(kernels[positions == 16 ? 0 : 1], {tiles, static_cast<unsigned>(blocks)},
+                 kFewThreads, a, static_cast<size_t>(shared));
   }
 
   void multiply_alike(const Product* const* products, int count) const {
@@ -70,13 +69,23 @@ struct FewTokens {
   }
 };
 
+// The least tile that holds the tokens, but for a matrix of so few rows that tiles of 32 would
+// leave multiprocessors without a block.
+int positions_of(const Queue& queue, int64_t tokens, const Product* const* products, int count) {
+  if (tokens <= 16) return 16;
+  int64_t blocks = 0;
+  for (int i = 0; i < count; ++i) blocks += divided_up(products[i]->matrix.rows, few_rows(32));
+  return divided_up(tokens, 32) * blocks >= queue.multiprocessors() ? 32 : 16;
+}
+
 }  // namespace
 
 void gemm_few(Queue& queue, ConstElements x, int64_t tokens, const std::vector<Product>& products) {
-  const FewTokens few{queue, x, tokens};
-  for_each_group<kGemmMatrices>(
-      products.data(), static_cast<int>(products.size()), go_together,
-      [&](const Product* const* some, int found) { few.multiply(some, found); });
+  for_each_group<kGemmMatrices>(products.data(), static_cast<int>(products.size()), go_together,
+                                [&](const Product* const* some, int found) {
+                                  const int positions = positions_of(queue, tokens, some, found);
+                                  FewTokens{queue, x, tokens, positions}.multiply(some, found);
+                                });
 }
 
 }  // namespace ferrum::cuda
