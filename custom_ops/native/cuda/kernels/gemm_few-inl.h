@@ -22,6 +22,8 @@ struct GemmFew : GemmWarps<kType, kPositions, false, few_splits(kPositions), few
   using Weights = Format<kType>;
   static constexpr WeightChunk kChunk = Warps::kChunk;
   static constexpr int kRows = Warps::kRows, kColumns = Warps::kColumns;
+  // Whether registers hold the next stage's columns too.
+  static constexpr bool kLoadsAhead = kColumns == kAtOnce && kType != kMXFP4_planes;
   // Of a column's sums: stores of a warp fill all banks.
   static constexpr int kColumnFloats = 36, kWarpFloats = kPositions * kColumnFloats;
   static_assert(4 * kWarpFloats * kFewWarps <= few_shared(kType));
@@ -39,32 +41,60 @@ struct GemmFew : GemmWarps<kType, kPositions, false, few_splits(kPositions), few
 
   static FERRUM_DEVICE int first_token() { return static_cast<int>(blockIdx.x) * kPositions; }
 
-  // Columns first .. of the stage, whose slice of the lane has its runs at these values of a row.
-  // All are loaded side by side: a choice of the type at each would have them wait for one another.
+  // Where in a row the runs begin of the slice that is the lane's in a stage.
+  struct Runs {
+    int first, second;
+  };
+  FERRUM_DEVICE Runs runs_of(unsigned stage) const {
+    const unsigned slice = stage * kStageSlices + static_cast<unsigned>(this->c);
+    const int in_block = static_cast<int>(slice % Weights::kSlices);
+    const int block = static_cast<int>(slice / Weights::kSlices) * Weights::kBlock;
+    return {block + Weights::first(in_block), block + Weights::second(in_block)};
+  }
+
+  // Runs of columns on their way. All of a type, or a choice of the type at each would have them
+  // wait for one another.
   template <int kValues>
-  FERRUM_DEVICE void load_as(int first, const int (&runs)[2],
-                             uint32_t (&columns)[kAtOnce][4][2]) const {
-    const ConstElements values{this->a.values.data, kValues};
+  using Loaded = Eight<kValues>[kAtOnce][2];
+  using Columns = uint32_t[kAtOnce][4][2];
+
+  // Columns first .. of a stage; zeros beyond k.
+  template <int kValues>
+  FERRUM_DEVICE void load(int first, unsigned stage, Loaded<kValues>& values) const {
+    const Runs runs = runs_of(stage);
 #pragma unroll
     for (int n = 0; n < kAtOnce; ++n)
 #pragma unroll
       for (int run = 0; run < 2; ++run) {
-        uint4 v = make_uint4(0, 0, 0, 0);  // beyond k
-        if (Warps::kWholeChunks || runs[run] < this->a.k)
-          v = paired_halves(values, x[first + n] + static_cast<uint32_t>(runs[run]));
+        const int at = run == 0 ? runs.first : runs.second;
+        values[n][run] = {};
+        if (Warps::kWholeChunks || at < this->a.k)
+          values[n][run].load(this->a.values.data, x[first + n] + static_cast<uint32_t>(at));
+      }
+  }
+  template <int kValues>
+  static FERRUM_DEVICE void round(const Loaded<kValues>& values, Columns& columns) {
+#pragma unroll
+    for (int n = 0; n < kAtOnce; ++n)
+#pragma unroll
+      for (int run = 0; run < 2; ++run) {
+        const uint4 v = values[n][run].halves();
         columns[n][2 * run][0] = v.x, columns[n][2 * run][1] = v.y;
         columns[n][2 * run + 1][0] = v.z, columns[n][2 * run + 1][1] = v.w;
       }
   }
-  FERRUM_DEVICE void load(int first, const int (&runs)[2],
-                          uint32_t (&columns)[kAtOnce][4][2]) const {
-    with_element_type(this->a.values.type,
-                      [&](auto type) { load_as<decltype(type)::value>(first, runs, columns); });
+  FERRUM_DEVICE void load_and_round(int first, unsigned stage, Columns& columns) const {
+    with_element_type(this->a.values.type, [&](auto type) {
+      constexpr int kValues = decltype(type)::value;
+      Loaded<kValues> values;
+      load<kValues>(first, stage, values);
+      round<kValues>(values, columns);
+    });
   }
 
   // Columns first .. times what decode makes of a stage.
-  FERRUM_DEVICE void multiply(const uint32_t (&operand)[2][4][4],
-                              const uint32_t (&columns)[kAtOnce][4][2], int first) {
+  FERRUM_DEVICE void multiply(const uint32_t (&operand)[2][4][4], const Columns& columns,
+                              int first) {
 #pragma unroll
     for (int n = 0; n < kAtOnce; ++n)
 #pragma unroll
@@ -73,23 +103,41 @@ struct GemmFew : GemmWarps<kType, kPositions, false, few_splits(kPositions), few
         for (int m = 0; m < 2; ++m) mma_f16(this->sum[m][first + n], operand[m][s], columns[n][s]);
   }
 
-  FERRUM_DEVICE void multiply_chunk(unsigned chunk) {
+  FERRUM_DEVICE bool has(unsigned stage) const { return Warps::kWholeChunks || stage < this->end; }
+
+  // The next stage's columns are on their way while a stage is decoded and multiplied.
+  template <int kValues>
+  FERRUM_DEVICE void multiply_ahead(unsigned chunk) {
+    const unsigned begin = chunk * kChunk.stages;
+    Loaded<kValues> next;
+    load<kValues>(0, begin, next);
     this->prepare_chunk(chunk);
 #pragma unroll 1  // for registers
     for (int part = 0; part < kChunk.stages; ++part) {
-      const unsigned stage = chunk * kChunk.stages + part;
-      if (!Warps::kWholeChunks && stage >= this->end) return;
-      const unsigned slice = stage * kStageSlices + static_cast<unsigned>(this->c);
-      const int in_block = static_cast<int>(slice % Weights::kSlices);
-      const int block = static_cast<int>(slice / Weights::kSlices) * Weights::kBlock;
-      const int runs[2] = {block + Weights::first(in_block), block + Weights::second(in_block)};
-      uint32_t columns[kAtOnce][4][2];
-      load(0, runs, columns);
+      if (!has(begin + part)) return;
+      Columns columns;
+      round<kValues>(next, columns);
+      if (part + 1 < kChunk.stages && has(begin + part + 1))
+        load<kValues>(0, begin + part + 1, next);
+      uint32_t operand[2][4][4];
+      this->decode(chunk, static_cast<unsigned>(part), operand);
+      multiply(operand, columns, 0);
+    }
+  }
+  // Without registers for that.
+  FERRUM_DEVICE void multiply_in_turn(unsigned chunk) {
+    const unsigned begin = chunk * kChunk.stages;
+    this->prepare_chunk(chunk);
+#pragma unroll 1
+    for (int part = 0; part < kChunk.stages; ++part) {
+      if (!has(begin + part)) return;
+      Columns columns;
+      load_and_round(0, begin + part, columns);
       uint32_t operand[2][4][4];
       this->decode(chunk, static_cast<unsigned>(part), operand);
 #pragma unroll
       for (int first = 0; first < kColumns; first += kAtOnce) {
-        if (first > 0) load(first, runs, columns);
+        if (first > 0) load_and_round(first, begin + part, columns);
         multiply(operand, columns, first);
       }
     }
@@ -134,8 +182,15 @@ struct GemmFew : GemmWarps<kType, kPositions, false, few_splits(kPositions), few
       x[n] = static_cast<uint32_t>(first_token() + min(8 * n + this->quad, tokens - 1)) *
              static_cast<uint32_t>(this->a.k);
     // A warp copies its own rows alone, and no barrier holds a block's warps together.
-    this->for_each_chunk([this](unsigned chunk) { this->copy_weights(chunk); },
-                         [] { __syncwarp(); }, [this](unsigned chunk) { multiply_chunk(chunk); });
+    const auto copy = [this](unsigned chunk) { this->copy_weights(chunk); };
+    const auto meet = [] { __syncwarp(); };
+    if constexpr (kLoadsAhead)
+      with_element_type(this->a.values.type, [&](auto type) {
+        this->for_each_chunk(
+            copy, meet, [this](unsigned chunk) { multiply_ahead<decltype(type)::value>(chunk); });
+      });
+    else
+      this->for_each_chunk(copy, meet, [this](unsigned chunk) { multiply_in_turn(chunk); });
     add_up_and_store();
   }
 };

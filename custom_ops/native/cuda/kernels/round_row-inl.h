@@ -7,28 +7,53 @@
 
 namespace ferrum::cuda {
 
-// 8 values of float16, as they are.
-FERRUM_DEVICE uint4 paired(uint4 v) {
+FERRUM_DEVICE uint4 paired(float4 low, float4 high) {
+  return make_uint4(to_finite_halves(low.x, low.z), to_finite_halves(low.y, low.w),
+                    to_finite_halves(high.x, high.z), to_finite_halves(high.y, high.w));
+}
+FERRUM_DEVICE uint4 paired(uint4 v) {  // of float16, as they are
   return make_uint4(__byte_perm(v.x, v.y, 0x5410), __byte_perm(v.x, v.y, 0x7632),
                     __byte_perm(v.z, v.w, 0x5410), __byte_perm(v.z, v.w, 0x7632));
 }
 
-// 8 neighbours as tensor cores' operands take them: float16, two pairs to a register.
-FERRUM_DEVICE uint4 paired_halves(ConstElements x, size_t i) {
-  if (x.type == kF16) return paired(*reinterpret_cast<const uint4*>(halves_of(x) + i));
-  const float4 low = load_four(x, i), high = load_four(x, i + 4);
-  return make_uint4(to_finite_halves(low.x, low.z), to_finite_halves(low.y, low.w),
-                    to_finite_halves(high.x, high.z), to_finite_halves(high.y, high.w));
-}
+// 8 neighbours of x on their way, and then as tensor cores' operands take them: float16, two pairs
+// to a register.
+template <int kType>
+struct Eight {
+  uint4 v = make_uint4(0, 0, 0, 0);
+
+  FERRUM_DEVICE void load(const void* x, size_t i) {
+    v = *reinterpret_cast<const uint4*>(static_cast<const uint16_t*>(x) + i);
+  }
+  FERRUM_DEVICE uint4 halves() const {
+    if constexpr (kType == kF16)
+      return paired(v);
+    else
+      return paired(four_of_bfloat16s(make_uint2(v.x, v.y)),
+                    four_of_bfloat16s(make_uint2(v.z, v.w)));
+  }
+};
+template <>
+struct Eight<kF32> {
+  float4 low = make_float4(0.0f, 0.0f, 0.0f, 0.0f), high = low;
+
+  FERRUM_DEVICE void load(const void* x, size_t i) {
+    const auto* const from = reinterpret_cast<const float4*>(static_cast<const float*>(x) + i);
+    low = from[0], high = from[1];
+  }
+  FERRUM_DEVICE uint4 halves() const { return paired(low, high); }
+};
 
 // By all threads of a block, 8 values at a time.
 FERRUM_DEVICE void round_row(const RoundArguments& a, size_t row, int threads) {
   auto* const out = reinterpret_cast<uint4*>(a.out + row * a.stride);
-  for (int i = static_cast<int>(threadIdx.x); i < a.stride / 8; i += threads) {
-    uint4 halves = make_uint4(0, 0, 0, 0);
-    if (8 * i < a.k) halves = paired_halves(a.x, row * a.k + 8 * i);
-    out[i] = halves;
-  }
+  with_element_type(a.x.type, [&](auto type) {
+    for (int i = static_cast<int>(threadIdx.x); i < a.stride / 8; i += threads) {
+      Eight<decltype(type)::value> values;
+      if (8 * i < a.k) values.load(a.x.data, row * a.k + 8 * i);
+      out[i] = values.halves();
+    }
+  });
 }
 
 }  // namespace ferrum::cuda
