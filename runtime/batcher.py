@@ -83,13 +83,15 @@ class Batcher:
         table = self._table[: count * columns].reshape(count, columns)
         bounds[0] = 0
         np.cumsum(lengths, out=bounds[1:])
-        start = 0
+        past[:] = [row.past for row in rows]
+        if tokens == count:  # as of every decode step: what NumPy does once costs little
+            ids[:] = [row.tokens[0] for row in rows]
+        else:
+            for row, end, length in zip(rows, bounds[1:].tolist(), lengths, strict=True):
+                ids[end - length : end] = row.tokens
+        table[:] = -1
         for i, row in enumerate(rows):
-            ids[start : start + lengths[i]] = row.tokens
-            start += lengths[i]
-            past[i] = row.past
             table[i, : len(row.blocks)] = row.blocks
-            table[i, len(row.blocks) :] = -1
         logits = self._logits[: count * self.vocabulary].reshape(count, self.vocabulary)
         return StepArrays(ids, bounds, past, table, logits, asked, padded)
 
