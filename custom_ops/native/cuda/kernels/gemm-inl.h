@@ -27,7 +27,7 @@ struct GemmBlock {
   using Weights = Format<kType>;
   static constexpr WeightChunk kChunk = weight_chunk(kType);
   static constexpr int kDepth = gemm_depth(kPositions);
-  static constexpr int kActivations = kSplits > 1 ? 0 : activation_bytes(kType, kPositions);
+  static constexpr int kActivations = kSplits > 1 ? 0 : activation_bytes(kPositions);
   static constexpr int kRows = kSplits > 1 ? few_rows(kPositions) : kGemmRows;  // of a block
   static constexpr int kStagedRows = kSplits > 1 ? kFewThreads : kGemmThreads;
   static constexpr int kMatrices = kGateUp ? 2 : 1;
@@ -40,7 +40,7 @@ struct GemmBlock {
   const GemmArguments& a;
   const int quad = lane_index() / 4, c = lane_index() % 4;
 
-  uint8_t* activations;                 // [kDepth, kPositions, kStageBytes]; of 8: gemm_tile8-inl.h
+  uint8_t* activations;                 // [kDepth, kPositions, kStageBytes]
   uint8_t* chunks;                      // [kBuffers, kStagedRows, kChunk.stride]
   uint8_t* scales;                      // [kStagedRows, kPrepared], of the chunk that is decoded
   int product = 0, row_block;           // which of the matrices, and the block's place in it
@@ -159,17 +159,12 @@ struct GemmBlock {
     return i * kStageBytes + 16 * (chunk ^ (i % 2 * 4));
   }
 
-  // Where in a row of x chunk `chunk` of a stage lies, in units of 16 bytes.
-  static FERRUM_DEVICE unsigned piece_of_row(unsigned stage, int chunk) {
+  FERRUM_DEVICE void copy_activations(unsigned stage) {
+    const int i = static_cast<int>(threadIdx.x / 8), chunk = static_cast<int>(threadIdx.x % 8);
     const unsigned slice = stage * kStageSlices + chunk % 4;
     const int in_block = static_cast<int>(slice % Weights::kSlices);
     const int run = chunk < 4 ? Weights::first(in_block) : Weights::second(in_block);
-    return slice / Weights::kSlices * (Weights::kBlock / 8) + run / 8;
-  }
-
-  FERRUM_DEVICE void copy_activations(unsigned stage) {
-    const int i = static_cast<int>(threadIdx.x / 8), chunk = static_cast<int>(threadIdx.x % 8);
-    const unsigned at = piece_of_row(stage, chunk);
+    const unsigned at = slice / Weights::kSlices * (Weights::kBlock / 8) + run / 8;
     uint8_t* const to = activations + stage % kDepth * (kPositions * kStageBytes) + place(i, chunk);
 #pragma unroll
     for (int j = 0; j < kCopies; ++j)
@@ -337,7 +332,8 @@ struct GemmBlock {
     }
   }
 
-  FERRUM_DEVICE void multiply_from(const uint8_t* x, const uint32_t (&operand)[2][4][4]) {
+  FERRUM_DEVICE void multiply(unsigned stage, const uint32_t (&operand)[2][4][4]) {
+    const uint8_t* const x = activations + stage % kDepth * (kPositions * kStageBytes);
 #pragma unroll
     for (int n = 0; n < kColumns; ++n) {
       const auto first = *reinterpret_cast<const uint4*>(x + place(8 * n + quad, c));
@@ -362,7 +358,7 @@ struct GemmBlock {
       prepare(stage);
       uint32_t operand[2][4][4];
       decode(stage / kChunk.stages, stage % kChunk.stages, operand);
-      multiply_from(activations + stage % kDepth * (kPositions * kStageBytes), operand);
+      multiply(stage, operand);
     }
   }
 

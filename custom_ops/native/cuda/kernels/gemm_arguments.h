@@ -145,14 +145,12 @@ constexpr int prepared_bytes(int type) {
   }
 }
 
-// Of tiles of 8 they come a chunk at a time, beside the weights' chunks.
-constexpr int activation_bytes(int type, int positions) {
-  const int stages =
-      positions == 8 ? chunk_buffers(type, 8) * weight_chunk(type).stages : gemm_depth(positions);
-  return stages * positions * kStageBytes;
+// Tiles of 8 take them as they lie in global memory.
+constexpr int activation_bytes(int positions) {
+  return positions == 8 ? 0 : gemm_depth(positions) * positions * kStageBytes;
 }
 constexpr int gemm_shared(int type, int positions) {
-  return activation_bytes(type, positions) +
+  return activation_bytes(positions) +
          chunk_buffers(type, positions) * kGemmRows * weight_chunk(type).stride +
          kGemmRows * prepared_bytes(type);
 }

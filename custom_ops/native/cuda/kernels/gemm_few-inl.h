@@ -14,16 +14,22 @@
 
 namespace ferrum::cuda {
 
+// Whether a stage's activations are loaded while the one in front is multiplied: where registers
+// hold both.
+constexpr bool few_loads_ahead(int type, int positions) {
+  return positions == 16 && type != kMXFP4_planes;
+}
+
 // kAtOnce: of the columns, operands that are loaded side by side; registers bound them.
-template <int kType, int kPositions, int kAtOnce = 2>
+template <int kType, int kPositions, int kAtOnce = 2,
+          bool kLoadsAhead = few_loads_ahead(kType, kPositions)>
 struct GemmFew : GemmWarps<kType, kPositions, false, few_splits(kPositions), few_buffers(kType)> {
   static constexpr int kSplits = few_splits(kPositions);
   using Warps = GemmWarps<kType, kPositions, false, kSplits, few_buffers(kType)>;
   using Weights = Format<kType>;
   static constexpr WeightChunk kChunk = Warps::kChunk;
   static constexpr int kRows = Warps::kRows, kColumns = Warps::kColumns;
-  // Whether registers hold the next stage's columns too.
-  static constexpr bool kLoadsAhead = kColumns == kAtOnce && kType != kMXFP4_planes;
+  static_assert(!kLoadsAhead || kColumns == kAtOnce);
   // Of a column's sums: stores of a warp fill all banks.
   static constexpr int kColumnFloats = 36, kWarpFloats = kPositions * kColumnFloats;
   static_assert(4 * kWarpFloats * kFewWarps <= few_shared(kType));
@@ -181,16 +187,13 @@ struct GemmFew : GemmWarps<kType, kPositions, false, few_splits(kPositions), few
     for (int n = 0; n < kColumns; ++n)
       x[n] = static_cast<uint32_t>(first_token() + min(8 * n + this->quad, tokens - 1)) *
              static_cast<uint32_t>(this->a.k);
-    // A warp copies its own rows alone, and no barrier holds a block's warps together.
-    const auto copy = [this](unsigned chunk) { this->copy_weights(chunk); };
-    const auto meet = [] { __syncwarp(); };
     if constexpr (kLoadsAhead)
-      with_element_type(this->a.values.type, [&](auto type) {
+      with_element_type(this->a.values.type, [this](auto type) {
         this->for_each_chunk(
-            copy, meet, [this](unsigned chunk) { multiply_ahead<decltype(type)::value>(chunk); });
+            [this](unsigned chunk) { multiply_ahead<decltype(type)::value>(chunk); });
       });
     else
-      this->for_each_chunk(copy, meet, [this](unsigned chunk) { multiply_in_turn(chunk); });
+      this->for_each_chunk([this](unsigned chunk) { multiply_in_turn(chunk); });
     add_up_and_store();
   }
 };

@@ -1,6 +1,5 @@
-// The gemm for tiles of 8 positions: what an expert has of a small batch. Activations are copied a
-// chunk at a time, as weights are, for all warps of a block: taken by each from L1 and L2, they
-// were nearly half of what L2 gave, and L2 was what held the kernel.
+// The gemm for tiles of 8 positions: what an expert has of a small batch. All blocks of an expert
+// want the same few rows of activations, so L1 has them.
 #pragma once
 
 #include "cuda/kernels/gemm_warps-inl.h"
@@ -12,56 +11,56 @@ struct GemmTile8 : GemmWarps<kType, 8, kGateUp, 1, chunk_buffers(kType, 8)> {
   using Warps = GemmWarps<kType, 8, kGateUp, 1, chunk_buffers(kType, 8)>;
   using Weights = Format<kType>;
   static constexpr WeightChunk kChunk = Warps::kChunk;
-  static constexpr int kBuffers = chunk_buffers(kType, 8), kStage = 8 * kStageBytes;
-
-  uint32_t x_row;  // of the position that the thread copies, in units of 16 bytes
+  uint32_t x_at;  // of the lane's position, where the chunk begins, in units of 16 bytes
 
   FERRUM_DEVICE explicit GemmTile8(const GemmArguments& arguments) : Warps(arguments) {}
 
-  // Those of the chunk's stage `part`.
-  FERRUM_DEVICE uint8_t* activations_at(unsigned chunk, int part) const {
-    return this->activations + chunk % kBuffers * (kChunk.stages * kStage) + part * kStage;
-  }
-
-  // 64 threads have a piece each of a stage. A chunk's blocks are whole, so that where its pieces
-  // lie from its beginning on is the same for all.
-  FERRUM_DEVICE void copy_activations(unsigned chunk) const {
-    const unsigned thread = threadIdx.x, piece = thread % 8, later = thread / 64 % 2;
-    const uint16_t* const from = this->a.x + 8 * (size_t{x_row} + chunk * (kChunk.stages * 8));
-    uint8_t* const to = activations_at(chunk, 0) + this->place(thread / 8 % 8, piece);
-#pragma unroll
-    for (int first = 0; first < kChunk.stages; first += 2) {
-      const unsigned part = first + later;
-      if (kChunk.stages % 2 != 0 && part >= kChunk.stages) continue;
-      if (Warps::kWholeChunks || chunk * kChunk.stages + part < this->end)
-        copy_16(to + part * kStage, from + 8 * this->piece_of_row(part, piece));
-    }
+  // The lane's runs of a chunk's stage `part`.
+  FERRUM_DEVICE void load(int part, uint4 (&runs)[2]) const {
+    const int slice = part * kStageSlices + this->c;
+    const uint4* const block = reinterpret_cast<const uint4*>(this->a.x) + x_at +
+                               slice / Weights::kSlices * (Weights::kBlock / 8);
+    runs[0] = block[Weights::first(slice % Weights::kSlices) / 8];
+    runs[1] = block[Weights::second(slice % Weights::kSlices) / 8];
   }
 
   // In the order of gemm-inl.h's multiply: a sum's bits do not depend on the size of its tile.
-  FERRUM_DEVICE void multiply_chunk(unsigned chunk) {
+  FERRUM_DEVICE void multiply_stage(unsigned chunk, int part, const uint32_t (&columns)[4][2]) {
+    uint32_t operand[2][4][4];
+    this->decode(chunk, static_cast<unsigned>(part), operand);
+#pragma unroll
+    for (int s = 0; s < 4; ++s)
+#pragma unroll
+      for (int m = 0; m < 2; ++m) mma_f16(this->sum[m][0], operand[m][s], columns[s]);
+  }
+
+  // `next`: of the stage that comes next, which were loaded a stage before.
+  FERRUM_DEVICE void multiply_chunk(unsigned chunk, uint4 (&next)[2]) {
     this->prepare_chunk(chunk);
+    const unsigned first = chunk * kChunk.stages;
 #pragma unroll
     for (int part = 0; part < kChunk.stages; ++part) {
-      const unsigned stage = chunk * kChunk.stages + part;
-      if (!Warps::kWholeChunks && stage >= this->end) return;
-      uint32_t operand[2][4][4];
-      this->decode(chunk, static_cast<unsigned>(part), operand);
-      this->multiply_from(activations_at(chunk, part), operand);
+      if (!Warps::kWholeChunks && first + part >= this->end) return;
+      const uint32_t columns[4][2] = {{next[0].x, next[0].y},
+                                      {next[0].z, next[0].w},
+                                      {next[1].x, next[1].y},
+                                      {next[1].z, next[1].w}};
+      const bool last = part + 1 == kChunk.stages;
+      if (last) x_at += kChunk.stages * 8;
+      if ((Warps::kWholeChunks && !last) || first + part + 1 < this->end)
+        load(last ? 0 : part + 1, next);
+      multiply_stage(chunk, part, columns);
     }
   }
 
   FERRUM_DEVICE void run() {
     const int expert = this->find_expert();
-    x_row = this->x_row_of(static_cast<int>(threadIdx.x) / 8 % 8);
+    x_at = this->x_row_of(this->quad);
     if (expert < 0) return;
     this->find_rows(expert);
-    const auto copy = [this](unsigned chunk) {
-      copy_activations(chunk);
-      this->copy_weights(chunk);
-    };
-    this->for_each_chunk(
-        copy, [] { __syncthreads(); }, [this](unsigned chunk) { multiply_chunk(chunk); });
+    uint4 next[2];
+    load(0, next);
+    this->for_each_chunk([&](unsigned chunk) { multiply_chunk(chunk, next); });
     if constexpr (kGateUp)
       this->store_hidden();
     else
