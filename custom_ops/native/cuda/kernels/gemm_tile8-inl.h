@@ -1,5 +1,6 @@
-// The gemm for tiles of 8 positions: what an expert has of a small batch. All blocks of an expert
-// want the same few rows of activations, so L1 has them.
+// The gemm for tiles of 8 positions: what an expert has of a small batch. Each warp takes
+// activations for itself, mostly from L2: copied to shared memory for all warps of a block, with a
+// barrier for every chunk of weights, they cost 8 % of a step at batch 16 (H200).
 #pragma once
 
 #include "cuda/kernels/gemm_warps-inl.h"
