@@ -332,18 +332,24 @@ struct GemmBlock {
     }
   }
 
+  // Column n, whose runs of a stage these are, times what decode makes of the stage.
+  FERRUM_DEVICE void multiply_column(int n, const uint32_t (&operand)[2][4][4], const uint4& first,
+                                     const uint4& second) {
+    const uint32_t column[4][2] = {
+        {first.x, first.y}, {first.z, first.w}, {second.x, second.y}, {second.z, second.w}};
+#pragma unroll
+    for (int s = 0; s < 4; ++s)
+#pragma unroll
+      for (int m = 0; m < 2; ++m) mma_f16(sum[m][n], operand[m][s], column[s]);
+  }
+
   FERRUM_DEVICE void multiply(unsigned stage, const uint32_t (&operand)[2][4][4]) {
     const uint8_t* const x = activations + stage % kDepth * (kPositions * kStageBytes);
 #pragma unroll
     for (int n = 0; n < kColumns; ++n) {
       const auto first = *reinterpret_cast<const uint4*>(x + place(8 * n + quad, c));
       const auto second = *reinterpret_cast<const uint4*>(x + place(8 * n + quad, c + 4));
-      const uint32_t columns[4][2] = {
-          {first.x, first.y}, {first.z, first.w}, {second.x, second.y}, {second.z, second.w}};
-#pragma unroll
-      for (int s = 0; s < 4; ++s)
-#pragma unroll
-        for (int m = 0; m < 2; ++m) mma_f16(sum[m][n], operand[m][s], columns[s]);
+      multiply_column(n, operand, first, second);
     }
   }
 

@@ -47,35 +47,26 @@ struct GemmFew : GemmWarps<kType, kPositions, false, few_splits(kPositions), few
 
   static FERRUM_DEVICE int first_token() { return static_cast<int>(blockIdx.x) * kPositions; }
 
-  // Where in a row the runs begin of the slice that is the lane's in a stage.
-  struct Runs {
-    int first, second;
-  };
-  FERRUM_DEVICE Runs runs_of(unsigned stage) const {
+  // Runs of columns on their way, and as operands take them. All of a type, or a choice of the type
+  // at each would have them wait for one another.
+  template <int kValues>
+  using Loaded = Eight<kValues>[kAtOnce][2];
+  using Columns = uint4[kAtOnce][2];
+
+  // Columns first .. of a stage, of the lane's slice there; zeros beyond k.
+  template <int kValues>
+  FERRUM_DEVICE void load(int first, unsigned stage, Loaded<kValues>& values) const {
     const unsigned slice = stage * kStageSlices + static_cast<unsigned>(this->c);
     const int in_block = static_cast<int>(slice % Weights::kSlices);
     const int block = static_cast<int>(slice / Weights::kSlices) * Weights::kBlock;
-    return {block + Weights::first(in_block), block + Weights::second(in_block)};
-  }
-
-  // Runs of columns on their way. All of a type, or a choice of the type at each would have them
-  // wait for one another.
-  template <int kValues>
-  using Loaded = Eight<kValues>[kAtOnce][2];
-  using Columns = uint32_t[kAtOnce][4][2];
-
-  // Columns first .. of a stage; zeros beyond k.
-  template <int kValues>
-  FERRUM_DEVICE void load(int first, unsigned stage, Loaded<kValues>& values) const {
-    const Runs runs = runs_of(stage);
+    const int runs[2] = {block + Weights::first(in_block), block + Weights::second(in_block)};
 #pragma unroll
     for (int n = 0; n < kAtOnce; ++n)
 #pragma unroll
       for (int run = 0; run < 2; ++run) {
-        const int at = run == 0 ? runs.first : runs.second;
         values[n][run] = {};
-        if (Warps::kWholeChunks || at < this->a.k)
-          values[n][run].load(this->a.values.data, x[first + n] + static_cast<uint32_t>(at));
+        if (Warps::kWholeChunks || runs[run] < this->a.k)
+          values[n][run].load(this->a.values.data, x[first + n] + static_cast<uint32_t>(runs[run]));
       }
   }
   template <int kValues>
@@ -83,11 +74,7 @@ struct GemmFew : GemmWarps<kType, kPositions, false, few_splits(kPositions), few
 #pragma unroll
     for (int n = 0; n < kAtOnce; ++n)
 #pragma unroll
-      for (int run = 0; run < 2; ++run) {
-        const uint4 v = values[n][run].halves();
-        columns[n][2 * run][0] = v.x, columns[n][2 * run][1] = v.y;
-        columns[n][2 * run + 1][0] = v.z, columns[n][2 * run + 1][1] = v.w;
-      }
+      for (int run = 0; run < 2; ++run) columns[n][run] = values[n][run].halves();
   }
   FERRUM_DEVICE void load_and_round(int first, unsigned stage, Columns& columns) const {
     with_element_type(this->a.values.type, [&](auto type) {
@@ -103,13 +90,8 @@ struct GemmFew : GemmWarps<kType, kPositions, false, few_splits(kPositions), few
                               int first) {
 #pragma unroll
     for (int n = 0; n < kAtOnce; ++n)
-#pragma unroll
-      for (int s = 0; s < 4; ++s)
-#pragma unroll
-        for (int m = 0; m < 2; ++m) mma_f16(this->sum[m][first + n], operand[m][s], columns[n][s]);
+      this->multiply_column(first + n, operand, columns[n][0], columns[n][1]);
   }
-
-  FERRUM_DEVICE bool has(unsigned stage) const { return Warps::kWholeChunks || stage < this->end; }
 
   // The next stage's columns are on their way while a stage is decoded and multiplied.
   template <int kValues>
@@ -120,10 +102,10 @@ struct GemmFew : GemmWarps<kType, kPositions, false, few_splits(kPositions), few
     this->prepare_chunk(chunk);
 #pragma unroll 1  // for registers
     for (int part = 0; part < kChunk.stages; ++part) {
-      if (!has(begin + part)) return;
+      if (!this->has_stage(begin + part)) return;
       Columns columns;
       round<kValues>(next, columns);
-      if (part + 1 < kChunk.stages && has(begin + part + 1))
+      if (part + 1 < kChunk.stages && this->has_stage(begin + part + 1))
         load<kValues>(0, begin + part + 1, next);
       uint32_t operand[2][4][4];
       this->decode(chunk, static_cast<unsigned>(part), operand);
@@ -136,7 +118,7 @@ struct GemmFew : GemmWarps<kType, kPositions, false, few_splits(kPositions), few
     this->prepare_chunk(chunk);
 #pragma unroll 1
     for (int part = 0; part < kChunk.stages; ++part) {
-      if (!has(begin + part)) return;
+      if (!this->has_stage(begin + part)) return;
       Columns columns;
       load_and_round(0, begin + part, columns);
       uint32_t operand[2][4][4];

@@ -25,32 +25,22 @@ struct GemmTile8 : GemmWarps<kType, 8, kGateUp, 1, chunk_buffers(kType, 8)> {
     runs[1] = block[Weights::second(slice % Weights::kSlices) / 8];
   }
 
-  // In the order of gemm-inl.h's multiply: a sum's bits do not depend on the size of its tile.
-  FERRUM_DEVICE void multiply_stage(unsigned chunk, int part, const uint32_t (&columns)[4][2]) {
-    uint32_t operand[2][4][4];
-    this->decode(chunk, static_cast<unsigned>(part), operand);
-#pragma unroll
-    for (int s = 0; s < 4; ++s)
-#pragma unroll
-      for (int m = 0; m < 2; ++m) mma_f16(this->sum[m][0], operand[m][s], columns[s]);
-  }
-
-  // `next`: of the stage that comes next, which were loaded a stage before.
+  // `next`: of the stage that comes next, which were loaded a stage before. Products stand in the
+  // order of gemm-inl.h: a sum's bits do not depend on the size of its tile.
   FERRUM_DEVICE void multiply_chunk(unsigned chunk, uint4 (&next)[2]) {
     this->prepare_chunk(chunk);
     const unsigned first = chunk * kChunk.stages;
 #pragma unroll
     for (int part = 0; part < kChunk.stages; ++part) {
-      if (!Warps::kWholeChunks && first + part >= this->end) return;
-      const uint32_t columns[4][2] = {{next[0].x, next[0].y},
-                                      {next[0].z, next[0].w},
-                                      {next[1].x, next[1].y},
-                                      {next[1].z, next[1].w}};
+      if (!this->has_stage(first + part)) return;
+      const uint4 runs[2] = {next[0], next[1]};
       const bool last = part + 1 == kChunk.stages;
       if (last) x_at += kChunk.stages * 8;
       if ((Warps::kWholeChunks && !last) || first + part + 1 < this->end)
         load(last ? 0 : part + 1, next);
-      multiply_stage(chunk, part, columns);
+      uint32_t operand[2][4][4];
+      this->decode(chunk, static_cast<unsigned>(part), operand);
+      this->multiply_column(0, operand, runs[0], runs[1]);
     }
   }
 

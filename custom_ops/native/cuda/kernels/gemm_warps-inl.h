@@ -21,6 +21,8 @@ struct GemmWarps : GemmBlock<kType, kPositions, kGateUp, kSplits, kBuffers> {
   FERRUM_DEVICE explicit GemmWarps(const GemmArguments& arguments) : Block(arguments) {}
 
   FERRUM_DEVICE bool exists(unsigned chunk) const { return chunk * kChunk.stages < this->end; }
+  // Whether a stage of a chunk that exists does.
+  FERRUM_DEVICE bool has_stage(unsigned stage) const { return kWholeChunks || stage < this->end; }
 
   FERRUM_DEVICE void copy_chunk(unsigned chunk) {
     if (exists(chunk)) this->copy_weights(chunk);

@@ -137,7 +137,7 @@ FERRUM_DEVICE void down(const MoeDownArguments& a) {
 
 // Blocks that a multiprocessor must have registers for; 0: as many as the compiler finds best, but
 // for two types that would be so many that it spills.
-constexpr int gate_up_blocks(int type) { return type == kF32 ? 3 : 0; }  // and of one product
+constexpr int gate_up_blocks(int type) { return type == kF32 ? 3 : 0; }  // of one product too
 constexpr int down_blocks(int type) { return type == kIQ4_XS ? 3 : 0; }
 
 #define FERRUM_MOE_GEMV(name)                                                               \

@@ -29,6 +29,15 @@ FERRUM_DEVICE int32_t block_of_token(const PagedCache& cache, const Place& place
   return place.position < 0 ? kNoSlot : block_of(cache, place.sequence, place.position);
 }
 
+// Where a token's key or value goes in its block: false where nowhere.
+FERRUM_DEVICE bool find_target(const PagedCache& cache, const Place& place, int32_t block,
+                               int kv_head, size_t& to) {
+  const int slot = slot_in(cache, block, place.position);
+  if (slot == kNoSlot) return false;
+  to = element_of(cache, slot, kv_head);
+  return true;
+}
+
 // The warp's tokens and heads: false where it has none.
 FERRUM_DEVICE bool find_work(const RotateArguments& a, int64_t& token, int& head) {
   const int64_t warp = static_cast<int64_t>(blockIdx.x) * kRotateWarps + warp_index();
@@ -75,9 +84,8 @@ FERRUM_DEVICE void store_head(const RotateArguments& a, Loaded<kHeld>& loaded, c
     loaded.head.store(half, [&](int i, float value) { store_query(a, item, place, i, value); });
     return;
   }
-  const int slot = slot_in(cache, block, place.position);
-  if (slot == kNoSlot) return;
-  const size_t to = element_of(cache, slot, item.kv_head);
+  size_t to;
+  if (!find_target(cache, place, block, item.kv_head, to)) return;
   uint8_t* const elements = item.kind == Kind::kKey ? cache.keys : cache.values;
   loaded.head.store(
       half, [&](int i, float value) { store_element({elements, cache.type}, to + i, value); });
@@ -138,9 +146,8 @@ FERRUM_DEVICE void store_any(const RotateArguments& a, const Item& item, const P
                [&](int i, float value) { store_query(a, item, place, i, value); });
     return;
   }
-  const int slot = slot_in(cache, block, place.position);
-  if (slot == kNoSlot) return;
-  const size_t to = element_of(cache, slot, item.kv_head);
+  size_t to;
+  if (!find_target(cache, place, block, item.kv_head, to)) return;
   if (item.kind == Kind::kKey) {
     rotate_any(a, item, a.from.k_norm, place.position,
                [&](int i, float value) { store_element({cache.keys, cache.type}, to + i, value); });

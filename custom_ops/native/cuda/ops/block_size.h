@@ -8,8 +8,8 @@ namespace ferrum::cuda {
 
 struct BlockSizeRule {
   int forced = 0;  // 8, 16, 32, 48 or 64; 0: none
-  // One of those each, where only the device knows the experts' counts: up to and from so many
-  // pairs.
+  // One of those each, where only the device knows the experts' counts: below so many pairs, and
+  // from so many on.
   int small_m = 16, large_m = 64;
   int64_t large_m_pairs = 1024;
 };
