@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence as Items
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -13,8 +13,7 @@ T = TypeVar("T", bound=np.generic)
 Int32 = npt.NDArray[np.int32]
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """Some tokens of one sequence, and what of it the caches hold: `past` tokens in `blocks`."""
 
     tokens: Items[int]
@@ -41,8 +40,11 @@ class StepArrays:
 class Buckets(Protocol):
     """What rounds decode steps up to few shapes."""
 
-    def pad(self, rows: Items[Row]) -> tuple[list[Row], int]:
-        """The rows and those to be computed beside them, and the block table's columns."""
+    def pad(self, rows: Items[Row], columns: int) -> tuple[list[Row], int]:
+        """The rows and those to be computed beside them, and the block table's columns.
+
+        `columns`: how many the rows themselves need.
+        """
 
 
 class Batcher:
@@ -70,12 +72,13 @@ class Batcher:
 
         `once`: the step is not one of many alike, and is left as it is.
         """
-        asked, columns = len(rows), max(len(row.blocks) for row in rows)
-        padded = not once and self._buckets is not None and all(len(r.tokens) == 1 for r in rows)
+        asked, columns = len(rows), max([len(row.blocks) for row in rows])
+        lengths = [len(row.tokens) for row in rows]
+        padded = not once and self._buckets is not None and max(lengths) == 1
         if padded:
             assert self._buckets is not None
-            rows, columns = self._buckets.pad(rows)
-        lengths = [len(row.tokens) for row in rows]
+            rows, columns = self._buckets.pad(rows, columns)
+            lengths = [1] * len(rows)
         tokens, count = sum(lengths), len(rows)
         self.grow(tokens, count, columns)
         ids, past = self._ids[:tokens], self._past[:count]

@@ -23,10 +23,13 @@ class DecodeBuckets:
         self._most_columns = most_columns
         self._made_up = Row([0], 0, np.array([spare_block], np.int32))
 
-    def pad(self, rows: Items[Row]) -> tuple[list[Row], int]:
-        """The rows of one token each, with made-up ones after them, and how many columns."""
-        columns = max(_LEAST_COLUMNS, *(_power_of_two(len(row.blocks)) for row in rows))
+    def pad(self, rows: Items[Row], columns: int) -> tuple[list[Row], int]:
+        """The rows of one token each, with made-up ones after them, and how many columns.
+
+        `columns`: blocks of the row that has most.
+        """
         more = _power_of_two(len(rows)) - len(rows)
+        columns = max(_LEAST_COLUMNS, _power_of_two(columns))
         return [*rows, *[self._made_up] * more], max(1, min(columns, self._most_columns))
 
 

@@ -23,12 +23,14 @@ class Sequence:
         self.length = 0  # tokens in the cache
         self.published = 0  # of its blocks, the first so many can be found by what they hold
         self._table = np.empty(pool.blocks_for(max_tokens), np.int32)
-        self._count = 0
+        self._hold(0)
 
-    @property
-    def blocks(self) -> npt.NDArray[np.int32]:
-        """int32[blocks]: the blocks it has, in the order of its tokens."""
-        return self._table[: self._count]
+    def _hold(self, count: int) -> None:
+        """Have the first `count` blocks of the table."""
+        self._count = count
+        self._slots = count * self.pool.block_size
+        # int32[blocks]: the blocks it has, in the order of its tokens.
+        self.blocks: npt.NDArray[np.int32] = self._table[:count]
 
     def blocks_needed(self, tokens: int) -> int:
         """How many more blocks it must take to hold `tokens` more tokens."""
@@ -45,22 +47,23 @@ class Sequence:
         for block in blocks:
             self.pool.share(block)
             self._table[self._count] = block
-            self._count += 1
+            self._hold(self._count + 1)
         self.length = self._count * self.pool.block_size
         self.published = self._count
 
     def reserve(self, tokens: int) -> None:
         """Take the blocks for `tokens` more tokens, or `OutOfBlocks` and none."""
+        if self.length + tokens <= self._slots:  # as of most decode steps
+            return
         needed = self.blocks_needed(tokens)
-        if needed:
-            self._table[self._count : self._count + needed] = self.pool.take(needed)
-            self._count += needed
+        self._table[self._count : self._count + needed] = self.pool.take(needed)
+        self._hold(self._count + needed)
 
     def trim(self) -> None:
         """Give back the blocks beyond its length, after a step that did not come about."""
         needed = self.pool.blocks_for(self.length)
         self.pool.give(self._table[needed : self._count].tolist())
-        self._count = needed
+        self._hold(needed)
 
     def release(self) -> None:
         """Give back every block; the sequence is empty again."""

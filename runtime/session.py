@@ -13,9 +13,8 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
 from collections.abc import Sequence as Items
-from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -47,8 +46,7 @@ Logits = npt.NDArray[np.float32]
 _MOST_LOGITS = 1 << 24
 
 
-@dataclass(frozen=True)
-class Part:
+class Part(NamedTuple):
     """Tokens for the end of a sequence, in one step.
 
     With `every` the step gives logits of each of them instead of the last one's. They go in as that
@@ -189,9 +187,15 @@ class Session:
         not one of many alike.
         """
         try:
-            for part in parts:
-                part.sequence.reserve(len(part.tokens))
-            logits = self._run([row for part in parts for row in _rows(part)], once=once)
+            rows: list[Row] = []
+            for part in parts:  # one loop: of many rows, Python's calls are the host's time
+                sequence, tokens, every = part
+                sequence.reserve(len(tokens))
+                if every:
+                    rows += _row_of_each(part)
+                else:
+                    rows.append(Row(tokens, sequence.length, sequence.blocks))
+            logits = self._run(rows, once=once)
         except BaseException:
             for part in parts:
                 part.sequence.trim()
@@ -295,11 +299,9 @@ class Session:
                 )
 
 
-def _rows(part: Part) -> list[Row]:
+def _row_of_each(part: Part) -> list[Row]:
     past, blocks = part.sequence.length, part.sequence.blocks
-    if part.every:
-        return [Row([token], past + i, blocks) for i, token in enumerate(part.tokens)]
-    return [Row(part.tokens, past, blocks)]
+    return [Row([token], past + i, blocks) for i, token in enumerate(part.tokens)]
 
 
 def _chunks(count: int, size: int) -> list[int]:

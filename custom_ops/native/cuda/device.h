@@ -184,6 +184,11 @@ FERRUM_DEVICE uint32_t warp_largest(uint32_t x) { return __reduce_max_sync(0xfff
 
 namespace ferrum::cuda {
 
+// Of what another kernel may be writing meanwhile, past the cache that would keep it.
+FERRUM_DEVICE int32_t load_unordered(const int32_t* global) {
+  return *const_cast<const volatile int32_t*>(global);
+}
+
 constexpr int kWarp = 32;
 constexpr uint32_t kWholeWarp = 0xffffffffu;
 

@@ -59,6 +59,8 @@ constexpr int kUnitHeads = 8;    // most query heads of a block, all of one key 
 constexpr int kDecodeThreads = 256;
 constexpr int kDecodeAnyThreads = 128;
 constexpr int kMergeThreads = 512;
+// Tokens of a step, each of a sequence's own, that go through attention in one launch.
+constexpr int kMostStepTokens = 64;
 
 struct DecodeArguments {
   PagedCache cache;
@@ -70,9 +72,9 @@ struct DecodeArguments {
   bool single;       // block z has sequence first + z, if that has one token, else token
                      // first + z
   int64_t first;
-  Heads from;            // of attention_decode_one_*
+  Heads from;            // of attention_decode_step_*
   const float* queries;  // [tokens, heads * head_dim], of the others
-  Place* places;         // [tokens]; attention_decode_one_* writes it, the others read it
+  Place* places;         // [tokens]; attention_decode_step_* writes it, the others read it
   // [grid.z, units, chunks, partial_floats]: of a unit over one chunk, maximum and sum of
   // exponentials [kUnitHeads] each, and the weighted values [kUnitHeads, head_dim].
   float* partials;

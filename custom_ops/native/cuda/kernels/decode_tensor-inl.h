@@ -240,10 +240,12 @@ struct WarpPartials {
 };
 
 // The block's chunks. Its warps' first positions are loaded before it puts its heads into shared
-// memory, so that both take their time at once.
-template <int kDim, bool kBfloat16, class Put>
+// memory, so that both take their time at once; once all are there, they are loaded anew if
+// `changes_cache` says so.
+template <int kDim, bool kBfloat16, class Put, class Change>
 FERRUM_DEVICE void take_chunks(const DecodeArguments& a, const DecodeUnit& unit, int latest,
-                               Positions<kDim, kBfloat16>& positions, Put put_heads) {
+                               Positions<kDim, kBfloat16>& positions, Put put_heads,
+                               Change changes_cache) {
   FERRUM_SHARED WarpPartials<kDim> partials;
   FERRUM_SHARED UnitHeads<kDim> heads;
   const int own = kWarpPositions * warp_index(), part = static_cast<int>(blockIdx.x);
@@ -251,6 +253,7 @@ FERRUM_DEVICE void take_chunks(const DecodeArguments& a, const DecodeUnit& unit,
     positions.load(a, unit, unit.begin(part) + own, unit.end(part), latest);
   put_heads(heads);
   __syncthreads();
+  if (changes_cache()) positions.begin = -1;
   for (int c = part; c < unit.chunks; c += static_cast<int>(gridDim.x)) {
     Gathered<kDim> gathered{};
     gathered.most = minus_infinity();
@@ -267,38 +270,37 @@ FERRUM_DEVICE void take_chunks(const DecodeArguments& a, const DecodeUnit& unit,
   }
 }
 
+// Asks for the keys and values of a chunk's first positions, a position each thread: where they lie
+// follows from the step's inputs, which are there before the kernels in front are done. Were they
+// not, or were the token not its sequence's only one, other positions would be asked for.
+template <int kDim>
+FERRUM_DEVICE void prefetch_positions(const DecodeArguments& a) {
+  const int64_t sequence = a.first + blockIdx.z;
+  if (sequence >= a.cache.sequences) return;
+  DecodeUnit unit = unit_of_block(a);
+  find_chunks(a, sequence, {static_cast<int32_t>(sequence), a.cache.past[sequence]}, unit);
+  const int part = static_cast<int>(blockIdx.x);
+  if (part >= unit.chunks) return;
+  const int position = unit.begin(part) + static_cast<int>(threadIdx.x);
+  if (position >= unit.end(part) || position >= a.cache.columns * a.cache.block_size) return;
+  const int slot = slot_of(a.cache, sequence, position);
+  if (slot == kNoSlot) return;
+  const size_t at = 2 * element_of(a.cache, slot, unit.kv_head);
+#pragma unroll
+  for (int line = 0; line < 2 * kDim; line += 128) {
+    prefetch(a.cache.keys + at + line);
+    prefetch(a.cache.values + at + line);
+  }
+}
+
 template <int kDim, bool kBfloat16>
 FERRUM_DEVICE void decode_tensor(const DecodeArguments& a) {
   const DecodeUnit unit = placed_unit_of_block(a);
   if (static_cast<int>(blockIdx.x) >= unit.chunks) return;
   Positions<kDim, kBfloat16> positions;
-  take_chunks(a, unit, -1, positions, [&](UnitHeads<kDim>& heads) { heads.load(a, unit); });
-}
-
-// A step of one token needs no rotate_and_store: no other token reads what it writes, so every
-// block turns the heads that it needs.
-template <int kDim, bool kBfloat16>
-FERRUM_DEVICE void decode_one(const DecodeArguments& a) {
-  DecodeUnit unit = unit_of_block(a);
-  NewHeads<kDim, kBfloat16 ? kBF16 : kF16> fresh;
-  fresh.load(a, unit);
-  // Where the block's positions lie if the context is not so long that chunks are.
-  Positions<kDim, kBfloat16> positions;
-  const int64_t bound = a.cache.columns * a.cache.block_size;
-  const int64_t first = static_cast<int64_t>(blockIdx.x) * a.chunk + kWarpPositions * warp_index();
-  if (first < bound) positions.foresee(a.cache, 0, static_cast<int>(first), bound);
-  const Place place = find_place(a.cache, 0);
-  if (blockIdx.x == 0 && blockIdx.y == 0 && threadIdx.x == 0) a.places[0] = place;
-  find_chunks(a, 0, place, unit);
-  if (place.position < 0 && blockIdx.x == 0) {
-#pragma unroll 1
-    for (int i = static_cast<int>(threadIdx.x); i < unit.heads * kDim; i += kDecodeThreads)
-      store_element(a.out, unit.first_head * kDim + i, not_a_number());
-  }
-  if (static_cast<int>(blockIdx.x) >= unit.chunks) return;
-  fresh.find_block(a.cache, place);
-  take_chunks(a, unit, place.position, positions,
-              [&](UnitHeads<kDim>& heads) { fresh.put(a, unit, heads); });
+  take_chunks(
+      a, unit, -1, positions, [&](UnitHeads<kDim>& heads) { heads.load(a, unit); },
+      [] { return false; });
 }
 
 }  // namespace

@@ -56,7 +56,7 @@ struct GemmBlock {
     chunks = activations + kActivations;
     scales = chunks + kBuffers * kStagedRows * kChunk.stride;
     row_block = static_cast<int>(blockIdx.y);
-    if constexpr (!kGateUp && kPositions > 8) {  // those of 8 are of experts alone
+    if constexpr (!kGateUp && (kPositions > 8 || kSplits > 1)) {  // others are of experts alone
       while (product + 1 < a.count && row_block >= a.matrices[product + 1].first_block) ++product;
       row_block -= a.matrices[product].first_block;
     }

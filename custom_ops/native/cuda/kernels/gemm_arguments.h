@@ -27,12 +27,22 @@ namespace ferrum::cuda {
 #define FERRUM_GATE_UP_TILES(X, type) X(type, 8) X(type, 16) X(type, 32) X(type, 64)
 
 constexpr int kGemmThreads = 128;
-// The kernels gemm_few_<type>_16 and _32 have tiles of so many tokens. Their blocks' warps divide k
+// X(type, tokens of a tile): the kernels gemm_few_<type>_<tokens>. Their blocks' warps divide k
 // among themselves: all, or the half that has the same 32 rows.
+#define FERRUM_FEW_TILES(X, type) X(type, 8) X(type, 16) X(type, 32)
 constexpr int kFewWarps = 8;
 constexpr int kFewThreads = 32 * kFewWarps;
-constexpr int few_splits(int positions) { return positions == 16 ? kFewWarps : kFewWarps / 2; }
+constexpr int few_splits(int positions) { return positions <= 16 ? kFewWarps : kFewWarps / 2; }
 constexpr int few_rows(int positions) { return 32 * kFewWarps / few_splits(positions); }
+// Whether a stage's activations are loaded while the one in front is multiplied: where registers
+// hold both.
+constexpr bool few_loads_ahead(int type, int positions) {
+  return positions <= 16 && type != kMXFP4_planes;
+}
+// Whether activations may be there as round_rows leaves them.
+constexpr bool few_takes_rounded(int type, int positions) {
+  return positions == 16 && few_loads_ahead(type, positions);
+}
 constexpr int kGemmRows = 128;    // that a block multiplies; of gate and up half each
 constexpr int kStageValues = 64;  // of k that a stage covers
 constexpr int kStageSlices = kStageValues / 16;
@@ -61,7 +71,7 @@ struct GemmArguments {
   size_t row_bytes;
   int stages;            // k / kStageValues, rounded up
   const uint16_t* x;     // float16 [rows of x, stages * kStageValues], as round_rows leaves it
-  ConstElements values;  // gemm_few: in place of that, [rows of x, k]
+  ConstElements values;  // gemm_few: in place of that, [rows of x, k]; or kRounded, as x
   int k;
   int slots;  // row of x = pair / slots; 0: the position
   int tile;   // positions of a tile, at most those of the kernel
@@ -80,6 +90,7 @@ struct MixedGemmArguments {
 #undef FERRUM_ARGUMENTS_OF
 };
 
+constexpr int kRounded = -1;  // what stands in place of a ggml id for what round_rows leaves
 constexpr int kRoundThreads = 128;
 
 // float16 [rows, stride] of x [rows, k], within +-65504 but for what is float16 and infinite

@@ -1,11 +1,11 @@
 // The gemm for tokens that are few beside what a GPU could multiply: what a decode step of a small
-// batch has, in tiles of 16 or 32.
+// batch has, in tiles of 8, 16 or 32.
 //
 // Blocks of 128 rows would leave most of the GPU idle, and k split over blocks costs counters, all
 // sums' way through memory, and a launch to round activations and clear the counters. So a block
 // has 32 or 64 rows, the warps that share 32 of them divide k among themselves, and their sums meet
 // in shared memory, in the order of k. Activations are rounded to float16 on their way to the
-// operand.
+// operand; or before, for a matrix of so many rows that they are read again and again.
 #pragma once
 
 #include "cuda/kernels/gemm_warps-inl.h"
@@ -14,14 +14,10 @@
 
 namespace ferrum::cuda {
 
-// Whether a stage's activations are loaded while the one in front is multiplied: where registers
-// hold both.
-constexpr bool few_loads_ahead(int type, int positions) {
-  return positions == 16 && type != kMXFP4_planes;
-}
+// Operands of 8 columns that are loaded side by side; registers bound them.
+constexpr int few_at_once(int positions) { return positions == 8 ? 1 : 2; }
 
-// kAtOnce: of the columns, operands that are loaded side by side; registers bound them.
-template <int kType, int kPositions, int kAtOnce = 2,
+template <int kType, int kPositions, int kAtOnce = few_at_once(kPositions),
           bool kLoadsAhead = few_loads_ahead(kType, kPositions)>
 struct GemmFew : GemmWarps<kType, kPositions, false, few_splits(kPositions), few_buffers(kType)> {
   static constexpr int kSplits = few_splits(kPositions);
@@ -29,6 +25,7 @@ struct GemmFew : GemmWarps<kType, kPositions, false, few_splits(kPositions), few
   using Weights = Format<kType>;
   static constexpr WeightChunk kChunk = Warps::kChunk;
   static constexpr int kRows = Warps::kRows, kColumns = Warps::kColumns;
+  static constexpr bool kTakesRounded = few_takes_rounded(kType, kPositions);
   static_assert(!kLoadsAhead || kColumns == kAtOnce);
   // Of a column's sums: stores of a warp fill all banks.
   static constexpr int kColumnFloats = 36, kWarpFloats = kPositions * kColumnFloats;
@@ -158,6 +155,17 @@ struct GemmFew : GemmWarps<kType, kPositions, false, few_splits(kPositions), few
     }
   }
 
+  template <class Body>
+  FERRUM_DEVICE void with_values_type(const Body& body) const {
+    if constexpr (kTakesRounded) {
+      if (this->a.values.type == kRounded) {
+        body(ElementType<kRounded>());
+        return;
+      }
+    }
+    with_element_type(this->a.values.type, body);
+  }
+
   FERRUM_DEVICE void prefetch() const {
     prefetch_rows<kType>(this->matrix(0).data, this->rows(), this->a.row_bytes,
                          this->row_block * kRows, kRows);
@@ -170,7 +178,7 @@ struct GemmFew : GemmWarps<kType, kPositions, false, few_splits(kPositions), few
       x[n] = static_cast<uint32_t>(first_token() + min(8 * n + this->quad, tokens - 1)) *
              static_cast<uint32_t>(this->a.k);
     if constexpr (kLoadsAhead)
-      with_element_type(this->a.values.type, [this](auto type) {
+      with_values_type([this](auto type) {
         this->for_each_chunk(
             [this](unsigned chunk) { multiply_ahead<decltype(type)::value>(chunk); });
       });

@@ -22,10 +22,15 @@ constexpr int gemm_blocks(int type, int positions) {
   return positions <= 64 && (type == kQ4_K || type == kQ5_K) ? 3 : 2;
 }
 
-#define FERRUM_GEMM_KERNEL(type, positions)                             \
-  FERRUM_KERNEL(gemm_##type##_##positions, GemmArguments, kGemmThreads, \
-                gemm_blocks(k##type, positions)) {                      \
-    GemmOf<k##type, positions, false>::Block(a).run();                  \
+template <class Block>
+FERRUM_DEVICE void prefetch_tile(const GemmArguments& a) {
+  if constexpr (Block::kColumns == 1) Block::prefetch_tile(a);
+}
+#define FERRUM_GEMM_KERNEL(type, positions)                                            \
+  FERRUM_PREFETCHING_KERNEL(gemm_##type##_##positions, GemmArguments,                  \
+                            (prefetch_tile<GemmOf<k##type, positions, false>::Block>), \
+                            kGemmThreads, gemm_blocks(k##type, positions)) {           \
+    GemmOf<k##type, positions, false>::Block(a).run();                                 \
   }
 #define FERRUM_GATE_UP_KERNEL(type, positions)                             \
   FERRUM_KERNEL(gate_up_##type##_##positions, GemmArguments, kGemmThreads, \
@@ -41,10 +46,9 @@ FERRUM_DEVICE void prefetch_few(const GemmArguments& a) {
                             (prefetch_few<GemmFew<k##type, positions>>), kFewThreads, 2) { \
     GemmFew<k##type, positions>(a).run();                                                  \
   }
-#define FERRUM_GEMM_KERNELS(type)             \
-  FERRUM_GEMM_FEW_KERNEL(type, 16)            \
-  FERRUM_GEMM_FEW_KERNEL(type, 32)            \
-  FERRUM_GEMM_TILES(FERRUM_GEMM_KERNEL, type) \
+#define FERRUM_GEMM_KERNELS(type)                \
+  FERRUM_FEW_TILES(FERRUM_GEMM_FEW_KERNEL, type) \
+  FERRUM_GEMM_TILES(FERRUM_GEMM_KERNEL, type)    \
   FERRUM_GATE_UP_TILES(FERRUM_GATE_UP_KERNEL, type)
 
 }  // namespace ferrum::cuda

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "cuda/kernels/gemm_warps-inl.h"
+#include "cuda/kernels/prefetch-inl.h"
 
 namespace ferrum::cuda {
 
@@ -15,6 +16,19 @@ struct GemmTile8 : GemmWarps<kType, 8, kGateUp, 1, chunk_buffers(kType, 8)> {
   uint32_t x_at;  // of the lane's position, where the chunk begins, in units of 16 bytes
 
   FERRUM_DEVICE explicit GemmTile8(const GemmArguments& arguments) : Warps(arguments) {}
+
+  // Of the down product: while the last blocks of gate and up leave memory idle, what its own first
+  // blocks begin with, a row each thread. The tiles were found by the kernel in front of that,
+  // which only the barrier to come would say for certain: so this may be about any expert.
+  static FERRUM_DEVICE void prefetch_tile(const GemmArguments& a) {
+    const GemmMatrix& down = a.matrices[0];
+    const int expert = load_unordered(a.sorted.tile_expert + blockIdx.x);
+    const int row = static_cast<int>(blockIdx.y) * kGemmRows + static_cast<int>(threadIdx.x);
+    if (expert < 0 || row >= down.rows) return;
+    const uint8_t* const matrix = down.data + static_cast<size_t>(expert) * a.matrix_bytes;
+    if (matrix + a.matrix_bytes <= down.end)
+      prefetch_row<kType>(matrix, down.rows, a.row_bytes, row);
+  }
 
   // The lane's runs of a chunk's stage `part`.
   FERRUM_DEVICE void load(int part, uint4 (&runs)[2]) const {

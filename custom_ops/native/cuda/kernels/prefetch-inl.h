@@ -38,4 +38,18 @@ FERRUM_DEVICE void prefetch_rows(const uint8_t* matrix, int64_t rows, size_t row
   }
 }
 
+// By one thread, how a row begins: 256 bytes, or in planes as many blocks as have that much.
+template <int kType>
+FERRUM_DEVICE void prefetch_row(const uint8_t* matrix, int64_t rows, size_t row_bytes,
+                                int64_t row) {
+  const BlockOf<kType> block = block_of_row<kType>(matrix, rows, row_bytes, row);
+  if constexpr (kInPlanes<kType>) {
+    prefetch(block.template field<0>());
+    prefetch(block.template field<1>());
+  } else {
+    prefetch(block);
+    prefetch(block + min(size_t{128}, row_bytes - 1));
+  }
+}
+
 }  // namespace ferrum::cuda

@@ -16,6 +16,16 @@ FERRUM_DEVICE void prefetch_turns(const Heads& heads, int head_dim) {
   prefetch_bytes(heads.inv_freq, bytes / 2);
 }
 
+// Where a token stands of a sequence whose tokens in the step are start .. end; -1 where the
+// sequence does not fit its table.
+FERRUM_DEVICE int32_t position_in(const PagedCache& cache, int64_t start, int64_t end, int64_t past,
+                                  int64_t token) {
+  const int64_t length = past + end - start;
+  const bool fits =
+      (past >= 0) & (length <= 0x7fffffff) & (length <= cache.columns * cache.block_size);
+  return fits ? static_cast<int32_t>(past + token - start) : -1;
+}
+
 // A warp looks for the sequence that has the token, and on the way sees whether the lengths are in
 // order: if they are not, no token has a place. A sequence that does not fit its table has none
 // either. Everything is loaded at once, so that it costs one way to memory: a branch would have
@@ -27,14 +37,11 @@ FERRUM_DEVICE Place find_place(const PagedCache& cache, int64_t token) {
 #pragma unroll 1
   for (int64_t b = lane_index(); b < cache.sequences; b += kWarp) {
     const int64_t start = cache.cumulative[b], end = cache.cumulative[b + 1], past = cache.past[b];
-    const int64_t length = past + end - start;
     const bool owns = (token >= start) & (token < end);
-    const bool fits =
-        (past >= 0) & (length <= 0x7fffffff) & (length <= cache.columns * cache.block_size);
     ordered &= start <= end;
     found |= owns;
     sequence = owns ? static_cast<int32_t>(b) : sequence;
-    position = owns ? (fits ? static_cast<int32_t>(past + token - start) : -1) : position;
+    position = owns ? position_in(cache, start, end, past, token) : position;
   }
   const uint32_t owners = __ballot_sync(kWholeWarp, found);
   ordered &= (begin == 0) & (all == cache.tokens);

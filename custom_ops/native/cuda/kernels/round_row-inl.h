@@ -44,6 +44,16 @@ struct Eight<kF32> {
   FERRUM_DEVICE uint4 halves() const { return paired(low, high); }
 };
 
+template <>
+struct Eight<kRounded> {
+  uint4 v = make_uint4(0, 0, 0, 0);
+
+  FERRUM_DEVICE void load(const void* x, size_t i) {
+    v = *reinterpret_cast<const uint4*>(static_cast<const uint16_t*>(x) + i);
+  }
+  FERRUM_DEVICE uint4 halves() const { return v; }
+};
+
 // By all threads of a block, 8 values at a time.
 FERRUM_DEVICE void round_row(const RoundArguments& a, size_t row, int threads) {
   auto* const out = reinterpret_cast<uint4*>(a.out + row * a.stride);

@@ -13,17 +13,18 @@ const Symbol kRotate64("rotate_and_store_64"), kRotate128("rotate_and_store_128"
 const Symbol kRotateAny("rotate_and_store_any");
 const Symbol kDecodeAny("attention_decode_any"), kMerge("attention_merge");
 
-// On tensor cores, by head_dim and the cache's type; `one` is for a step of one token.
+// On tensor cores, by head_dim and the cache's type; `step` is for one where every token has a
+// sequence of its own, and does all.
 struct DecodeKernels {
   int64_t head_dim;
   int type;
-  Symbol some, one;
+  Symbol some, step;
 };
 const DecodeKernels kDecode[] = {
-    {64, kF16, Symbol("attention_decode_64_f16"), Symbol("attention_decode_one_64_f16")},
-    {64, kBF16, Symbol("attention_decode_64_bf16"), Symbol("attention_decode_one_64_bf16")},
-    {128, kF16, Symbol("attention_decode_128_f16"), Symbol("attention_decode_one_128_f16")},
-    {128, kBF16, Symbol("attention_decode_128_bf16"), Symbol("attention_decode_one_128_bf16")},
+    {64, kF16, Symbol("attention_decode_64_f16"), Symbol("attention_decode_step_64_f16")},
+    {64, kBF16, Symbol("attention_decode_64_bf16"), Symbol("attention_decode_step_64_bf16")},
+    {128, kF16, Symbol("attention_decode_128_f16"), Symbol("attention_decode_step_128_f16")},
+    {128, kBF16, Symbol("attention_decode_128_bf16"), Symbol("attention_decode_step_128_bf16")},
 };
 
 // On tensor cores, by head_dim and by the query rows of a block.
@@ -161,9 +162,9 @@ struct Launcher {
                  kRotateThreads, arguments);
   }
 
-  // By the kernel of one token, which needs no rotate_and_store; else all tokens, or those that are
+  // All tokens by the kernel that needs no rotate_and_store, or by the others; or those that are
   // the only ones of their sequences.
-  enum class Which { kOne, kAll, kSingle };
+  enum class Which { kStep, kAll, kSingle };
   void decode(Which which) const {
     const int64_t count = which == Which::kSingle ? problem.sequences.count : problem.tokens;
     const int64_t slice = std::min(count, kSlice);
@@ -191,9 +192,9 @@ struct Launcher {
       arguments.partials = queue.take<float>(slice * decoding.units * chunks * floats);
     const auto parts = std::clamp<int64_t>(kMostBlocks / (slice * decoding.units), 1, chunks);
     const DecodeKernels* const tensor = decoding.tensor;
-    const Symbol& kernel = tensor == nullptr      ? kDecodeAny
-                           : which == Which::kOne ? tensor->one
-                                                  : tensor->some;
+    const Symbol& kernel = tensor == nullptr       ? kDecodeAny
+                           : which == Which::kStep ? tensor->step
+                                                   : tensor->some;
     const auto units = static_cast<unsigned>(decoding.units);
     for (; arguments.first < count; arguments.first += slice) {
       const auto tokens = static_cast<unsigned>(std::min(slice, count - arguments.first));
@@ -233,7 +234,9 @@ void run_attention(Queue& queue, const AttentionProblem& problem,
   if (problem.tokens == 0) return;
   const Decoding decoding = plan_decoding(problem);
   const int64_t sequences = problem.sequences.count;
-  const bool one = decoding.tensor != nullptr && problem.tokens == 1 && sequences == 1;
+  // Whether each token then has a sequence of its own, lengths on the device alone tell.
+  const bool step = decoding.tensor != nullptr && problem.tokens <= kMostStepTokens &&
+                    problem.tokens == sequences;
   const int64_t elements = problem.tokens * problem.heads * problem.cache.head_dim;
   const Launcher launcher{queue,
                           problem,
@@ -241,9 +244,9 @@ void run_attention(Queue& queue, const AttentionProblem& problem,
                           paged_cache(problem),
                           decoding,
                           queue.take<Place>(problem.tokens),
-                          one ? nullptr : queue.take<float>(elements)};
-  if (one) {
-    launcher.decode(Launcher::Which::kOne);
+                          step ? nullptr : queue.take<float>(elements)};
+  if (step) {
+    launcher.decode(Launcher::Which::kStep);
     return;
   }
   launcher.rotate_and_store();

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "cuda/ops/gemm.h"
 #include "cuda/ops/gemm_launch.h"
 #include "cuda/ops/product_groups.h"
 
@@ -10,10 +11,23 @@ namespace {
 
 const Symbol kFewMixed[] = {Symbol("gemm_few_mixed_16"), Symbol("gemm_few_mixed_32")};
 
+// Blocks of rows for each multiprocessor, from which on a launch to round activations pays. Every
+// block reads them all: of the float32 ones of 16 tokens, the head's blocks read more than twice
+// what they read of Q6_K, and from L2, since L1 does not hold them; as float16 it does.
+constexpr int64_t kRoundingBlocks = 8;
+
+int64_t blocks_of(const Product* const* products, int count, int positions) {
+  int64_t blocks = 0;
+  for (int i = 0; i < count; ++i)
+    blocks += divided_up(products[i]->matrix.rows, few_rows(positions));
+  return blocks;
+}
+
 // Of products with few tokens, in one launch.
 struct FewTokens {
   Queue& queue;
-  const ConstElements x;
+  ConstElements x;
+  int64_t k;  // of a row of x
   const int64_t tokens;
   const int positions;  // of a tile
 
@@ -22,23 +36,34 @@ struct FewTokens {
     GemmArguments a = arguments_of(products[0]->matrix, 1);
     blocks = lay_out(products, count, few_rows(positions), blocks, a);
     a.values = x;
-    a.k = static_cast<int>(products[0]->matrix.k);
+    a.k = static_cast<int>(k);
     a.sorted.count = static_cast<int>(tokens);
     return a;
   }
 
   template <class Arguments>
-  void launch(const Symbol* kernels, int64_t blocks, const Arguments& a, int shared) const {
+  void launch(const Symbol& kernel, int64_t blocks, const Arguments& a, int shared) const {
     const auto tiles = static_cast<unsigned>(divided_up(tokens, positions));
-    queue.launch(kernels[positions == 16 ? 0 : 1], {tiles, static_cast<unsigned>(blocks)},
-                 kFewThreads, a, static_cast<size_t>(shared));
+    queue.launch(kernel, {tiles, static_cast<unsigned>(blocks)}, kFewThreads, a,
+                 static_cast<size_t>(shared));
   }
 
-  void multiply_alike(const Product* const* products, int count) const {
-    const Matrix& first = products[0]->matrix;
+  void round() {
+    auto* const halves = queue.take<uint16_t>(tokens * half_stride(k));
+    round_rows(queue, x, tokens, k, halves);
+    x = {halves, kRounded};
+    k = half_stride(k);
+  }
+
+  void multiply_alike(const Product* const* products, int count) {
+    const int type = products[0]->matrix.type;
+    if (few_takes_rounded(type, positions) &&
+        blocks_of(products, count, positions) >= kRoundingBlocks * queue.multiprocessors())
+      round();
     int64_t blocks = 0;
     const GemmArguments a = arguments(products, count, blocks);
-    launch(kernels_of(first).few, blocks, a, few_shared(first.type));
+    const GemmKernels& kernels = kernels_of(products[0]->matrix);
+    launch(kernels.few[positions == 8 ? 0 : positions == 16 ? 1 : 2], blocks, a, few_shared(type));
   }
 
   void multiply_mixed(const Product* const* products, int count) const {
@@ -57,11 +82,11 @@ struct FewTokens {
 #define FERRUM_ADD(type) add(k##type, mixed.type);
     FERRUM_MIXED_TYPES(FERRUM_ADD)
 #undef FERRUM_ADD
-    launch(kFewMixed, blocks, mixed, shared);
+    launch(kFewMixed[positions == 16 ? 0 : 1], blocks, mixed, shared);
   }
 
   // Products that go together.
-  void multiply(const Product* const* products, int count) const {
+  void multiply(const Product* const* products, int count) {
     if (all_alike(products, count))
       multiply_alike(products, count);
     else
@@ -69,23 +94,24 @@ struct FewTokens {
   }
 };
 
-// The least tile that holds the tokens, but for a matrix of so few rows that tiles of 32 would
-// leave multiprocessors without a block.
+// The least tile that holds the tokens, but for matrices of so few rows that it would leave
+// multiprocessors without a block: then half of it. Those of several types have none of 8.
 int positions_of(const Queue& queue, int64_t tokens, const Product* const* products, int count) {
-  if (tokens <= 16) return 16;
-  int64_t blocks = 0;
-  for (int i = 0; i < count; ++i) blocks += divided_up(products[i]->matrix.rows, few_rows(32));
-  return divided_up(tokens, 32) * blocks >= queue.multiprocessors() ? 32 : 16;
+  const int holds = tokens <= 16 ? 16 : 32;
+  if (holds == 16 && !all_alike(products, count)) return 16;
+  const int64_t blocks = divided_up(tokens, holds) * blocks_of(products, count, holds);
+  return blocks >= queue.multiprocessors() ? holds : holds / 2;
 }
 
 }  // namespace
 
 void gemm_few(Queue& queue, ConstElements x, int64_t tokens, const std::vector<Product>& products) {
-  for_each_group<kGemmMatrices>(products.data(), static_cast<int>(products.size()), go_together,
-                                [&](const Product* const* some, int found) {
-                                  const int positions = positions_of(queue, tokens, some, found);
-                                  FewTokens{queue, x, tokens, positions}.multiply(some, found);
-                                });
+  for_each_group<kGemmMatrices>(
+      products.data(), static_cast<int>(products.size()), go_together,
+      [&](const Product* const* some, int found) {
+        const int positions = positions_of(queue, tokens, some, found);
+        FewTokens{queue, x, some[0]->matrix.k, tokens, positions}.multiply(some, found);
+      });
 }
 
 }  // namespace ferrum::cuda

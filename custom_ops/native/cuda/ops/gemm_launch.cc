@@ -6,12 +6,13 @@
 namespace ferrum::cuda {
 namespace {
 
+#define FERRUM_FEW_SYMBOL(type, positions) Symbol("gemm_few_" #type "_" #positions),
 #define FERRUM_GEMM_SYMBOL(type, positions) Symbol("gemm_" #type "_" #positions),
 #define FERRUM_GATE_UP_SYMBOL(type, positions) Symbol("gate_up_" #type "_" #positions),
-#define FERRUM_GEMM_ROW(type)                                                     \
-  GemmKernels{k##type,                                                            \
-              {Symbol("gemm_few_" #type "_16"), Symbol("gemm_few_" #type "_32")}, \
-              {FERRUM_GEMM_TILES(FERRUM_GEMM_SYMBOL, type)},                      \
+#define FERRUM_GEMM_ROW(type)                                \
+  GemmKernels{k##type,                                       \
+              {FERRUM_FEW_TILES(FERRUM_FEW_SYMBOL, type)},   \
+              {FERRUM_GEMM_TILES(FERRUM_GEMM_SYMBOL, type)}, \
               {FERRUM_GATE_UP_TILES(FERRUM_GATE_UP_SYMBOL, type)}},
 const GemmKernels kKernels[] = {FERRUM_GEMM_FORMATS(FERRUM_GEMM_ROW)};
 

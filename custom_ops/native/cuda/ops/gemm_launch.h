@@ -15,7 +15,7 @@ inline int64_t divided_up(int64_t n, int64_t by) { return (n + by - 1) / by; }
 // A type's kernels: gemm_few's and gemm's by their tiles' positions, in order of them.
 struct GemmKernels {
   int type;
-  Symbol few[2], gemm[5], gate_up[4];
+  Symbol few[3], gemm[5], gate_up[4];
 };
 const GemmKernels* find_gemm_kernels(int type);
 // Throws Error where there are none.

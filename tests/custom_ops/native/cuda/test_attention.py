@@ -88,14 +88,53 @@ def test_a_tokens_bits_do_not_depend_on_the_other_sequences() -> None:
         np.testing.assert_array_equal(node.run(None, alone)[0], together[start:end])
 
 
-def test_a_prompt_as_sequences_of_one_token_that_share_a_row_gives_every_position() -> None:
-    layer = Layer(8, 2, 32, "float16")
+@pytest.mark.parametrize("dim", [32, 64, 128])
+@pytest.mark.parametrize("count", [2, 37, 64, 70])
+def test_a_prompt_as_sequences_of_one_token_that_share_a_row_gives_every_position(
+    dim: int, count: int
+) -> None:
+    layer = Layer(8, 2, dim, "float16")
+    tokens, caches = layer.tokens(count), layer.empty_caches(9, 8)
+    row = [3, 0, 4, 1, 2, 8, 7, 6, 5]
+    order = np.random.default_rng(count).permutation(count).tolist()  # the last may come first
+    feeds = step(layer, tokens, caches, [row] * count, [1] * count, order)
+    check(layer.node(session).run(None, feeds), layer.oracle(feeds), tolerance("float16"))
+
+
+def test_drafts_far_into_a_context_see_each_other_and_what_others_share_with_them() -> None:
+    """Three tokens of one sequence, and two sequences that have its first blocks too."""
+    layer = Layer(16, 1, 64, "float16")
+    feeds = random_step(layer, [(1, 1500), (1, 40), (1, 700)], 16)
+    table = np.repeat(feeds["block_table"][[0, 0, 0, 1, 2]], 1, axis=0)
+    table[4, :43] = table[0, :43]
+    past = np.array([1500, 1501, 1502, 40, 700], np.int32)
+    feeds |= layer.tokens(5, seed=1)
+    feeds["block_table"], feeds["past_sequence_lengths"] = table, past
+    feeds["cumulative_sequence_lengths"] = np.arange(6, dtype=np.int32)
+    # And one that stands where the last one reads.
+    feeds["block_table"][3, 2] = table[4, 43]
+    check(layer.node(session).run(None, feeds), layer.oracle(feeds), tolerance("float16"))
+
+
+@pytest.mark.parametrize("lengths", [[2, 0, 1], [0, 3, 0], [0, 0, 3, 1]])
+def test_as_many_sequences_as_tokens_are_not_taken_for_one_each(lengths: list[int]) -> None:
+    layer = Layer(8, 2, 128, "float16")
+    feeds = random_step(layer, [(n, 5 * i) for i, n in enumerate(lengths)], 16)
+    check(layer.node(session).run(None, feeds), layer.oracle(feeds), tolerance("float16"))
+
+
+@pytest.mark.parametrize("dim", [64, 128])
+def test_a_decoding_tokens_bits_do_not_depend_on_the_others(dim: int) -> None:
+    layer = Layer(8, 2, dim, "float16")
+    feeds = random_step(layer, [(1, past) for past in range(0, 240, 4)], 16)
     node = layer.node(session)
-    tokens, count = layer.tokens(37), 37
-    caches = layer.empty_caches(5, 8)
-    row = [3, 0, 4, 1, 2]
-    feeds = step(layer, tokens, caches, [row] * count, [1] * count, list(range(count)))
-    check(node.run(None, feeds), layer.oracle(feeds), tolerance("float16"))
+    together = node.run(None, feeds)
+    for b in (0, 7, 59):
+        alone = {**feeds, **{name: feeds[name][b : b + 1] for name in ("q", "k", "v")}}
+        alone["block_table"] = feeds["block_table"][b : b + 1]
+        alone["past_sequence_lengths"] = feeds["past_sequence_lengths"][b : b + 1]
+        alone["cumulative_sequence_lengths"] = np.array([0, 1], np.int32)
+        np.testing.assert_array_equal(node.run(None, alone)[0][0], together[0][b])
 
 
 def test_far_positions_are_turned_as_near_ones() -> None:

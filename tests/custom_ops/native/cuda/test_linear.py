@@ -108,6 +108,20 @@ def test_a_tokens_bits_do_not_depend_on_the_others(type_id: int) -> None:
     np.testing.assert_array_equal(part, most[71:])
 
 
+@pytest.mark.parametrize("type_id", NATIVE)
+@pytest.mark.parametrize("tokens", [9, 12, 16])
+def test_a_rows_bits_do_not_depend_on_the_others(type_id: int, tokens: int) -> None:
+    """Few rows go in tiles of 8 tokens, many with activations that are rounded before."""
+    weight, _ = quantized(type_id, (600, 768))
+    x = activations(tokens, 768)
+    x[1, 3], x[2, 300] = 1e9, -np.inf
+    node = session("QuantMatMul", {"type": type_id})
+    many = node.run(None, {"x": x, "weight": weight})[0]
+    for rows in (20, 130):
+        few = node.run(None, {"x": x, "weight": weight[:rows]})[0]
+        np.testing.assert_array_equal(few, many[:, :rows])
+
+
 @pytest.mark.parametrize("tokens", [FEW, SOME, MANY])
 def test_activations_that_float16_does_not_hold_count_as_its_largest(tokens: int) -> None:
     weight, _ = quantized(Q4_K, (33, 512))
