@@ -31,6 +31,7 @@ struct GemmBlock {
   static constexpr int kRows = kSplits > 1 ? few_rows(kPositions) : kGemmRows;  // of a block
   static constexpr int kStagedRows = kSplits > 1 ? kFewThreads : kGemmThreads;
   static constexpr int kMatrices = kGateUp ? 2 : 1;
+  static constexpr bool kTilesLast = kSplits == 1 && tiles_last(kPositions);
   static constexpr int kColumns = kPositions / 8;         // operands of 8 positions
   static constexpr int kCopies = (kPositions + 15) / 16;  // 16 bytes each, of a thread and stage
   static constexpr int kPrepared = prepared_bytes(kType);
@@ -55,7 +56,7 @@ struct GemmBlock {
     activations = dynamic_shared<uint8_t>();
     chunks = activations + kActivations;
     scales = chunks + kBuffers * kStagedRows * kChunk.stride;
-    row_block = static_cast<int>(blockIdx.y);
+    row_block = static_cast<int>(kTilesLast ? blockIdx.x : blockIdx.y);
     if constexpr (!kGateUp && (kPositions > 8 || kSplits > 1)) {  // others are of experts alone
       while (product + 1 < a.count && row_block >= a.matrices[product + 1].first_block) ++product;
       row_block -= a.matrices[product].first_block;
@@ -73,10 +74,11 @@ struct GemmBlock {
   // Of the block's tile, or the only one. Below 0: there are as many blocks as there may be tiles,
   // and this is one too many.
   FERRUM_DEVICE int find_expert() const {
-    return a.sorted.pairs != nullptr ? a.sorted.tile_expert[blockIdx.x] : 0;
+    return a.sorted.pairs != nullptr ? a.sorted.tile_expert[tile_of_block()] : 0;
   }
 
-  FERRUM_DEVICE int first_position() const { return static_cast<int>(blockIdx.x) * a.tile; }
+  static FERRUM_DEVICE unsigned tile_of_block() { return kTilesLast ? blockIdx.y : blockIdx.x; }
+  FERRUM_DEVICE int first_position() const { return static_cast<int>(tile_of_block()) * a.tile; }
 
   // The pair at a position of the block's tile; sorted.count where there is none.
   FERRUM_DEVICE int pair_at(int i) const {

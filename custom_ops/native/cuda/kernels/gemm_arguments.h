@@ -48,6 +48,12 @@ constexpr int kStageValues = 64;  // of k that a stage covers
 constexpr int kStageSlices = kStageValues / 16;
 constexpr int kStageBytes = 2 * kStageValues;  // of one position
 
+// Whether the grid counts blocks of rows first, and tiles in its second dimension. Of tiles of 8 a
+// third may not exist: their blocks come after all others then, and not between them. Wider tiles
+// of one expert come side by side, and share the weights' way to L2.
+constexpr bool tiles_last(int positions) { return positions == 8; }
+constexpr int64_t kMostTilesLast = 65535;  // as a GPU's grid has it
+
 // A list of pairs sorted by expert. Beyond an expert's own pairs its last tile holds `count`.
 struct SortedPairs {
   const int32_t* pairs;        // [tiles * tile]; null: position i is row i of x and out

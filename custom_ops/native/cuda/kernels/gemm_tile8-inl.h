@@ -22,8 +22,8 @@ struct GemmTile8 : GemmWarps<kType, 8, kGateUp, 1, chunk_buffers(kType, 8)> {
   // which only the barrier to come would say for certain: so this may be about any expert.
   static FERRUM_DEVICE void prefetch_tile(const GemmArguments& a) {
     const GemmMatrix& down = a.matrices[0];
-    const int expert = load_unordered(a.sorted.tile_expert + blockIdx.x);
-    const int row = static_cast<int>(blockIdx.y) * kGemmRows + static_cast<int>(threadIdx.x);
+    const int expert = load_unordered(a.sorted.tile_expert + Warps::tile_of_block());
+    const int row = static_cast<int>(blockIdx.x) * kGemmRows + static_cast<int>(threadIdx.x);
     if (expert < 0 || row >= down.rows) return;
     const uint8_t* const matrix = down.data + static_cast<size_t>(expert) * a.matrix_bytes;
     if (matrix + a.matrix_bytes <= down.end)

@@ -1,6 +1,7 @@
 #include "cuda/ops/gemm.h"
 
 #include <functional>
+#include <utility>
 #include <vector>
 
 #include "cuda/ops/gemm_few.h"
@@ -26,7 +27,8 @@ int which_tile(const GemmArguments& a, int count) {
 void launch(Queue& queue, int type, const Symbol* kernels, int count, int64_t tiles,
             int64_t row_blocks, const GemmArguments& a) {
   const int which = which_tile(a, count);
-  const Grid grid{static_cast<unsigned>(tiles), static_cast<unsigned>(row_blocks)};
+  Grid grid{static_cast<unsigned>(tiles), static_cast<unsigned>(row_blocks)};
+  if (tiles_last(kTiles[which])) std::swap(grid.x, grid.y);
   queue.launch(kernels[which], grid, kGemmThreads, a,
                static_cast<size_t>(gemm_shared(type, kTiles[which])));
 }

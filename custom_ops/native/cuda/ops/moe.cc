@@ -38,7 +38,8 @@ class TiledExperts {
       : queue_(queue),
         problem_(problem),
         fused_(settings.fused_gate_up && problem.gate.type == problem.up.type),
-        tokens_(std::clamp<int64_t>(kMostScratch / bytes_of_token(), 1, problem.tokens)) {
+        tokens_(std::clamp<int64_t>(std::min(kMostScratch / bytes_of_token(), most_tokens()), 1,
+                                    problem.tokens)) {
     const int64_t pairs = tokens_ * problem.k;
     BlockSizeRule rule;
     rule.forced = settings.moe_block_size;
@@ -68,6 +69,11 @@ class TiledExperts {
   int64_t bytes_of_token() const {
     const int64_t floats = problem_.down.rows + (fused_ ? 0 : 2 * width());
     return problem_.k * (4 * floats + 2 * half_stride(width())) + 2 * half_stride(problem_.gate.k);
+  }
+
+  // So few that a grid holds their tiles, however small.
+  int64_t most_tokens() const {
+    return 8 * std::max<int64_t>(0, kMostTilesLast - problem_.experts) / problem_.k;
   }
 
   // Of n pairs, an expert's first makes a tile, and then every tile_-th.
