@@ -90,24 +90,26 @@ struct GemmFew : GemmWarps<kType, kPositions, false, few_splits(kPositions), few
       this->multiply_column(first + n, operand, columns[n][0], columns[n][1]);
   }
 
-  // The next stage's columns are on their way while a stage is decoded and multiplied.
+  // The next stage's columns are on their way while a stage is decoded and multiplied, and the
+  // first stage's while its weights are.
   template <int kValues>
-  FERRUM_DEVICE void multiply_ahead(unsigned chunk) {
-    const unsigned begin = chunk * kChunk.stages;
+  FERRUM_DEVICE void multiply_ahead() {
     Loaded<kValues> next;
-    load<kValues>(0, begin, next);
-    this->prepare_chunk(chunk);
+    if (this->begin < this->end) load<kValues>(0, this->begin, next);
+    this->for_each_chunk([&](unsigned chunk) {
+      const unsigned begin = chunk * kChunk.stages;
+      this->prepare_chunk(chunk);
 #pragma unroll 1  // for registers
-    for (int part = 0; part < kChunk.stages; ++part) {
-      if (!this->has_stage(begin + part)) return;
-      Columns columns;
-      round<kValues>(next, columns);
-      if (part + 1 < kChunk.stages && this->has_stage(begin + part + 1))
-        load<kValues>(0, begin + part + 1, next);
-      uint32_t operand[2][4][4];
-      this->decode(chunk, static_cast<unsigned>(part), operand);
-      multiply(operand, columns, 0);
-    }
+      for (int part = 0; part < kChunk.stages; ++part) {
+        if (!this->has_stage(begin + part)) return;
+        Columns columns;
+        round<kValues>(next, columns);
+        if (begin + part + 1 < this->end) load<kValues>(0, begin + part + 1, next);
+        uint32_t operand[2][4][4];
+        this->decode(chunk, static_cast<unsigned>(part), operand);
+        multiply(operand, columns, 0);
+      }
+    });
   }
   // Without registers for that.
   FERRUM_DEVICE void multiply_in_turn(unsigned chunk) {
@@ -178,10 +180,7 @@ struct GemmFew : GemmWarps<kType, kPositions, false, few_splits(kPositions), few
       x[n] = static_cast<uint32_t>(first_token() + min(8 * n + this->quad, tokens - 1)) *
              static_cast<uint32_t>(this->a.k);
     if constexpr (kLoadsAhead)
-      with_values_type([this](auto type) {
-        this->for_each_chunk(
-            [this](unsigned chunk) { multiply_ahead<decltype(type)::value>(chunk); });
-      });
+      with_values_type([this](auto type) { multiply_ahead<decltype(type)::value>(); });
     else
       this->for_each_chunk([this](unsigned chunk) { multiply_in_turn(chunk); });
     add_up_and_store();

@@ -30,32 +30,46 @@ struct GemmTile8 : GemmWarps<kType, 8, kGateUp, 1, chunk_buffers(kType, 8)> {
       prefetch_row<kType>(matrix, down.rows, a.row_bytes, row);
   }
 
-  // The lane's runs of a chunk's stage `part`.
-  FERRUM_DEVICE void load(int part, uint4 (&runs)[2]) const {
-    const int slice = part * kStageSlices + this->c;
+  // The lane's runs of a chunk's stages. A load waits for the copies of weights that were asked for
+  // before it, in whatever warp, and so as long as memory takes: runs of a chunk's first stages are
+  // loaded with the chunk in front, the others before the next chunk's copies are asked for.
+  // Of Q4_K, whose stages are the shortest, one more.
+  static constexpr int kMostEarly = kType == kQ4_K ? 3 : 2;
+  static constexpr int kEarly = kChunk.stages < kMostEarly ? kChunk.stages : kMostEarly;
+  static constexpr int kLate = kChunk.stages - kEarly;
+  using Runs = uint4[kChunk.stages][2];
+
+  // Of stage `part`, counted from the first of the chunk that begins at stage `begin`; if it
+  // exists.
+  FERRUM_DEVICE void load(unsigned begin, int part, Runs& runs) const {
+    const int of_chunk = part % kChunk.stages, slice = of_chunk * kStageSlices + this->c;
+    if (!(Warps::kWholeChunks && part < kChunk.stages) && begin + part >= this->end) return;
     const uint4* const block = reinterpret_cast<const uint4*>(this->a.x) + x_at +
+                               (part - of_chunk) * 8 +
                                slice / Weights::kSlices * (Weights::kBlock / 8);
-    runs[0] = block[Weights::first(slice % Weights::kSlices) / 8];
-    runs[1] = block[Weights::second(slice % Weights::kSlices) / 8];
+    runs[of_chunk][0] = block[Weights::first(slice % Weights::kSlices) / 8];
+    runs[of_chunk][1] = block[Weights::second(slice % Weights::kSlices) / 8];
+  }
+  template <int kFirst, int kBehind>
+  FERRUM_DEVICE void load_parts(unsigned chunk, Runs& runs) const {
+#pragma unroll
+    for (int part = kFirst; part < kBehind; ++part) load(chunk * kChunk.stages, part, runs);
   }
 
-  // `next`: of the stage that comes next, which were loaded a stage before. Products stand in the
-  // order of gemm-inl.h: a sum's bits do not depend on the size of its tile.
-  FERRUM_DEVICE void multiply_chunk(unsigned chunk, uint4 (&next)[2]) {
+  // Products stand in the order of gemm-inl.h: a sum's bits do not depend on the size of its tile.
+  FERRUM_DEVICE void multiply_chunk(unsigned chunk, Runs& runs) {
     this->prepare_chunk(chunk);
-    const unsigned first = chunk * kChunk.stages;
+    const unsigned begin = chunk * kChunk.stages;
 #pragma unroll
     for (int part = 0; part < kChunk.stages; ++part) {
-      if (!this->has_stage(first + part)) return;
-      const uint4 runs[2] = {next[0], next[1]};
-      const bool last = part + 1 == kChunk.stages;
-      if (last) x_at += kChunk.stages * 8;
-      if ((Warps::kWholeChunks && !last) || first + part + 1 < this->end)
-        load(last ? 0 : part + 1, next);
+      if (!this->has_stage(begin + part)) return;
+      const uint4 own[2] = {runs[part][0], runs[part][1]};
+      if (part >= kLate) load(begin, part + kEarly, runs);
       uint32_t operand[2][4][4];
       this->decode(chunk, static_cast<unsigned>(part), operand);
-      this->multiply_column(0, operand, runs[0], runs[1]);
+      this->multiply_column(0, operand, own[0], own[1]);
     }
+    x_at += kChunk.stages * 8;
   }
 
   FERRUM_DEVICE void run() {
@@ -63,9 +77,10 @@ struct GemmTile8 : GemmWarps<kType, 8, kGateUp, 1, chunk_buffers(kType, 8)> {
     x_at = this->x_row_of(this->quad);
     if (expert < 0) return;
     this->find_rows(expert);
-    uint4 next[2];
-    load(0, next);
-    this->for_each_chunk([&](unsigned chunk) { multiply_chunk(chunk, next); });
+    Runs runs;
+    load_parts<0, kEarly>(0, runs);
+    this->for_each_chunk([&](unsigned chunk) { load_parts<kEarly, kChunk.stages>(chunk, runs); },
+                         [&](unsigned chunk) { multiply_chunk(chunk, runs); });
     if constexpr (kGateUp)
       this->store_hidden();
     else

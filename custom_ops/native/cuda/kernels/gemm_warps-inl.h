@@ -30,9 +30,14 @@ struct GemmWarps : GemmBlock<kType, kPositions, kGateUp, kSplits, kBuffers> {
   }
 
   // A chunk is all there once every lane has waited for its copies, and none is overwritten before
-  // every lane is done with it: a warp's barrier says both. `multiply` does all of a chunk.
+  // every lane is done with it: a warp's barrier says both. `multiply` does all of a chunk;
+  // `before_copies` comes before it, and before the copies that are asked for meanwhile.
   template <class Multiply>
   FERRUM_DEVICE void for_each_chunk(const Multiply& multiply) {
+    for_each_chunk([](unsigned) {}, multiply);
+  }
+  template <class BeforeCopies, class Multiply>
+  FERRUM_DEVICE void for_each_chunk(const BeforeCopies& before_copies, const Multiply& multiply) {
     constexpr int kAhead = kBuffers - 1;
     unsigned chunk = this->begin / kChunk.stages;
 #pragma unroll
@@ -41,6 +46,7 @@ struct GemmWarps : GemmBlock<kType, kPositions, kGateUp, kSplits, kBuffers> {
     for (; exists(chunk); ++chunk) {
       if constexpr (kAhead > 0) wait_for_copies<kAhead - 1>();
       __syncwarp();
+      before_copies(chunk);
       copy_chunk(chunk + kAhead);
       if constexpr (kAhead == 0) {
         wait_for_copies<0>();
