@@ -91,24 +91,31 @@ struct GemmFew : GemmWarps<kType, kPositions, false, few_splits(kPositions), few
   }
 
   // The next stage's columns are on their way while a stage is decoded and multiplied, and the
-  // first stage's while its weights are.
+  // first stage's while its weights are. Rounded before, they take half the registers: then those
+  // of two.
   template <int kValues>
   FERRUM_DEVICE void multiply_ahead() {
-    Loaded<kValues> next;
-    if (this->begin < this->end) load<kValues>(0, this->begin, next);
+    constexpr int kAhead = kValues == kRounded && kChunk.stages % 2 == 0 ? 2 : 1;
+    Loaded<kValues> next[kAhead];
+#pragma unroll
+    for (int i = 0; i < kAhead; ++i)
+      if (this->begin + i < this->end) load<kValues>(0, this->begin + i, next[i]);
     this->for_each_chunk([&](unsigned chunk) {
       const unsigned begin = chunk * kChunk.stages;
       this->prepare_chunk(chunk);
 #pragma unroll 1  // for registers
-      for (int part = 0; part < kChunk.stages; ++part) {
-        if (!this->has_stage(begin + part)) return;
-        Columns columns;
-        round<kValues>(next, columns);
-        if (begin + part + 1 < this->end) load<kValues>(0, begin + part + 1, next);
-        uint32_t operand[2][4][4];
-        this->decode(chunk, static_cast<unsigned>(part), operand);
-        multiply(operand, columns, 0);
-      }
+      for (int first = 0; first < kChunk.stages; first += kAhead)
+#pragma unroll
+        for (int i = 0; i < kAhead; ++i) {
+          const unsigned stage = begin + first + i;
+          if (!this->has_stage(stage)) return;
+          Columns columns;
+          round<kValues>(next[i], columns);
+          if (stage + kAhead < this->end) load<kValues>(0, stage + kAhead, next[i]);
+          uint32_t operand[2][4][4];
+          this->decode(chunk, static_cast<unsigned>(first + i), operand);
+          multiply(operand, columns, 0);
+        }
     });
   }
   // Without registers for that.
