@@ -99,6 +99,7 @@ CASES: dict[str, Any] = {
     "QuantMatMul Q8_0, k no whole stages": _product(Q8_0, 33, 160),
     "QuantMatMul F16, odd k": _product(F16, 33, 77),
     "QuantMatMul F32, odd k": _product(F32, 33, 83),
+    "QuantMatMul Q6_K, many rows": _product(Q6_K, 520, 256),
     "QuantMatMul Q3_K": _product(11, 33, 512),  # a type that is dequantized first
     "QuantLogits F32": _product(F32, 16, 256, "QuantLogits"),
     "QuantLogits Q4_K": _product(Q4_K, 70, 512, "QuantLogits"),

@@ -101,8 +101,8 @@ FERRUM_DEVICE Place place_of(const PagedCache& cache, int64_t token) {
 // Another token of the step: each thread has one, and every kMostStepTokens-th thread the same.
 struct OtherToken {
   static constexpr int kThreadsOfEach = kDecodeThreads / kMostStepTokens;
-  int64_t token;
-  Place place;
+  int64_t token = 0;
+  Place place{0, -1};
   int32_t block = kNoSlot;  // that it writes to
 
   FERRUM_DEVICE void find(const PagedCache& cache) {

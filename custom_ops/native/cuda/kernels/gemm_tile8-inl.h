@@ -30,9 +30,9 @@ struct GemmTile8 : GemmWarps<kType, 8, kGateUp, 1, chunk_buffers(kType, 8)> {
       prefetch_row<kType>(matrix, down.rows, a.row_bytes, row);
   }
 
-  // The lane's runs of a chunk's stages. A load waits for the copies of weights that were asked for
-  // before it, in whatever warp, and so as long as memory takes: runs of a chunk's first stages are
-  // loaded with the chunk in front, the others before the next chunk's copies are asked for.
+  // The lane's runs of a chunk's stages. Loads beside copies of weights take as long as memory does
+  // (H200: some 1,300 cycles, wherever they hit), so runs of a chunk's first stages are loaded with
+  // the chunk in front, the others before the next chunk's copies are asked for.
   // Of Q4_K, whose stages are the shortest, one more.
   static constexpr int kMostEarly = kType == kQ4_K ? 3 : 2;
   static constexpr int kEarly = kChunk.stages < kMostEarly ? kChunk.stages : kMostEarly;

@@ -48,6 +48,7 @@ constexpr int64_t kFewTokens = 32;
 constexpr int64_t kFewDecoding = 8;  // tokens
 constexpr int64_t kShortChunk = 128;
 constexpr int64_t kSlice = 64;         // tokens that decode at a time, which bounds the partials
+static_assert(kMostStepTokens <= kSlice);
 constexpr int64_t kMostBlocks = 4096;  // of a launch; most would find no chunk to do
 constexpr int64_t kRotateBlocks = 4;   // of rotate_and_store, that fill a multiprocessor
 constexpr size_t kMostShared = 40 * 1024;

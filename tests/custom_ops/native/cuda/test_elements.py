@@ -17,7 +17,7 @@ Q8_0 = 8
 
 # One token and a few go to kernels that multiply in float32, many to tensor cores. A GPU's time is
 # short.
-@pytest.mark.parametrize("tokens", [1, 40] if ON_GPU else [0, 1, 2, 7, 40, 150])
+@pytest.mark.parametrize("tokens", [1, 12, 40] if ON_GPU else [0, 1, 2, 7, 12, 40, 150])
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("dtype", TYPES)
 def test_every_op_gives_float32s_results_rounded_once(dtype: str, name: str, tokens: int) -> None:
