@@ -47,7 +47,7 @@ constexpr int64_t kFewTokens = 32;
 // token's result depends on its own length and on this choice alone.
 constexpr int64_t kFewDecoding = 8;  // tokens
 constexpr int64_t kShortChunk = 128;
-constexpr int64_t kSlice = 64;         // tokens that decode at a time, which bounds the partials
+constexpr int64_t kSlice = 64;  // tokens that decode at a time, which bounds the partials
 static_assert(kMostStepTokens <= kSlice);
 constexpr int64_t kMostBlocks = 4096;  // of a launch; most would find no chunk to do
 constexpr int64_t kRotateBlocks = 4;   // of rotate_and_store, that fill a multiprocessor
