@@ -94,13 +94,14 @@ struct FewTokens {
   }
 };
 
-// The least tile that holds the tokens, but for matrices of so few rows that it would leave
-// multiprocessors without a block: then half of it. Those of several types have none of 8.
+// Tiles of 16 for up to 16 tokens, else of 32, but half of it for matrices of so few rows that one
+// tile would leave multiprocessors without a block: whatever more tokens there are, so that a
+// token's sums do not depend on them (few_splits). Those of several types have none of 8.
 int positions_of(const Queue& queue, int64_t tokens, const Product* const* products, int count) {
-  const int holds = tokens <= 16 ? 16 : 32;
-  if (holds == 16 && !all_alike(products, count)) return 16;
-  const int64_t blocks = divided_up(tokens, holds) * blocks_of(products, count, holds);
-  return blocks >= queue.multiprocessors() ? holds : holds / 2;
+  const int positions = tokens <= 16 ? 16 : 32;
+  if (positions == 16 && !all_alike(products, count)) return 16;
+  const bool enough = blocks_of(products, count, positions) >= queue.multiprocessors();
+  return enough ? positions : positions / 2;
 }
 
 }  // namespace

@@ -80,14 +80,15 @@ def test_rows_enough_for_tiles_of_tokens_come_out_right(type_id: int, tokens: in
     assert (np.abs(found - products(x, values)) <= bound(tokens, type_id, x, values)).all()
 
 
+@pytest.mark.parametrize("rows", [50, 130])
 @pytest.mark.parametrize("type_id", NATIVE)
-def test_a_tokens_bits_do_not_depend_on_the_others(type_id: int) -> None:
+def test_a_tokens_bits_do_not_depend_on_the_others(type_id: int, rows: int) -> None:
     """Within a way of multiplying: few tokens in float32, more on tensor cores.
 
-    Those with k divided among a block's warps, eight up to 16 tokens and four up to 128, and as one
-    sum beyond (float32 up to 256).
+    Those with k divided among a block's warps, eight up to 16 tokens and, if there are rows enough
+    for the GPU, four up to 128, and as one sum beyond (float32 up to 256).
     """
-    weight, _ = quantized(type_id, (130, 768))
+    weight, _ = quantized(type_id, (rows, 768))
     x = activations(100, 768)
     node = session("QuantMatMul", {"type": type_id})
     few = node.run(None, {"x": x[:8], "weight": weight})[0]
