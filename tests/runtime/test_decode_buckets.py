@@ -20,13 +20,13 @@ def row(token: int, past: int, blocks: int) -> Row:
 )  # fmt: skip
 def test_shapes_are_powers_of_two(blocks: list[int], shape: tuple[int, int]) -> None:
     rows, columns = DecodeBuckets(spare_block=99, most_columns=50).pad(
-        [row(1, 0, count) for count in blocks]
+        [row(1, 0, count) for count in blocks], max(blocks)
     )
     assert (len(rows), columns) == shape
 
 
 def test_no_table_is_wider_than_the_longest_sequence() -> None:
-    assert DecodeBuckets(spare_block=9, most_columns=1).pad([row(1, 0, 1)])[1] == 1
+    assert DecodeBuckets(spare_block=9, most_columns=1).pad([row(1, 0, 1)], 1)[1] == 1
 
 
 def test_rows_made_up_have_a_block_of_their_own() -> None:
