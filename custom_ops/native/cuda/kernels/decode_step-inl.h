@@ -122,7 +122,8 @@ struct OtherToken {
       const int32_t* const row = cache.table + unit.sequence * cache.columns;
       for (int c = static_cast<int>(blockIdx.x); c < unit.chunks;
            c += static_cast<int>(gridDim.x)) {
-        const int behind = divided_up(min(unit.end(c), latest), cache.block_size);
+        const int end = min(unit.end(c), latest);
+        const int behind = (end + cache.block_size - 1) / cache.block_size;
         int column =
             unit.begin(c) / cache.block_size + static_cast<int>(threadIdx.x) / kMostStepTokens;
         for (; column < behind; column += kThreadsOfEach)
@@ -131,8 +132,6 @@ struct OtherToken {
     }
     return __ballot_sync(kWholeWarp, writes);
   }
-
-  static FERRUM_DEVICE int divided_up(int n, int by) { return (n + by - 1) / by; }
 };
 
 // What the block's warps have found.
@@ -147,7 +146,7 @@ struct OtherWriters {
   }
   FERRUM_DEVICE bool any() const {
     uint32_t bits = 0;
-    for (int warp = 0; warp < kDecodeWarps; ++warp) bits |= of_warp[warp];
+    for (int i = 0; i < kWords; ++i) bits |= word(i);
     return bits != 0;
   }
 };

@@ -26,7 +26,9 @@ struct Eight {
     v = *reinterpret_cast<const uint4*>(static_cast<const uint16_t*>(x) + i);
   }
   FERRUM_DEVICE uint4 halves() const {
-    if constexpr (kType == kF16)
+    if constexpr (kType == kRounded)
+      return v;
+    else if constexpr (kType == kF16)
       return paired(v);
     else
       return paired(four_of_bfloat16s(make_uint2(v.x, v.y)),
@@ -42,16 +44,6 @@ struct Eight<kF32> {
     low = from[0], high = from[1];
   }
   FERRUM_DEVICE uint4 halves() const { return paired(low, high); }
-};
-
-template <>
-struct Eight<kRounded> {
-  uint4 v = make_uint4(0, 0, 0, 0);
-
-  FERRUM_DEVICE void load(const void* x, size_t i) {
-    v = *reinterpret_cast<const uint4*>(static_cast<const uint16_t*>(x) + i);
-  }
-  FERRUM_DEVICE uint4 halves() const { return v; }
 };
 
 // By all threads of a block, 8 values at a time.
