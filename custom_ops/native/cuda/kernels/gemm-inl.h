@@ -12,11 +12,14 @@
 // the second runs. What order k is summed in depends on the type alone.
 #pragma once
 
+#include <type_traits>
+
 #include "cuda/kernels/elements-inl.h"
 #include "cuda/kernels/formats.h"
 #include "cuda/kernels/gemm_arguments.h"
 #include "cuda/kernels/gemm_planes-inl.h"
 #include "cuda/kernels/halves.h"
+#include "cuda/kernels/round_row-inl.h"
 
 namespace ferrum::cuda {
 
@@ -29,12 +32,16 @@ struct GemmBlock {
   static constexpr int kDepth = gemm_depth(kPositions);
   static constexpr int kActivations = kSplits > 1 ? 0 : activation_bytes(kPositions);
   static constexpr int kRows = kSplits > 1 ? few_rows(kPositions) : kGemmRows;  // of a block
+  static constexpr int kStride = kSplits > 1 ? kChunk.stride : gemm_stride(kType, kPositions);
   static constexpr int kStagedRows = kSplits > 1 ? kFewThreads : kGemmThreads;
   static constexpr int kMatrices = kGateUp ? 2 : 1;
   static constexpr bool kTilesLast = kSplits == 1 && tiles_last(kPositions);
   static constexpr int kColumns = kPositions / 8;         // operands of 8 positions
   static constexpr int kCopies = (kPositions + 15) / 16;  // 16 bytes each, of a thread and stage
   static constexpr int kPrepared = prepared_bytes(kType);
+  // Few tokens have no means: to find them would cost more than they spare.
+  static constexpr bool kOffsets = kSplits == 1 && HalvesLessOffsets<kType>::kOffsets;
+  using Codes = std::conditional_t<kOffsets, HalvesLessOffsets<kType>, Halves<kType>>;
   static constexpr uint32_t kChunkBlocks = kChunk.bytes / Weights::kBytes;
   using Place = ChunkBlock<kType, kChunkBlocks>;
 
@@ -42,7 +49,8 @@ struct GemmBlock {
   const int quad = lane_index() / 4, c = lane_index() % 4;
 
   uint8_t* activations;                 // [kDepth, kPositions, kStageBytes]
-  uint8_t* chunks;                      // [kBuffers, kStagedRows, kChunk.stride]
+  uint8_t* means;                       // [kPositions, kMeanBytes], of one chunk
+  uint8_t* chunks;                      // [kBuffers, kStagedRows, kStride]
   uint8_t* scales;                      // [kStagedRows, kPrepared], of the chunk that is decoded
   int product = 0, row_block;           // which of the matrices, and the block's place in it
   unsigned begin, end;                  // stages; all of them but where k is split
@@ -54,8 +62,9 @@ struct GemmBlock {
 
   FERRUM_DEVICE explicit GemmBlock(const GemmArguments& arguments) : a(arguments) {
     activations = dynamic_shared<uint8_t>();
+    means = activations + kDepth * kPositions * kStageBytes;
     chunks = activations + kActivations;
-    scales = chunks + kBuffers * kStagedRows * kChunk.stride;
+    scales = chunks + kBuffers * kStagedRows * kStride;
     row_block = static_cast<int>(kTilesLast ? blockIdx.x : blockIdx.y);
     if constexpr (!kGateUp && (kPositions > 8 || kSplits > 1)) {  // others are of experts alone
       while (product + 1 < a.count && row_block >= a.matrices[product + 1].first_block) ++product;
@@ -112,6 +121,14 @@ struct GemmBlock {
     return reinterpret_cast<uintptr_t>(first_chunk(expert, m, row));
   }
 
+  // Of whole chunks the lane's first piece, for it is what is copied; of others the row.
+  FERRUM_DEVICE uintptr_t first_address(int expert, int m) const {
+    return address(expert, m, row_of(0)) + (kChunk.whole ? 16 * c : 0);
+  }
+  FERRUM_DEVICE uintptr_t address_of_lane(int expert) const {
+    return address(expert, matrix_of_row(lane_index()), place_of_row(lane_index()));
+  }
+
   FERRUM_DEVICE void find_planes(int expert) {
     const auto in_row = static_cast<uint32_t>(a.row_bytes) / Weights::kBytes;
 #pragma unroll
@@ -128,9 +145,8 @@ struct GemmBlock {
       find_planes(expert);
     } else {
 #pragma unroll
-      for (int m = 0; m < kMatrices; ++m) first_row[m] = address(expert, m, row_of(0));
-      const int lane = lane_index();
-      lane_byte = static_cast<uint32_t>(address(expert, matrix_of_row(lane), place_of_row(lane)));
+      for (int m = 0; m < kMatrices; ++m) first_row[m] = first_address(expert, m);
+      lane_byte = static_cast<uint32_t>(address_of_lane(expert));
     }
   }
 
@@ -139,20 +155,22 @@ struct GemmBlock {
     const int pair = pair_at(i);
     int from = 0;
     if (pair < a.sorted.count) from = a.slots == 0 ? first_position() + i : pair / a.slots;
-    return static_cast<uint32_t>(from) * static_cast<uint32_t>(a.stages * 8);
+    return static_cast<uint32_t>(from) * a.x_row;
   }
 
   // Of the positions that the thread copies. The widest tiles have no registers for them: they are
   // of tokens alone, whose rows follow one another, those of the last tile too (gemm.cc).
   static constexpr bool kKeepsRows = kPositions < 128;
   FERRUM_DEVICE void find_activations() {
+    if constexpr (kKeepsRows)
 #pragma unroll
-    for (int j = 0; j < (kKeepsRows ? kCopies : 1); ++j)
-      x_row[j] = x_row_of(static_cast<int>(threadIdx.x / 8) + 16 * j);
+      for (int j = 0; j < kCopies; ++j)
+        x_row[j] = x_row_of(static_cast<int>(threadIdx.x / 8) + 16 * j);
   }
   FERRUM_DEVICE uint32_t x_row_at(int j) const {
     if constexpr (kKeepsRows) return x_row[j];
-    return x_row[0] + static_cast<uint32_t>(16 * j * a.stages * 8);
+    const int row = first_position() + static_cast<int>(threadIdx.x / 8) + 16 * j;
+    return static_cast<uint32_t>(row) * a.x_row;
   }
 
   // Chunk `chunk` of position i: 8 positions side by side would meet in half the banks, so every
@@ -173,6 +191,29 @@ struct GemmBlock {
       copy_16(to + 16 * j * kStageBytes, a.x + 8 * static_cast<size_t>(x_row_at(j) + at));
   }
 
+  static FERRUM_DEVICE bool ends_chunk(unsigned stage) {
+    return stage % kChunk.stages == kChunk.stages - 1;
+  }
+  // With the chunk's last stage, when the chunk before needs its own no more. Of the rows that
+  // eight threads copy activations of, each takes one, and a half of its means or both.
+  FERRUM_DEVICE void copy_means(unsigned chunk) {
+    static_assert(kDepth <= kChunk.stages);
+    const int i = static_cast<int>(threadIdx.x / 8), own = static_cast<int>(threadIdx.x % 8);
+    const int j = own % kCopies;
+    uint32_t row = x_row_at(kKeepsRows ? 0 : j);
+    if constexpr (kKeepsRows)
+#pragma unroll
+      for (int other = 1; other < kCopies; ++other) row = j == other ? x_row[other] : row;
+    const unsigned at = static_cast<unsigned>(a.stages * 8) + 2 * chunk;
+#pragma unroll
+    for (int begin = 0; begin < 2; begin += 8 / kCopies) {
+      const int piece = begin + own / kCopies;
+      if (piece < 2)
+        copy_16(means + (i + 16 * j) * kMeanBytes + 16 * piece,
+                a.x + 8 * static_cast<size_t>(row + at + piece));
+    }
+  }
+
   // How far behind a multiple of 16 a row's chunk begins, in the file as in shared memory.
   static FERRUM_DEVICE int lead_at(uint32_t row_byte, unsigned chunk) {
     if constexpr (kChunk.granule == 16) return 0;
@@ -181,13 +222,13 @@ struct GemmBlock {
   // Of row j. Rows of even bytes lie a multiple of 16 apart, 8 rows on or in the other matrix.
   static constexpr bool kOneLead = kChunk.granule > 1;
   FERRUM_DEVICE int lead_of(int j, unsigned chunk) const {
-    if constexpr (kOneLead) return lead_at(static_cast<uint32_t>(first_row[0]), chunk);
+    if constexpr (kOneLead) return lead_at(static_cast<uint32_t>(first_row_of(0)), chunk);
     const uint32_t after = rows_after_first(j) * static_cast<uint32_t>(a.row_bytes);
     return lead_at(static_cast<uint32_t>(first_row_of(j)) + after, chunk);
   }
   // Of row i of the warp.
   FERRUM_DEVICE uint8_t* chunk_at(int i, unsigned chunk) const {
-    return chunks + (chunk % kBuffers * kStagedRows + warp_index() * 32 + i) * kChunk.stride;
+    return chunks + (chunk % kBuffers * kStagedRows + warp_index() * 32 + i) * kStride;
   }
   // From a multiple of 16 on, so that the compiler knows what `lead` makes of words' alignment.
   static FERRUM_DEVICE const uint8_t* behind(const uint8_t* at, int lead) {
@@ -207,13 +248,15 @@ struct GemmBlock {
     if constexpr (kInPlanes<kType>)
       return Place{at, planes[0].of_lane + chunk * kChunkBlocks, 0};
     else
-      return behind(at, lead_at(lane_byte, chunk));
+      return behind(
+          at, lead_at(kKeepsRows ? lane_byte : static_cast<uint32_t>(address_of_lane(0)), chunk));
   }
   FERRUM_DEVICE uint8_t* scales_at(int i) const {
     return scales + (warp_index() * 32 + i) * kPrepared;
   }
 
   FERRUM_DEVICE uintptr_t first_row_of(int j) const {
+    if constexpr (!kKeepsRows) return first_address(0, 0);
     return kGateUp && j >= 2 ? first_row[kMatrices - 1] : first_row[0];
   }
   // Of row j, in the file.
@@ -237,9 +280,10 @@ struct GemmBlock {
       return;
     }
     if constexpr (kChunk.whole) {
+      uint8_t* const to = chunk_at(quad, chunk) + 16 * c;
 #pragma unroll
       for (int j = 0; j < 4; ++j)
-        copy_pieces(has_row(j), chunk_of(j, chunk), chunk_at(quad + 8 * j, chunk), kChunk.bytes);
+        copy_pieces(has_row(j), chunk_of(j, chunk), to + 8 * j * kStride, kChunk.bytes);
     } else {
       copy_unaligned(chunk);
     }
@@ -265,8 +309,8 @@ struct GemmBlock {
     if (inside) {
 #pragma unroll
       for (int j = 0; j < 4; ++j)
-        copy_pieces(true, chunk_of(j, chunk) - lead_of(j, chunk), chunk_at(quad + 8 * j, chunk),
-                    16 * kChunk.pieces);
+        copy_pieces(true, chunk_of(j, chunk) - lead_of(j, chunk) + 16 * c,
+                    chunk_at(quad + 8 * j, chunk) + 16 * c, 16 * kChunk.pieces);
     } else {
 #pragma unroll 1
       for (int j = 0; j < 4; ++j)
@@ -274,11 +318,11 @@ struct GemmBlock {
     }
   }
 
+  // The lane's own pieces and every fourth.
   FERRUM_DEVICE void copy_pieces(bool exist, const uint8_t* from, uint8_t* to, int bytes) const {
 #pragma unroll
     for (int piece = 0; piece < kChunk.pieces; piece += 4)
-      if (exist && 16 * (piece + c) < bytes)
-        copy_16(to + 16 * (piece + c), from + 16 * (piece + c));
+      if (exist && 16 * (piece + c) < bytes) copy_16(to + 16 * piece, from + 16 * piece);
   }
 
   // The `bytes` of row j's chunk and none from behind the last matrix; and where a stage reads on
@@ -289,7 +333,7 @@ struct GemmBlock {
     uint8_t* const to = chunk_at(quad + 8 * j, chunk);
     const bool exact = bytes < kChunk.bytes || from + 16 * kChunk.pieces > matrix(matrix_of(j)).end;
     const int copied = exact ? (lead + bytes) / 16 * 16 : lead + bytes;
-    copy_pieces(true, from, to, copied);
+    copy_pieces(true, from + 16 * c, to + 16 * c, copied);
     if (exact) fill(from, to, copied + c, lead + bytes, lead + kChunk.bytes);
   }
 
@@ -302,6 +346,8 @@ struct GemmBlock {
   FERRUM_DEVICE void copy(unsigned stage) {
     if (stage < end) {
       copy_activations(stage);
+      if constexpr (kOffsets)
+        if (ends_chunk(stage)) copy_means(stage / kChunk.stages);
       if (stage % kChunk.stages == 0) copy_weights(stage / kChunk.stages);
     }
     commit_copies();
@@ -313,25 +359,50 @@ struct GemmBlock {
   // Scales of the chunk that begins, each lane those of one row of its warp.
   FERRUM_DEVICE void prepare_chunk(unsigned chunk) const {
     if (kPrepared == 0) return;
-    Halves<kType>::prepare(block_of_lane(chunk), scales_at(lane_index()));
+    Codes::prepare(block_of_lane(chunk), scales_at(lane_index()));
     __syncwarp();
   }
 
-  // Of stage `part` of a chunk, operand[m][s]: rows 16 m .. of the warp, product s.
+  // Of stage `part` of a chunk, operand[m][s]: rows 16 m .. of the warp, product s. Without the
+  // offsets that multiply_offsets is for.
   FERRUM_DEVICE void decode(unsigned chunk, unsigned part, uint32_t (&operand)[2][4][4]) const {
     const unsigned slice = part * kStageSlices + static_cast<unsigned>(c);
     const unsigned block = slice / Weights::kSlices;
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
       uint32_t pairs[8];
-      Halves<kType>::unpack(block_of_row(j, chunk, block), scales_at(quad + 8 * j),
-                            static_cast<int>(slice % Weights::kSlices), pairs);
+      const int in_block = static_cast<int>(slice % Weights::kSlices);
+      Codes::unpack(block_of_row(j, chunk, block), scales_at(quad + 8 * j), in_block, pairs);
 #pragma unroll
       for (int s = 0; s < 4; ++s) {
         operand[j / 2][s][j % 2] = pairs[2 * s];
         operand[j / 2][s][j % 2 + 2] = pairs[2 * s + 1];
       }
     }
+  }
+
+  // What a chunk's weights lack, of rows 16 m .. of the warp, times the means of columns.
+  template <class Means>
+  FERRUM_DEVICE void multiply_offsets(int m, const Means& means_of) {
+    uint32_t operand[4];
+#pragma unroll
+    for (int j = 0; j < 2; ++j) {
+      uint32_t pairs[2];
+      Codes::offsets_of_means(scales_at(quad + 16 * m + 8 * j), c, pairs);
+      operand[j] = pairs[0];
+      operand[j + 2] = pairs[1];
+    }
+#pragma unroll
+    for (int n = 0; n < kColumns; ++n) {
+      const uint2 of_column = means_of(n);
+      const uint32_t column[2] = {of_column.x, of_column.y};
+      mma_f16(sum[m][n], operand, column);
+    }
+  }
+  template <class Means>
+  FERRUM_DEVICE void multiply_offsets(const Means& means_of) {
+    multiply_offsets(0, means_of);
+    multiply_offsets(1, means_of);
   }
 
   // Column n, whose runs of a stage these are, times what decode makes of the stage.
@@ -355,19 +426,31 @@ struct GemmBlock {
     }
   }
 
+  FERRUM_DEVICE void multiply_stage(unsigned stage) {
+    wait_for_copies<kDepth - 2>();
+    __syncthreads();  // others' copies are there too, and nobody reads the stage before
+    copy(stage + kDepth - 1);
+    prepare(stage);
+    uint32_t operand[2][4][4];
+    decode(stage / kChunk.stages, stage % kChunk.stages, operand);
+    multiply(stage, operand);
+    if constexpr (kOffsets)
+      if (ends_chunk(stage))
+        multiply_offsets(
+            [this](int n) { return load_8(means + (8 * n + quad) * kMeanBytes + 8 * c); });
+  }
+
+  // A chunk that is one block has all of its stages, and each of them then knows which it is.
+  static constexpr bool kWholeChunks = Weights::kBlock == kChunk.stages * kStageValues;
+  static constexpr bool kInTurn = kWholeChunks && gemm_unrolls(kType, kPositions);
+  static constexpr unsigned kAtOnce = kInTurn ? kChunk.stages : 1;
   FERRUM_DEVICE void accumulate() {
 #pragma unroll 1
     for (unsigned stage = 0; stage < kDepth - 1; ++stage) copy(stage);
 #pragma unroll 1
-    for (unsigned stage = 0; stage < end; ++stage) {
-      wait_for_copies<kDepth - 2>();
-      __syncthreads();  // others' copies are there too, and nobody reads the stage before
-      copy(stage + kDepth - 1);
-      prepare(stage);
-      uint32_t operand[2][4][4];
-      decode(stage / kChunk.stages, stage % kChunk.stages, operand);
-      multiply(stage, operand);
-    }
+    for (unsigned first = 0; first * kAtOnce < end; ++first)
+#pragma unroll
+      for (unsigned part = 0; part < kAtOnce; ++part) multiply_stage(first * kAtOnce + part);
   }
 
   FERRUM_DEVICE void store() const {
@@ -391,21 +474,32 @@ struct GemmBlock {
       }
   }
 
+  // A warp's 16 rows of gate and up are 16 values of a row of hidden, which have a mean.
   FERRUM_DEVICE void store_hidden() const {
+    const int first = row_block * (kRows / 2) + warp_index() * 16;
 #pragma unroll
     for (int n = 0; n < kColumns; ++n)
 #pragma unroll
       for (int i = 0; i < 2; ++i) {
-        const int column = 8 * n + 2 * c + i;
-        if (column >= a.tile) continue;
-        uint16_t* const out =
-            a.hidden + static_cast<size_t>(first_position() + column) * a.hidden_stride;
+        uint32_t half[2];
 #pragma unroll
         for (int j = 0; j < 2; ++j) {
           const float hidden = silu(sum[0][n][j * 2 + i]) * sum[1][n][j * 2 + i];
-          const uint32_t half = to_finite_halves(hidden, 0.0f);
-          out[paired_index(row_of(j))] = static_cast<uint16_t>(has_row(j) ? half : 0);
+          half[j] = to_finite_halves(hidden, 0.0f) & 0xffff;
+          half[j] = has_row(j) ? half[j] : 0;
         }
+        float total = half_to_float(half[0]) + half_to_float(half[1]);
+#pragma unroll
+        for (int quads = 1; quads < 8; quads *= 2)
+          total += __shfl_xor_sync(kWholeWarp, total, 4 * quads);
+        const int column = 8 * n + 2 * c + i;
+        uint16_t* const out =
+            a.hidden + static_cast<size_t>(first_position() + column) * a.hidden_rows.stride;
+        if (column >= a.tile) continue;
+#pragma unroll
+        for (int j = 0; j < 2; ++j) out[paired_index(row_of(j))] = static_cast<uint16_t>(half[j]);
+        if (quad == 0)
+          out[a.hidden_rows.values + mean_index(first / kMeanValues)] = half_mean(total);
       }
   }
 

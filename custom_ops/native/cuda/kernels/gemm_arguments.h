@@ -46,7 +46,24 @@ constexpr bool few_takes_rounded(int type, int positions) {
 constexpr int kGemmRows = 128;    // that a block multiplies; of gate and up half each
 constexpr int kStageValues = 64;  // of k that a stage covers
 constexpr int kStageSlices = kStageValues / 16;
-constexpr int kStageBytes = 2 * kStageValues;  // of one position
+constexpr int kStageBytes = 2 * kStageValues;      // of one position
+constexpr int kMeanValues = 16;                    // that a row of activations has a mean of
+constexpr int kMeanBytes = 2 * 256 / kMeanValues;  // of one position and 256 values
+// Rows of activations in float16: values in the order of paired_index, zeros beyond k, and behind
+// them the means of each 16, in the order of mean_index (halves_codes.h).
+struct HalfRows {
+  int values;  // whole stages
+  int stride;  // from row to row
+};
+constexpr int64_t whole_stages(int64_t n) {
+  return (n + kStageValues - 1) / kStageValues * kStageValues;
+}
+constexpr int64_t half_stride(int64_t k) {
+  return whole_stages(k) + whole_stages(whole_stages(k) / kMeanValues);
+}
+constexpr HalfRows half_rows(int64_t k) {
+  return {static_cast<int>(whole_stages(k)), static_cast<int>(half_stride(k))};
+}
 
 // Whether the grid counts blocks of rows first, and tiles in its second dimension. Of tiles of 8 a
 // third may not exist: their blocks come after all others then, and not between them. Wider tiles
@@ -76,7 +93,8 @@ struct GemmArguments {
   size_t matrix_bytes;                 // from expert to expert
   size_t row_bytes;
   int stages;            // k / kStageValues, rounded up
-  const uint16_t* x;     // float16 [rows of x, stages * kStageValues], as round_rows leaves it
+  const uint16_t* x;     // as round_rows leaves it
+  uint32_t x_row;        // from row to row of it, in units of 16 bytes
   ConstElements values;  // gemm_few: in place of that, [rows of x, k]; or kRounded, as x
   int k;
   int slots;  // row of x = pair / slots; 0: the position
@@ -84,8 +102,8 @@ struct GemmArguments {
   SortedPairs sorted;
   bool out_by_position;
   int out_type;      // gemm: ggml id of F32, F16 or BF16
-  uint16_t* hidden;  // gate_up: float16 [positions, hidden_stride], zeros beyond rows
-  int hidden_stride;
+  uint16_t* hidden;  // gate_up: [positions, hidden_rows.stride]
+  HalfRows hidden_rows;
 };
 
 // Products of several types in one launch, gemm_few_mixed_*: those of each type have the blocks
@@ -99,12 +117,12 @@ struct MixedGemmArguments {
 constexpr int kRounded = -1;  // what stands in place of a ggml id for what round_rows leaves
 constexpr int kRoundThreads = 128;
 
-// float16 [rows, stride] of x [rows, k], within +-65504 but for what is float16 and infinite
-// already, in the order of paired_index (halves_codes.h), zeros beyond k.
+// x [rows, k] in float16, within +-65504 but for what is float16 and infinite already.
 struct RoundArguments {
   ConstElements x;
   uint16_t* out;
-  int k, stride;  // multiples of 16 and of 64
+  int k;  // a multiple of 16
+  HalfRows rows;
 };
 
 // Weights are copied to shared memory in chunks: whole blocks of a row and whole stages.
@@ -136,8 +154,15 @@ constexpr WeightChunk weight_chunk(int type) {
   return chunk;
 }
 
+constexpr int kMostShared = 99 * 1024;  // bytes that a block can have on every GPU
+
 // Stages under way at once.
 constexpr int gemm_depth(int positions) { return positions <= 32 ? 4 : positions <= 64 ? 3 : 2; }
+
+// Whether a loop of all stages of a chunk has registers enough.
+constexpr bool gemm_unrolls(int type, int positions) {
+  return !(positions == 64 && type == kQ5_K) && !(positions == 128 && type == kQ6_K_planes);
+}
 
 // Chunks in shared memory: none is overwritten that a stage still reads.
 constexpr int chunk_buffers(int type, int positions) {
@@ -145,8 +170,7 @@ constexpr int chunk_buffers(int type, int positions) {
   return (gemm_depth(positions) - 1 + stages - 1) / stages + 1;
 }
 
-// Of gemm_few, whose warps have 32 rows each: one where two would take more than the 99 KiB that
-// some GPUs have for a block.
+// Of gemm_few, whose warps have 32 rows each: one where two would take more than kMostShared.
 constexpr int few_buffers(int type) {
   return 2 * kFewThreads * weight_chunk(type).stride <= 90 * 1024 ? 2 : 1;
 }
@@ -164,12 +188,20 @@ constexpr int prepared_bytes(int type) {
 
 // Tiles of 8 take them as they lie in global memory.
 constexpr int activation_bytes(int positions) {
-  return positions == 8 ? 0 : gemm_depth(positions) * positions * kStageBytes;
+  return positions == 8 ? 0 : positions * (gemm_depth(positions) * kStageBytes + kMeanBytes);
+}
+constexpr int gemm_shared(int type, int positions, int stride) {
+  return activation_bytes(positions) + chunk_buffers(type, positions) * kGemmRows * stride +
+         kGemmRows * prepared_bytes(type);
+}
+// From row to row of a chunk: as weight_chunk says, but for tiles that would be too large then.
+constexpr int gemm_stride(int type, int positions) {
+  const WeightChunk chunk = weight_chunk(type);
+  return gemm_shared(type, positions, chunk.stride) <= kMostShared ? chunk.stride
+                                                                   : 16 * chunk.pieces;
 }
 constexpr int gemm_shared(int type, int positions) {
-  return activation_bytes(positions) +
-         chunk_buffers(type, positions) * kGemmRows * weight_chunk(type).stride +
-         kGemmRows * prepared_bytes(type);
+  return gemm_shared(type, positions, gemm_stride(type, positions));
 }
 constexpr int few_shared(int type) {
   return kFewThreads * (few_buffers(type) * weight_chunk(type).stride + prepared_bytes(type));

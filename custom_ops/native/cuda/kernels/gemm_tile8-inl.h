@@ -56,8 +56,16 @@ struct GemmTile8 : GemmWarps<kType, 8, kGateUp, 1, chunk_buffers(kType, 8)> {
     for (int part = kFirst; part < kBehind; ++part) load(chunk * kChunk.stages, part, runs);
   }
 
+  // Means of the lane's position and a chunk.
+  FERRUM_DEVICE void load_means(unsigned chunk, uint2& means) const {
+    if constexpr (Warps::kOffsets) {
+      const uint32_t at = x_at - chunk * kChunk.stages * 8 + this->a.stages * 8 + chunk * 2;
+      means = reinterpret_cast<const uint2*>(this->a.x)[2 * at + this->c];
+    }
+  }
+
   // Products stand in the order of gemm-inl.h: a sum's bits do not depend on the size of its tile.
-  FERRUM_DEVICE void multiply_chunk(unsigned chunk, Runs& runs) {
+  FERRUM_DEVICE void multiply_chunk(unsigned chunk, Runs& runs, const uint2& means) {
     this->prepare_chunk(chunk);
     const unsigned begin = chunk * kChunk.stages;
 #pragma unroll
@@ -69,6 +77,7 @@ struct GemmTile8 : GemmWarps<kType, 8, kGateUp, 1, chunk_buffers(kType, 8)> {
       this->decode(chunk, static_cast<unsigned>(part), operand);
       this->multiply_column(0, operand, own[0], own[1]);
     }
+    if constexpr (Warps::kOffsets) this->multiply_offsets([&](int) { return means; });
     x_at += kChunk.stages * 8;
   }
 
@@ -78,9 +87,14 @@ struct GemmTile8 : GemmWarps<kType, 8, kGateUp, 1, chunk_buffers(kType, 8)> {
     if (expert < 0) return;
     this->find_rows(expert);
     Runs runs;
+    uint2 means = make_uint2(0, 0);
     load_parts<0, kEarly>(0, runs);
-    this->for_each_chunk([&](unsigned chunk) { load_parts<kEarly, kChunk.stages>(chunk, runs); },
-                         [&](unsigned chunk) { multiply_chunk(chunk, runs); });
+    this->for_each_chunk(
+        [&](unsigned chunk) {
+          load_parts<kEarly, kChunk.stages>(chunk, runs);
+          load_means(chunk, means);
+        },
+        [&](unsigned chunk) { multiply_chunk(chunk, runs, means); });
     if constexpr (kGateUp)
       this->store_hidden();
     else

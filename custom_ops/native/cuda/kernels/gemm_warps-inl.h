@@ -15,8 +15,7 @@ struct GemmWarps : GemmBlock<kType, kPositions, kGateUp, kSplits, kBuffers> {
   using Block = GemmBlock<kType, kPositions, kGateUp, kSplits, kBuffers>;
   using Weights = Format<kType>;
   static constexpr WeightChunk kChunk = Block::kChunk;
-  // A chunk is one block, and all of its stages are there.
-  static constexpr bool kWholeChunks = Weights::kBlock == kChunk.stages * kStageValues;
+  static constexpr bool kWholeChunks = Block::kWholeChunks;
 
   FERRUM_DEVICE explicit GemmWarps(const GemmArguments& arguments) : Block(arguments) {}
 

@@ -3,13 +3,22 @@
 //   Halves<type>::prepare(chunk, scales)           once per row and chunk: what slices share
 //   Halves<type>::unpack(block, scales, slice, w)  a slice of Format<type>, 16 values in 8 pairs
 //
+// HalvesLessOffsets<type> may leave out (kOffsets) what is added to each of 16 or 32 values alike,
+// a minimum or what makes codes signed: an instruction less for every pair. It is added once,
+// multiplied with the means of 16 activations.
+//
+//   offsets_of_means(scales, lane, pairs)   16 times those that meet the means which lane 0 to 3 of
+//                                           a quad has of a block (mean_index)
+//
 // Pairs are made of every other value: of each four neighbours the first and the third are one
 // pair, the second and the fourth the next, for that is how masks find them in packed codes.
 // Activations are stored to match (paired_index).
 //
 // An integer below 1024 becomes a float16 by landing in the mantissa of 1024, which is subtracted
-// again without rounding. A weight differs from its float32 value by the rounding of the scale to
-// float16, that of the minimum and its own; types without a Halves of their own are rounded once.
+// again without rounding, or by the multiplication with its scale, of which 1024 times as much is
+// subtracted: so a scale of 64 and more is beyond float16. A weight differs from its float32 value
+// by the rounding of the scale to float16, that of the minimum and its own; types without a Halves
+// of their own are rounded once.
 #pragma once
 
 #include "cuda/kernels/formats.h"
@@ -57,6 +66,11 @@ struct Halves<kF16> {
       pairs[2 * i + 1] = pick_bytes(words[2 * i], words[2 * i + 1], 0x7632u);
     }
   }
+};
+
+template <int kType>
+struct HalvesLessOffsets : Halves<kType> {
+  static constexpr bool kOffsets = false;
 };
 
 }  // namespace ferrum::cuda

@@ -49,9 +49,9 @@ struct Halves<kQ4_0> {
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       const uint32_t low = add_halves(above_1024(words[i], 0x000f000fu), kMinus1032);
-      const uint32_t sixteenfold = above_1024(words[i], 0x00f000f0u);
+      const uint32_t high = add_halves(above_64(words[i], 0x00f000f0u), kMinus72);
       pairs[i] = multiply_halves(low, scale);
-      pairs[4 + i] = multiply_halves(fma_halves(sixteenfold, kHalfSixteenth, kMinus72), scale);
+      pairs[4 + i] = multiply_halves(high, scale);
     }
   }
 };

@@ -157,11 +157,16 @@ FERRUM_KERNEL(place_pairs, AlignArguments, kAlignThreads) {
 FERRUM_KERNEL(silu_rows, SiluArguments, kSiluThreads) {
   if (a.tile_expert[blockIdx.x / static_cast<unsigned>(a.tile)] < 0) return;
   const size_t in = static_cast<size_t>(blockIdx.x) * a.width;
-  uint16_t* const out = a.hidden + static_cast<size_t>(blockIdx.x) * a.stride;
-  for (int i = static_cast<int>(threadIdx.x); i < a.stride; i += kSiluThreads) {
+  uint16_t* const out = a.hidden + static_cast<size_t>(blockIdx.x) * a.rows.stride;
+  for (int i = static_cast<int>(threadIdx.x); i < a.rows.values; i += kSiluThreads) {
     uint32_t half = 0;
     if (i < a.width) half = to_finite_halves(silu(a.gate[in + i]) * a.up[in + i], 0.0f);
     out[paired_index(i)] = static_cast<uint16_t>(half);
+    float sum = half_to_float(half & 0xffff);  // added up as GemmBlock::store_hidden does
+    sum += __shfl_xor_sync(kWholeWarp, sum, 8);
+#pragma unroll
+    for (int step = 1; step < 8; step *= 2) sum += __shfl_xor_sync(kWholeWarp, sum, step);
+    if (i % kMeanValues == 0) out[a.rows.values + mean_index(i / kMeanValues)] = half_mean(sum);
   }
 }
 

@@ -29,12 +29,13 @@ struct AlignAndRoundArguments {
   RoundArguments round;
 };
 
-// hidden [positions, stride] float16 = silu(gate) * up, both [positions, width]; zeros beyond
-// width.
+// hidden [positions, rows.stride] = silu(gate) * up, both [positions, width].
 struct SiluArguments {
   const float *gate, *up;
   uint16_t* hidden;
-  int width, stride, tile;
+  int width;
+  HalfRows rows;
+  int tile;
   const int32_t* tile_expert;  // [tiles], as aligned
 };
 

@@ -4,6 +4,7 @@
 
 #include "cuda/kernels/elements-inl.h"
 #include "cuda/kernels/gemm_arguments.h"
+#include "cuda/kernels/halves_codes.h"
 
 namespace ferrum::cuda {
 
@@ -46,14 +47,29 @@ struct Eight<kF32> {
   FERRUM_DEVICE uint4 halves() const { return paired(low, high); }
 };
 
-// By all threads of a block, 8 values at a time.
+// The mean of 16 values as the gemm reads it.
+FERRUM_DEVICE uint16_t half_mean(float sum) {
+  return static_cast<uint16_t>(to_finite_halves(sum * (1.0f / kMeanValues), 0.0f));
+}
+FERRUM_DEVICE float sum_of_pair(uint32_t pair) {
+  return half_to_float(pair & 0xffff) + half_to_float(pair >> 16);
+}
+
+// By all threads of a block, 8 values at a time; those of a mean are neighbours'.
 FERRUM_DEVICE void round_row(const RoundArguments& a, size_t row, int threads) {
-  auto* const out = reinterpret_cast<uint4*>(a.out + row * a.stride);
+  uint16_t* const out = a.out + row * a.rows.stride;
   with_element_type(a.x.type, [&](auto type) {
-    for (int i = static_cast<int>(threadIdx.x); i < a.stride / 8; i += threads) {
+    for (int begin = 0; begin < a.rows.values / 8; begin += threads) {
+      const int i = begin + static_cast<int>(threadIdx.x);
       Eight<decltype(type)::value> values;
       if (8 * i < a.k) values.load(a.x.data, row * a.k + 8 * i);
-      out[i] = values.halves();
+      const uint4 eight = values.halves();
+      float sum = (sum_of_pair(eight.x) + sum_of_pair(eight.y)) +
+                  (sum_of_pair(eight.z) + sum_of_pair(eight.w));
+      sum += __shfl_xor_sync(kWholeWarp, sum, 1);
+      if (8 * i >= a.rows.values) continue;
+      reinterpret_cast<uint4*>(out)[i] = eight;
+      if (i % 2 == 0) out[a.rows.values + mean_index(i / 2)] = half_mean(sum);
     }
   });
 }

@@ -84,10 +84,8 @@ bool gemm_takes(const Matrix& matrix) {
   return find_gemm_kernels(matrix.type) != nullptr && matrix.k % 16 == 0;
 }
 
-int64_t half_stride(int64_t k) { return divided_up(k, kStageValues) * kStageValues; }
-
 void round_rows(Queue& queue, ConstElements x, int64_t rows, int64_t k, uint16_t* out) {
-  const RoundArguments a{x, out, static_cast<int>(k), static_cast<int>(half_stride(k))};
+  const RoundArguments a{x, out, static_cast<int>(k), half_rows(k)};
   queue.launch(kRoundRows, {static_cast<unsigned>(rows)}, kRoundThreads, a);
 }
 
@@ -128,7 +126,7 @@ void expert_gate_up(Queue& queue, const ExpertTiles& tiles, const ExpertRows& ro
   GemmArguments a = grouped(tiles, rows, gate);
   a.matrices[1] = experts_of(up, tiles.experts);
   a.hidden = hidden;
-  a.hidden_stride = static_cast<int>(half_stride(gate.rows));
+  a.hidden_rows = half_rows(gate.rows);
   launch(queue, gate.type, kernels_of(gate).gate_up, kGateUpTiles, tiles.most,
          divided_up(gate.rows, kGemmRows / 2), a);
 }

@@ -18,9 +18,6 @@ bool gemm_takes(const Matrix& matrix);
 void gemm(Queue& queue, ConstElements x, int64_t tokens, const Product* products, int count);
 void gemm(Queue& queue, ConstElements x, int64_t tokens, const Product& product);
 
-// Values of a float16 row of k, with the zeros at its end.
-int64_t half_stride(int64_t k);
-
 // x [rows, k] as float16 [rows, half_stride(k)], as the products of tiles read it. Float16
 // activations go through it too: tiles want them in another order.
 void round_rows(Queue& queue, ConstElements x, int64_t rows, int64_t k, uint16_t* out);
@@ -35,7 +32,7 @@ struct ExpertTiles {
 
 // Products of rows [sorted pair / slots] of x, or, where slots = 0, of rows [position].
 struct ExpertRows {
-  const uint16_t* x;  // float16, half_stride(k) values each
+  const uint16_t* x;  // as round_rows leaves them
   int slots;
 };
 
@@ -44,8 +41,8 @@ struct ExpertRows {
 void expert_gemm(Queue& queue, const ExpertTiles& tiles, const ExpertRows& rows,
                  const Matrix& matrix, float* out, bool by_position);
 
-// hidden = silu(gate x) * (up x), float16 [positions, half_stride(gate.rows)]; gate and up are of
-// one type and shape.
+// hidden = silu(gate x) * (up x), [positions, half_stride(gate.rows)]; gate and up are of one type
+// and shape.
 void expert_gate_up(Queue& queue, const ExpertTiles& tiles, const ExpertRows& rows,
                     const Matrix& gate, const Matrix& up, uint16_t* hidden);
 

@@ -16,6 +16,12 @@ namespace {
               {FERRUM_GATE_UP_TILES(FERRUM_GATE_UP_SYMBOL, type)}},
 const GemmKernels kKernels[] = {FERRUM_GEMM_FORMATS(FERRUM_GEMM_ROW)};
 
+#define FERRUM_FITS(type, positions) static_assert(gemm_shared(k##type, positions) <= kMostShared);
+#define FERRUM_FITS_ALL(type)                        \
+  static_assert(few_shared(k##type) <= kMostShared); \
+  FERRUM_GEMM_TILES(FERRUM_FITS, type)
+FERRUM_GEMM_FORMATS(FERRUM_FITS_ALL)
+
 }  // namespace
 
 const GemmKernels* find_gemm_kernels(int type) {
@@ -46,6 +52,7 @@ GemmArguments arguments_of(const Matrix& matrix, int64_t experts) {
   a.matrix_bytes = static_cast<size_t>(matrix.rows) * matrix.row_bytes;
   a.row_bytes = matrix.row_bytes;
   a.stages = static_cast<int>(divided_up(matrix.k, kStageValues));
+  a.x_row = static_cast<uint32_t>(half_stride(matrix.k) / 8);
   return a;
 }
 

@@ -104,8 +104,7 @@ class TiledExperts {
                            sorted_,
                            tile_expert_};
     if (pairs <= kAlignThreads && problem_.experts <= kAlignThreads) {
-      const AlignAndRoundArguments both{
-          a, {x, x_, static_cast<int>(k), static_cast<int>(half_stride(k))}};
+      const AlignAndRoundArguments both{a, {x, x_, static_cast<int>(k), half_rows(k)}};
       queue_.launch(kAlignAndRound, {static_cast<unsigned>(1 + tokens)}, kAlignThreads, both);
       return;
     }
@@ -123,13 +122,8 @@ class TiledExperts {
     }
     expert_gemm(queue_, tiles, x, problem_.gate, gate_, true);
     expert_gemm(queue_, tiles, x, problem_.up, up_, true);
-    const SiluArguments a{gate_,
-                          up_,
-                          hidden_,
-                          static_cast<int>(width()),
-                          static_cast<int>(half_stride(width())),
-                          tile_,
-                          tile_expert_};
+    const SiluArguments a{
+        gate_, up_, hidden_, static_cast<int>(width()), half_rows(width()), tile_, tile_expert_};
     queue_.launch(kSiluRows, {static_cast<unsigned>(tiles.most * tile_)}, kSiluThreads, a);
   }
 

@@ -80,6 +80,25 @@ def test_rows_enough_for_tiles_of_tokens_come_out_right(type_id: int, tokens: in
     assert (np.abs(found - products(x, values)) <= bound(tokens, type_id, x, values)).all()
 
 
+@pytest.mark.parametrize("type_id", [Q4_K, Q5_K, Q6_K])
+def test_offsets_are_right_where_activations_have_one_sign(type_id: int) -> None:
+    """Tiles add minimums by the means of activations, which are near 0 in other tests."""
+    weight, values = quantized(type_id, (130, 768))
+    x = 8 + np.abs(activations(MANY, 768))
+    found = run("QuantMatMul", {"x": x, "weight": weight}, {"type": type_id})[0]
+    assert (np.abs(found - products(x, values)) <= bound(MANY, type_id, x, values)).all()
+
+
+def test_a_scale_beyond_float16_shows_in_tiles() -> None:
+    weight, values = quantized(Q4_K, (33, 512))
+    weight[5, :2] = np.frombuffer(np.float16(60000).tobytes(), np.uint8)
+    x = activations(MANY, 512)
+    found = run("QuantMatMul", {"x": x, "weight": weight}, {"type": Q4_K})[0]
+    assert not np.isfinite(found[:, 5]).any()
+    error = np.delete(np.abs(found - products(x, values)), 5, 1)
+    assert (error <= np.delete(bound(MANY, Q4_K, x, values), 5, 1)).all()
+
+
 @pytest.mark.parametrize("rows", [50, 130])
 @pytest.mark.parametrize("type_id", NATIVE)
 def test_a_tokens_bits_do_not_depend_on_the_others(type_id: int, rows: int) -> None:
