@@ -440,17 +440,16 @@ struct GemmBlock {
             [this](int n) { return load_8(means + (8 * n + quad) * kMeanBytes + 8 * c); });
   }
 
-  // A chunk that is one block has all of its stages, and each of them then knows which it is.
+  // A chunk that is one block has all of its stages, so that each can know which it is.
   static constexpr bool kWholeChunks = Weights::kBlock == kChunk.stages * kStageValues;
-  static constexpr bool kInTurn = kWholeChunks && gemm_unrolls(kType, kPositions);
-  static constexpr unsigned kAtOnce = kInTurn ? kChunk.stages : 1;
+  static constexpr unsigned kInTurn = kWholeChunks ? gemm_stages_in_turn(kType, kPositions) : 1;
   FERRUM_DEVICE void accumulate() {
 #pragma unroll 1
     for (unsigned stage = 0; stage < kDepth - 1; ++stage) copy(stage);
 #pragma unroll 1
-    for (unsigned first = 0; first * kAtOnce < end; ++first)
+    for (unsigned turn = 0; turn * kInTurn < end; ++turn)
 #pragma unroll
-      for (unsigned part = 0; part < kAtOnce; ++part) multiply_stage(first * kAtOnce + part);
+      for (unsigned i = 0; i < kInTurn; ++i) multiply_stage(turn * kInTurn + i);
   }
 
   FERRUM_DEVICE void store() const {

@@ -159,9 +159,13 @@ constexpr int kMostShared = 99 * 1024;  // bytes that a block can have on every 
 // Stages under way at once.
 constexpr int gemm_depth(int positions) { return positions <= 32 ? 4 : positions <= 64 ? 3 : 2; }
 
-// Whether a loop of all stages of a chunk has registers enough.
-constexpr bool gemm_unrolls(int type, int positions) {
-  return !(positions == 64 && type == kQ5_K) && !(positions == 128 && type == kQ6_K_planes);
+// Stages of a whole chunk that a loop goes through without asking which they are: all for which
+// there are registers.
+constexpr int gemm_stages_in_turn(int type, int positions) {
+  if (positions == 64 && type == kQ4_K) return 2;
+  if (positions == 64 && type == kQ5_K) return 1;
+  if (positions == 128 && type == kQ6_K_planes) return 1;
+  return weight_chunk(type).stages;
 }
 
 // Chunks in shared memory: none is overwritten that a stage still reads.
