@@ -381,28 +381,26 @@ struct GemmBlock {
     }
   }
 
-  // What a chunk's weights lack, of rows 16 m .. of the warp, times the means of columns.
-  template <class Means>
-  FERRUM_DEVICE void multiply_offsets(int m, const Means& means_of) {
-    uint32_t operand[4];
-#pragma unroll
-    for (int j = 0; j < 2; ++j) {
-      uint32_t pairs[2];
-      Codes::offsets_of_means(scales_at(quad + 16 * m + 8 * j), c, pairs);
-      operand[j] = pairs[0];
-      operand[j + 2] = pairs[1];
-    }
-#pragma unroll
-    for (int n = 0; n < kColumns; ++n) {
-      const uint2 of_column = means_of(n);
-      const uint32_t column[2] = {of_column.x, of_column.y};
-      mma_f16(sum[m][n], operand, column);
-    }
-  }
+  // What a chunk's weights lack, times the means of columns.
   template <class Means>
   FERRUM_DEVICE void multiply_offsets(const Means& means_of) {
-    multiply_offsets(0, means_of);
-    multiply_offsets(1, means_of);
+#pragma unroll
+    for (int m = 0; m < 2; ++m) {
+      uint32_t operand[4];
+#pragma unroll
+      for (int j = 0; j < 2; ++j) {
+        uint32_t pairs[2];
+        Codes::offsets_of_means(scales_at(quad + 16 * m + 8 * j), c, pairs);
+        operand[j] = pairs[0];
+        operand[j + 2] = pairs[1];
+      }
+#pragma unroll
+      for (int n = 0; n < kColumns; ++n) {
+        const uint2 of_column = means_of(n);
+        const uint32_t column[2] = {of_column.x, of_column.y};
+        mma_f16(sum[m][n], operand, column);
+      }
+    }
   }
 
   // Column n, whose runs of a stage these are, times what decode makes of the stage.

@@ -194,9 +194,8 @@ template <>
 struct HalvesLessOffsets<kQ6_K> : HalvesOfQ6_K<true> {};
 
 template <bool kOffsetsApart>
-struct HalvesOfQ6_KPlanes {
+struct HalvesOfQ6_KPlanes : HalvesOfQ6_K<kOffsetsApart> {
   using Raw = HalvesOfQ6_K<kOffsetsApart>;
-  static constexpr bool kOffsets = kOffsetsApart;
   template <class Block>
   static FERRUM_DEVICE void prepare(const Block& block, uint8_t* scales) {
     const uint4 v = load_16(block.template field<2>());
@@ -209,9 +208,6 @@ struct HalvesOfQ6_KPlanes {
     const uint2 top = load_8(block.template field<1>() + slice / 8 * 32 + slice % 4 * 8);
     const uint32_t q[2] = {low.x, low.y}, high[2] = {top.x, top.y};
     Raw::put(q, high, scales, slice, pairs);
-  }
-  static FERRUM_DEVICE void offsets_of_means(const uint8_t* scales, int c, uint32_t (&pairs)[2]) {
-    Raw::offsets_of_means(scales, c, pairs);
   }
 };
 template <>
