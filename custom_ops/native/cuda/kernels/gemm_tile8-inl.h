@@ -81,9 +81,18 @@ struct GemmTile8 : GemmWarps<kType, 8, kGateUp, 1, chunk_buffers(kType, 8)> {
     x_at += kChunk.stages * 8;
   }
 
+  // Positions without a pair take the first one's row, which comes in any case: most tiles are far
+  // from full.
+  FERRUM_DEVICE uint32_t row_of_quad() const {
+    const uint32_t row = this->x_row_of(this->quad);
+    const bool exists = this->pair_at(this->quad) < this->a.sorted.count;
+    const uint32_t first = __shfl_sync(kWholeWarp, row, 0);
+    return exists ? row : first;
+  }
+
   FERRUM_DEVICE void run() {
     const int expert = this->find_expert();
-    x_at = this->x_row_of(this->quad);
+    x_at = row_of_quad();
     if (expert < 0) return;
     this->find_rows(expert);
     Runs runs;
