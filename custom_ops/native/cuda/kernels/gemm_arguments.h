@@ -85,10 +85,9 @@ struct GemmMatrix {
   int rows;
   int first_block;  // of the grid's second dimension
 };
-constexpr int kGemmMatrices = 3;
 
 struct GemmArguments {
-  GemmMatrix matrices[kGemmMatrices];  // of one type and k; or gate and up
+  GemmMatrix matrices[kMostProducts];  // of one type and k; or gate and up
   int count;                           // of matrices that are there; gate_up: unused
   size_t matrix_bytes;                 // from expert to expert
   size_t row_bytes;

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "cuda/elements.h"
+#include "cuda/kernels/unit_shapes.h"
 
 namespace ferrum::cuda {
 
@@ -14,7 +15,6 @@ constexpr int kGemvRows = 2;  // that a lane works on at once
 // whose share begins in a later tile would wait for the first.
 template <int kColumns>
 constexpr int kGemvTile = kColumns == 1 ? 4096 : 2048;
-constexpr int kMostGemvParts = 3;
 // Rows of a block with a float32 matrix, which all its threads share: a router has few rows.
 constexpr int gemv_f32_rows(int columns) { return columns; }
 
@@ -40,7 +40,7 @@ struct GemvArguments {
   int count;  // of parts
   unsigned column_groups;
   int block_rows;  // of a block
-  GemvPart parts[kMostGemvParts];
+  GemvPart parts[kMostProducts];
 };
 
 }  // namespace ferrum::cuda

@@ -5,6 +5,8 @@
 
 namespace ferrum::cuda {
 
+constexpr int kMostProducts = 3;  // with the same x in one launch: of q, k and v
+
 // Types that one file mixes in a layer, and whose products with the same x therefore can be one
 // launch; X(type). Their units are of one shape.
 #define FERRUM_MIXED_TYPES(X) X(Q4_K) X(Q5_K) X(Q6_K) X(Q6_K_planes)

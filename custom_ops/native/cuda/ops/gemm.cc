@@ -2,7 +2,6 @@
 
 #include <functional>
 #include <utility>
-#include <vector>
 
 #include "cuda/ops/gemm_few.h"
 #include "cuda/ops/gemm_launch.h"
@@ -90,25 +89,20 @@ void round_rows(Queue& queue, ConstElements x, int64_t rows, int64_t k, uint16_t
 }
 
 void gemm(Queue& queue, ConstElements x, int64_t tokens, const Product* products, int count) {
-  if (tokens == 0 || count == 0) return;
-  std::vector<Product> few, many;
+  Products few, many;
   for (int i = 0; i < count; ++i)
-    (takes_few(queue, products[i].matrix, tokens) ? few : many).push_back(products[i]);
-  gemm_few(queue, x, tokens, few);
-  if (many.empty()) return;
-  const int64_t k = many[0].matrix.k;
+    (takes_few(queue, products[i].matrix, tokens) ? few : many).add(products[i]);
+  gemm_few(queue, x, tokens, few.all, few.count);
+  if (many.count == 0) return;
+  const int64_t k = many.all[0].matrix.k;
   // The widest tiles read all their rows, also those of the last that don't exist.
   constexpr int64_t kWidest = kTiles[kGemmTiles - 1];
   auto* const halves = queue.take<uint16_t>(divided_up(tokens, kWidest) * kWidest * half_stride(k));
   round_rows(queue, x, tokens, k, halves);
-  for_each_group<kGemmMatrices>(many.data(), static_cast<int>(many.size()), std::equal_to<>(),
-                                [&](const Product* const* same, int found) {
-                                  multiply_tiles(queue, halves, tokens, same, found);
-                                });
-}
-
-void gemm(Queue& queue, ConstElements x, int64_t tokens, const Product& product) {
-  gemm(queue, x, tokens, &product, 1);
+  for_each_group(many.all, many.count, std::equal_to<>(),
+                 [&](const Product* const* same, int found) {
+                   multiply_tiles(queue, halves, tokens, same, found);
+                 });
 }
 
 void expert_gemm(Queue& queue, const ExpertTiles& tiles, const ExpertRows& rows,

@@ -71,7 +71,7 @@ struct FewTokens {
     int64_t blocks = 0;
     int shared = 0;
     const auto add = [&](int type, GemmArguments& a) {
-      const Product* same[kGemmMatrices];
+      const Product* same[kMostProducts];
       int found = 0;
       for (int i = 0; i < count; ++i)
         if (products[i]->matrix.type == type) same[found++] = products[i];
@@ -106,13 +106,11 @@ int positions_of(const Queue& queue, int64_t tokens, const Product* const* produ
 
 }  // namespace
 
-void gemm_few(Queue& queue, ConstElements x, int64_t tokens, const std::vector<Product>& products) {
-  for_each_group<kGemmMatrices>(
-      products.data(), static_cast<int>(products.size()), go_together,
-      [&](const Product* const* some, int found) {
-        const int positions = positions_of(queue, tokens, some, found);
-        FewTokens{queue, x, some[0]->matrix.k, tokens, positions}.multiply(some, found);
-      });
+void gemm_few(Queue& queue, ConstElements x, int64_t tokens, const Product* products, int count) {
+  for_each_group(products, count, go_together, [&](const Product* const* some, int found) {
+    const int positions = positions_of(queue, tokens, some, found);
+    FewTokens{queue, x, some[0]->matrix.k, tokens, positions}.multiply(some, found);
+  });
 }
 
 }  // namespace ferrum::cuda

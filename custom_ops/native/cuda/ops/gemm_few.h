@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstdint>
-#include <vector>
 
 #include "cuda/elements.h"
 #include "cuda/ops/linear.h"
@@ -13,6 +12,6 @@ namespace ferrum::cuda {
 
 // Those that go together are one launch. Any number of tokens, but every tile of 32 reads the
 // matrices anew.
-void gemm_few(Queue& queue, ConstElements x, int64_t tokens, const std::vector<Product>& products);
+void gemm_few(Queue& queue, ConstElements x, int64_t tokens, const Product* products, int count);
 
 }  // namespace ferrum::cuda

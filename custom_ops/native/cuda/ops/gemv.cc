@@ -47,7 +47,6 @@ unsigned blocks_of(int64_t rows, int64_t rows_per_block) {
 // Products that go together, and so in one launch.
 void launch_gemv(Queue& queue, ConstElements x, int64_t tokens, const Product* const* products,
                  int count) {
-  if (tokens == 0) return;
   const Matrix& first = products[0]->matrix;
   int64_t rows = 0;
   for (int i = 0; i < count; ++i) rows += products[i]->matrix.rows;
@@ -133,9 +132,9 @@ void launch_down(Queue& queue, const MoeProblem& p, const PairExperts& chosen,
 bool has_format(int type) { return find_kernels(type) != nullptr; }
 
 void gemv(Queue& queue, ConstElements x, int64_t tokens, const Product* products, int count) {
-  for_each_group<kMostGemvParts>(
-      products, count, go_together,
-      [&](const Product* const* some, int found) { launch_gemv(queue, x, tokens, some, found); });
+  for_each_group(products, count, go_together, [&](const Product* const* some, int found) {
+    launch_gemv(queue, x, tokens, some, found);
+  });
 }
 
 void moe_gemv(Queue& queue, const MoeProblem& problem, bool per_pair) {

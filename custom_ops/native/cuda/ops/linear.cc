@@ -1,7 +1,5 @@
 #include "cuda/ops/linear.h"
 
-#include <vector>
-
 #include "cuda/ops/dequantize.h"
 #include "cuda/ops/gemm.h"
 #include "cuda/ops/gemm_f32.h"
@@ -22,7 +20,7 @@ constexpr int64_t kMostGemvTokensF32 = 256;
 void multiply_all(Queue& queue, ConstElements x, int64_t tokens, const Product* products,
                   int count) {
   if (tokens == 0) return;
-  std::vector<Product> few, many;
+  Products few, many;
   for (int i = 0; i < count; ++i) {
     Product product = products[i];
     if (!has_format(product.matrix.type)) product.matrix = dequantize(queue, product.matrix, 1);
@@ -30,12 +28,12 @@ void multiply_all(Queue& queue, ConstElements x, int64_t tokens, const Product* 
       gemm_f32(queue, x, tokens, product);
     else if (product.matrix.type == kF32 || tokens <= kMostGemvTokens ||
              !gemm_takes(product.matrix))
-      few.push_back(product);
+      few.add(product);
     else
-      many.push_back(product);
+      many.add(product);
   }
-  if (!few.empty()) gemv(queue, x, tokens, few.data(), static_cast<int>(few.size()));
-  if (!many.empty()) gemm(queue, x, tokens, many.data(), static_cast<int>(many.size()));
+  gemv(queue, x, tokens, few.all, few.count);
+  gemm(queue, x, tokens, many.all, many.count);
 }
 
 }  // namespace ferrum::cuda

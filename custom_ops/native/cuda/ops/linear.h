@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "cuda/elements.h"
+#include "cuda/kernels/unit_shapes.h"
 #include "cuda/matrix.h"
 #include "cuda/queue.h"
 
@@ -15,8 +16,16 @@ struct Product {
   Elements out;
 };
 
-// Several products of the same x, with outputs of one type, which QuantQKV has, in as few launches
-// as their types allow.
+// Of the same x, without memory from the heap.
+struct Products {
+  Product all[kMostProducts];
+  int count = 0;
+
+  void add(const Product& product) { all[count++] = product; }
+};
+
+// Up to kMostProducts of the same x, with outputs of one type, in as few launches as their types
+// allow.
 void multiply_all(Queue& queue, ConstElements x, int64_t tokens, const Product* products,
                   int count);
 

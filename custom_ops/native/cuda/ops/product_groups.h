@@ -2,7 +2,6 @@
 #pragma once
 
 #include <algorithm>
-#include <vector>
 
 #include "cuda/ops/linear.h"
 
@@ -15,15 +14,15 @@ inline bool all_alike(const Product* const* products, int count) {
                      [type](const Product* product) { return product->matrix.type == type; });
 }
 
-// Calls multiply(products, count) with those whose types go together, at most kMost at a time.
-template <int kMost, class Together, class Multiply>
+// Calls multiply(products, count) with those whose types go together.
+template <class Together, class Multiply>
 void for_each_group(const Product* products, int count, const Together& together,
                     const Multiply& multiply) {
-  std::vector<bool> done(count);
+  bool done[kMostProducts] = {};
   for (int i = 0; i < count; ++i) {
-    const Product* group[kMost];
+    const Product* group[kMostProducts];
     int found = 0;
-    for (int j = i; j < count && found < kMost; ++j)
+    for (int j = i; j < count; ++j)
       if (!done[j] && together(products[j].matrix.type, products[i].matrix.type)) {
         group[found++] = &products[j];
         done[j] = true;
