@@ -52,11 +52,12 @@ message(STATUS "ferrum: CUDA kernels for ${FERRUM_CUDA_ARCHITECTURES} by ${FERRU
 # A unit becomes PTX of the oldest architecture, and machine code for all of its kind from that; the
 # PTX serves GPUs that are newer than this list. From 90 on kernels may wait for one another on the
 # GPU (device.h), which older PTX cannot say: machine code for those comes from PTX of 90. No line
-# numbers, and without the hash of a source's path that nvcc puts into internal names: the images are
-# the same bytes wherever they are built.
+# numbers, and internal names without what nvcc tells units apart by, which is hashes of paths and, of
+# some units, the number of its process: the images are the same bytes wherever and whenever they are
+# built.
 list(GET FERRUM_CUDA_ARCHITECTURES 0 oldest)
 set(CUDA_TO_PTX -std=c++17 -O3 -ptx)
-set(WITHOUT_PATHS "s/(_INTERNAL_|_GLOBAL__N__)[0-9a-f]{8}_/\\1_/g")
+set(WITHOUT_PLACES "s/[0-9]+_INTERNAL_([A-Za-z0-9_]+)(6ferrum4cuda)[0-9]+_GLOBAL__N__\\1/_INTERNAL_\\2_GLOBAL__N_/g")
 file(GLOB CUDA_HEADERS CONFIGURE_DEPENDS native/cuda/*.h native/cuda/kernels/*.h native/quants.h
      native/cpu/decode_*-inl.h native/cpu/half.h native/cpu/codes.h)
 set(images_folder ${CMAKE_BINARY_DIR}/cuda)
@@ -83,7 +84,7 @@ macro(add_ptx ptx architecture source)
     OUTPUT ${ptx}
     COMMAND ${FERRUM_NVCC} ${CUDA_TO_PTX} -arch=compute_${architecture} -I native -I
             ${CMAKE_BINARY_DIR} -o ${ptx}.named ${source}
-    COMMAND sed -E "${WITHOUT_PATHS}" ${ptx}.named > ${ptx}
+    COMMAND sed -E "${WITHOUT_PLACES}" ${ptx}.named > ${ptx}
     WORKING_DIRECTORY ${CMAKE_CURRENT_SOURCE_DIR}
     DEPENDS ${source} ${CUDA_HEADERS} ${IQ_TABLES}
     COMMENT "CUDA ${unit}: PTX of ${architecture}"
