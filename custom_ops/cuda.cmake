@@ -47,6 +47,13 @@ if(FERRUM_CUDA STREQUAL "OFF" OR NOT FERRUM_NVCC)
   target_sources(ferrum_ops PRIVATE native/no_cuda/images.cc)
   return()
 endif()
+foreach(architecture ${FERRUM_CUDA_ARCHITECTURES})
+  if(NOT architecture MATCHES "^[0-9]+$" OR architecture LESS 80)
+    message(FATAL_ERROR "FERRUM_CUDA_ARCHITECTURES has ${architecture} -> compute capabilities from "
+                        "8.0 on, times ten: 80;90")
+  endif()
+endforeach()
+list(SORT FERRUM_CUDA_ARCHITECTURES COMPARE NATURAL)
 message(STATUS "ferrum: CUDA kernels for ${FERRUM_CUDA_ARCHITECTURES} by ${FERRUM_NVCC}")
 
 # A unit becomes PTX of the oldest architecture, and machine code for all of its kind from that; the

@@ -30,7 +30,8 @@ def require_cuda() -> None:
             f"{_WANTED} onnxruntime {ort.__version__} is a build without CUDA -> pip uninstall "
             "onnxruntime, then pip install 'onnxruntime-gpu[cuda,cudnn]'"
         )
-    if not describe().get("cuda"):
+    images = describe().get("cuda")
+    if not images:
         raise SettingsError(
             f"{_WANTED} ferrum's library was built without CUDA kernels -> install ferrum anew "
             "where nvcc is found"
@@ -38,8 +39,20 @@ def require_cuda() -> None:
     try:
         if not cuda_runtime().devices():
             raise CudaError("[cuda] no device")
+        capability = cuda_runtime().capability()
     except CudaError as error:
         raise SettingsError(f"{_WANTED} there is no GPU to use: {error}") from None
+    # The oldest architecture is there as PTX too, which serves all that came after it.
+    oldest = divmod(min(int(image.removeprefix("ptx")) for image in images), 10)
+    if capability < oldest:
+        raise SettingsError(
+            f"{_WANTED} the GPU has compute capability {_dotted(capability)} -> one of "
+            f"{_dotted(oldest)} or newer, for which the library has kernels"
+        )
+
+
+def _dotted(capability: tuple[int, int]) -> str:
+    return f"{capability[0]}.{capability[1]}"
 
 
 def cuda_session(

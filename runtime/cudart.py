@@ -60,8 +60,13 @@ class CudaRuntime:
 
     def gpu(self) -> Gpu:
         """The GPU in use."""
-        major, minor, count = map(self._attribute, (_MAJOR, _MINOR, _MULTIPROCESSORS))
-        return Gpu(_device_name(), f"{major}.{minor}", count, self._memory()[1])
+        major, minor = self.capability()
+        multiprocessors = self._attribute(_MULTIPROCESSORS)
+        return Gpu(_device_name(), f"{major}.{minor}", multiprocessors, self._memory()[1])
+
+    def capability(self) -> tuple[int, int]:
+        """The compute capability of the GPU in use."""
+        return self._attribute(_MAJOR), self._attribute(_MINOR)
 
     def allocate(self, size: int) -> int:
         """The address of `size` bytes of the GPU's memory, as they were left."""

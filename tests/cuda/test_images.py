@@ -1,7 +1,8 @@
-"""The compiled kernels: no spills, vector loads, the same bytes anywhere."""
+"""The compiled kernels: no spills, vector loads, the same bytes anywhere; each GPU gets its own."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -9,11 +10,19 @@ from pathlib import Path
 
 import kernel_table
 import pytest
+from cuda_stub_log import Log
 
 from ferrum.custom_ops.library import describe
 
 ROOT = Path(__file__).resolve().parents[2]
 TARGETS = ["80", "86", "89", "90", "100", "120"]
+STEPS = """
+import sys
+from ferrum.runtime.cli import main
+
+raise SystemExit(main([sys.argv[1], "--device", "cuda", "-p", "the", "--max-tokens", "2",
+                       "--kv-capacity", "256"]))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -59,3 +68,35 @@ def test_units_compile_to_the_same_bytes_in_another_folder(build: Path, tmp_path
         subprocess.run(command, check=True, capture_output=True)
     for image in images:
         assert (elsewhere / image).read_bytes() == (build / image).read_bytes(), image
+
+
+def run_on(capability: str, model: Path, log: Path) -> subprocess.CompletedProcess[str]:
+    """A prompt and a step of decode on a stand-in for a GPU of that compute capability."""
+    environment = {**os.environ, "CUDA_STUB_CC": capability, "CUDA_STUB_LOG": str(log)}
+    command = [sys.executable, "-c", STEPS, str(model)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True)
+
+
+# Beside the six, GPUs that came after them: of a generation that is there, and of one that is not.
+@pytest.mark.parametrize(
+    ("capability", "image"),
+    [(target, f"cubin {target}") for target in TARGETS]
+    + [("87", "cubin 86"), ("103", "cubin 100"), ("121", "cubin 120"), ("130", "ptx 0")],
+)
+def test_a_gpu_gets_the_machine_code_that_was_made_for_it(
+    exported: Path, tmp_path: Path, capability: str, image: str
+) -> None:
+    log = Log(tmp_path / "calls.log")
+    done = run_on(capability, exported, log.path)
+    assert done.returncode == 0, done.stderr
+    assert {line for line in log.lines() if line.startswith("module ")} == {f"module {image} 0"}
+    assert log.count("cuLaunchKernel ")
+
+
+def test_a_gpu_that_is_too_old_is_told(exported: Path, tmp_path: Path) -> None:
+    log = Log(tmp_path / "calls.log")
+    done = run_on("75", exported, log.path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "the GPU has compute capability 7.5 -> one of 8.0 or newer" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert log.count("module ") == log.count("cuLaunchKernel ") == 0

@@ -15,8 +15,9 @@ from ferrum.runtime.settings import SettingsError
 
 
 class Runtime:
-    def __init__(self, devices: Callable[[], int]) -> None:
+    def __init__(self, devices: Callable[[], int], capability: tuple[int, int] = (9, 0)) -> None:
         self.devices = devices
+        self.capability = lambda: capability
 
 
 @pytest.fixture
@@ -61,3 +62,28 @@ def test_a_machine_without_a_gpu_is_named(complete: pytest.MonkeyPatch, tiny: Pa
 
     complete.setattr(cuda, "cuda_runtime", lambda: Runtime(no_driver))
     assert "no driver" in refusal(tiny)
+
+
+@pytest.mark.parametrize(
+    ("images", "capability", "expected"),
+    [(["ptx80", "80", "90"], (7, 5), "8.0"), (["ptx90", "90"], (8, 9), "9.0"),
+     (["100", "ptx100"], (9, 0), "10.0")],
+)  # fmt: skip
+def test_a_gpu_that_the_library_has_no_kernels_for_is_named(
+    complete: pytest.MonkeyPatch,
+    tiny: Path,
+    images: list[str],
+    capability: tuple[int, int],
+    expected: str,
+) -> None:
+    complete.setattr(cuda, "describe", lambda: {"cuda": images})
+    complete.setattr(cuda, "cuda_runtime", lambda: Runtime(lambda: 1, capability))
+    had = f"{capability[0]}.{capability[1]}"
+    assert f"compute capability {had} -> one of {expected} or newer" in refusal(tiny)
+
+
+@pytest.mark.parametrize("capability", [(8, 0), (8, 6), (9, 0), (13, 0)])
+def test_newer_gpus_are_served(complete: pytest.MonkeyPatch, capability: tuple[int, int]) -> None:
+    complete.setattr(cuda, "describe", lambda: {"cuda": ["ptx80", "80", "90"]})
+    complete.setattr(cuda, "cuda_runtime", lambda: Runtime(lambda: 1, capability))
+    cuda.require_cuda()

@@ -31,7 +31,7 @@ std::vector<const Image*> choose_images(int architecture) {
     chosen.push_back(image_for(any.unit, architecture));
     if (chosen.back() == nullptr)
       fail("no kernels for a GPU of compute capability ", architecture / 10, ".", architecture % 10,
-           ", expected 8.0 or newer");
+           ", expected ", any.architecture / 10, ".", any.architecture % 10, " or newer");
   }
   return chosen;
 }
