@@ -4,7 +4,8 @@
 
 BUILD is the folder that CMake built in (default: build/py3-none-*); builds print the table at their
 end. The compiler's logs are read, so no GPU is needed. --check fails where a kernel spills
-registers to memory, or where weights are not loaded in vectors though their layout allows it.
+registers to memory or has an atomic operation (a captured graph may run again), or where weights
+are not loaded in vectors though their layout allows it.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ class Usage:
 
 _ENTRY = re.compile(r"Compiling entry function '(\w+)' for 'sm_(\d+)\w?'")
 _SPILLS = re.compile(r"(\d+) bytes spill stores, (\d+) bytes spill loads")
+_ATOMIC = re.compile(r"^\s*(?:@!?%p\d+ )?((?:atom|red)\.\S+)", re.MULTILINE)
 _USED = re.compile(r"Used (\d+) registers(?:.*?(\d+) bytes smem)?")
 
 
@@ -99,15 +101,22 @@ def faults(found: list[Usage], build: Path) -> list[str]:
         for usage in found
         if usage.spilled
     ]
-    for unit in sorted((build / "cuda").glob("*gemv*.ptx")):
-        for entry in re.split(r"(?=\.visible \.entry )", unit.read_text()):
-            named = re.match(r"\.visible \.entry (\w+)", entry)
+    for unit in sorted((build / "cuda").glob("*.ptx")):
+        for name, entry in entries(unit.read_text()):
+            said += [f"{name} has an atomic operation, {what}" for what in _ATOMIC.findall(entry)]
             for kind, vector in VECTORS.items():
                 # Of integers: activations are floats, and loaded so in every kernel.
                 load = rf"ld\.global\S*\.{vector}\.[ub]32"
-                if named and kind in named[1] and not re.search(load, entry):
-                    said.append(f"{named[1]} has no {vector} load of weights")
+                if "gemv" in unit.name and kind in name and not re.search(load, entry):
+                    said.append(f"{name} has no {vector} load of weights")
     return said
+
+
+def entries(ptx: str) -> Iterator[tuple[str, str]]:
+    """The kernels of a unit: name and text."""
+    for entry in re.split(r"(?=\.visible \.entry )", ptx):
+        if named := re.match(r"\.visible \.entry (\w+)", entry):
+            yield named[1], entry
 
 
 def main() -> None:
