@@ -11,6 +11,7 @@
 #include "cuda/elements.h"
 #include "cuda/kernels/chunk_fields.h"
 #include "cuda/kernels/unit_shapes.h"
+#include "cuda/limits.h"
 #include "quants.h"
 
 namespace ferrum::cuda {
@@ -69,7 +70,7 @@ constexpr HalfRows half_rows(int64_t k) {
 // third may not exist: their blocks come after all others then, and not between them. Wider tiles
 // of one expert come side by side, and share the weights' way to L2.
 constexpr bool tiles_last(int positions) { return positions == 8; }
-constexpr int64_t kMostTilesLast = 65535;  // as a GPU's grid has it
+constexpr int64_t kMostTilesLast = kMostGrid[1];
 
 // A list of pairs sorted by expert. Beyond an expert's own pairs its last tile holds `count`.
 struct SortedPairs {
@@ -152,8 +153,6 @@ constexpr WeightChunk weight_chunk(int type) {
   chunk.whole = values == block && chunk.granule == 16;
   return chunk;
 }
-
-constexpr int kMostShared = 99 * 1024;  // bytes that a block can have on every GPU
 
 // Stages under way at once.
 constexpr int gemm_depth(int positions) { return positions <= 32 ? 4 : positions <= 64 ? 3 : 2; }

@@ -3,15 +3,12 @@
 
 #include <cstring>
 
+#include "cuda/limits.h"
 #include "cuda/on_cpu/multiprocessor.h"
 #include "error.h"
 
 namespace ferrum::cuda::on_cpu {
 namespace {
-
-// The most that any GPU grants.
-constexpr size_t kMostShared = 227 * 1024;
-constexpr unsigned kMostBlocks[] = {0x7fffffff, 65535, 65535};
 
 // The last kernel registered; each knows the one before. Null before any constructor runs.
 const Kernel* last = nullptr;
@@ -32,9 +29,9 @@ void check_sizes(const Launch& launch) {
     fail("[", launch.kernel, "] ", launch.shared, " bytes of shared memory -> at most ",
          kMostShared);
   for (int i = 0; i < 3; ++i)
-    if (launch.grid[i] > kMostBlocks[i])
+    if (launch.grid[i] > kMostGrid[i])
       fail("[", launch.kernel, "] a grid of ", launch.grid[i], " blocks along ", "xyz"[i],
-           " -> at most ", kMostBlocks[i]);
+           " -> at most ", kMostGrid[i]);
 }
 
 }  // namespace

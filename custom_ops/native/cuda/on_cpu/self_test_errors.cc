@@ -2,6 +2,7 @@
 #include <vector>
 
 #include "cuda/device.h"
+#include "cuda/limits.h"
 #include "cuda/on_cpu/self_test.h"
 
 namespace ferrum::cuda::on_cpu {
@@ -94,7 +95,7 @@ void test_errors() {
   expect_error("0 threads", "self_test_mistakes", 0, none);
   expect_error("there is no kernel", "self_test_nothing", 32, none);
   expect_error("an argument of 4 bytes", "self_test_mistakes", 64, 7);
-  expect_error("bytes of shared memory", "self_test_mistakes", 64, none, 1 << 20);
+  expect_error("bytes of shared memory", "self_test_mistakes", 64, none, kMostShared + 1);
 }
 
 }  // namespace ferrum::cuda::on_cpu

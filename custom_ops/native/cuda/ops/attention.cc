@@ -49,9 +49,9 @@ constexpr int64_t kFewDecoding = 8;  // tokens
 constexpr int64_t kShortChunk = 128;
 constexpr int64_t kSlice = 64;  // tokens that decode at a time, which bounds the partials
 static_assert(kMostStepTokens <= kSlice);
-constexpr int64_t kMostBlocks = 4096;  // of a launch; most would find no chunk to do
-constexpr int64_t kRotateBlocks = 4;   // of rotate_and_store, that fill a multiprocessor
-constexpr size_t kMostShared = 40 * 1024;
+constexpr int64_t kMostBlocks = 4096;         // of a launch; most would find no chunk to do
+constexpr int64_t kRotateBlocks = 4;          // of rotate_and_store, that fill a multiprocessor
+constexpr size_t kMostDecodeAny = 40 * 1024;  // bytes of shared memory
 
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 bool is_aligned(const void* p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; }
@@ -100,10 +100,10 @@ Decoding plan_decoding(const AttentionProblem& problem) {
   const size_t of_head = 2 * static_cast<size_t>(cache.head_dim) * sizeof(float);
   const DecodeKernels* const tensor = decode_kernels(cache);
   const int64_t fitting =
-      tensor != nullptr ? kUnitHeads : static_cast<int64_t>(kMostShared / of_head);
+      tensor != nullptr ? kUnitHeads : static_cast<int64_t>(kMostDecodeAny / of_head);
   if (fitting == 0)
     fail("q, got a head_dim of ", cache.head_dim, ", expected at most ",
-         kMostShared / (2 * sizeof(float)), ", for which a GPU has shared memory");
+         kMostDecodeAny / (2 * sizeof(float)), ", for which a GPU has shared memory");
   const int64_t heads = std::min<int64_t>({kUnitHeads, group, fitting});
   Decoding decoding{};
   decoding.tensor = tensor;
