@@ -51,23 +51,40 @@ def test_the_build_leaves_a_table_of_its_kernels(build: Path) -> None:
     assert gemm.split(" | ")[1] == "128"  # threads, as gemm_arguments.h has them
 
 
+def configure(source: Path, build: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """CMake's first half."""
+    cmake = shutil.which("cmake", path=str(Path(sys.executable).parent)) or "cmake"
+    command = [cmake, "-G", "Unix Makefiles", "-S", source, "-B", build, "-DFERRUM_CUDA=ON",
+               f"-DPython_EXECUTABLE={sys.executable}", *options]  # fmt: skip
+    return subprocess.run(command, capture_output=True, text=True)
+
+
 def test_units_compile_to_the_same_bytes_in_another_folder(build: Path, tmp_path: Path) -> None:
     source = shutil.copytree(ROOT / "custom_ops", tmp_path / "elsewhere" / "custom_ops")
-    cmake = shutil.which("cmake", path=str(Path(sys.executable).parent)) or "cmake"
     elsewhere = tmp_path / "built"
-    options = ["-DFERRUM_CUDA=ON", f"-DPython_EXECUTABLE={sys.executable}"]
+    assert configure(source, elsewhere).returncode == 0
     rules = "CMakeFiles/ferrum_cuda_images.dir/build.make"
     # nvcc names what is internal to a unit by one of several rules, so it is all of them.
     units = [path.stem for path in (ROOT / "custom_ops/native/cuda/kernels").glob("*.cu")]
     images = [f"cuda/{unit}.ptx" for unit in units]
     images += ["cuda/rows.sm_80.cubin", "cuda/gemv.sm_80.cubin", "cuda/rows.sm_90.cubin"]
-    for command in (
-        [cmake, "-G", "Unix Makefiles", "-S", source, "-B", elsewhere, *options],
-        ["make", "-j2", "-C", elsewhere, "-f", rules, *images],
-    ):
-        subprocess.run(command, check=True, capture_output=True)
+    make = ["make", "-j2", "-C", elsewhere, "-f", rules, *images]
+    subprocess.run(make, check=True, capture_output=True)
     for image in images:
         assert (elsewhere / image).read_bytes() == (build / image).read_bytes(), image
+
+
+@pytest.mark.parametrize("wrong", ["75", "9.0", "80;90a"])
+def test_architectures_that_cannot_be_are_named(tmp_path: Path, wrong: str) -> None:
+    done = configure(ROOT / "custom_ops", tmp_path, f"-DFERRUM_CUDA_ARCHITECTURES={wrong}")
+    said = " ".join(done.stderr.split())
+    assert done.returncode == 1
+    assert f"FERRUM_CUDA_ARCHITECTURES has {wrong.split(';')[-1]} -> compute capabilities" in said
+
+
+def test_architectures_may_come_in_any_order(tmp_path: Path) -> None:
+    done = configure(ROOT / "custom_ops", tmp_path, "-DFERRUM_CUDA_ARCHITECTURES=100;80;90")
+    assert "CUDA kernels for 80;90;100 by" in done.stdout
 
 
 def run_on(capability: str, model: Path, log: Path) -> subprocess.CompletedProcess[str]:
