@@ -11,7 +11,7 @@ from ferrum.runtime.serve.listen import listen
 
 
 @pytest.mark.parametrize("option", [socket.SO_REUSEADDR, socket.SO_REUSEPORT])
-def test_areserved_port_is_free_for_its_server_alone(option: int) -> None:
+def test_a_reserved_port_is_free_for_its_server_alone(option: int) -> None:
     with reserved_port() as reserved:
         where = reserved.getsockname()
         with socket.socket() as other, pytest.raises(OSError, match="in use"):
