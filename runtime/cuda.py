@@ -10,7 +10,7 @@ from typing import Any
 import onnxruntime as ort
 
 from ferrum.custom_ops.library import describe
-from ferrum.runtime.cudart import CudaError, cuda_runtime
+from ferrum.runtime.cudart import Capability, CudaError, cuda_runtime
 from ferrum.runtime.settings import SettingsError
 
 PROVIDER = "CUDAExecutionProvider"
@@ -37,22 +37,19 @@ def require_cuda() -> None:
             "where nvcc is found"
         )
     try:
-        if not cuda_runtime().devices():
+        runtime = cuda_runtime()
+        if not runtime.devices():
             raise CudaError("[cuda] no device")
-        capability = cuda_runtime().capability()
+        capability = runtime.capability()
     except CudaError as error:
         raise SettingsError(f"{_WANTED} there is no GPU to use: {error}") from None
     # The oldest architecture is there as PTX too, which serves all that came after it.
-    oldest = divmod(min(int(image.removeprefix("ptx")) for image in images), 10)
+    oldest = Capability(*divmod(min(int(image.removeprefix("ptx")) for image in images), 10))
     if capability < oldest:
         raise SettingsError(
-            f"{_WANTED} the GPU has compute capability {_dotted(capability)} -> one of "
-            f"{_dotted(oldest)} or newer, for which the library has kernels"
+            f"{_WANTED} the GPU has compute capability {capability} -> one of {oldest} or newer, "
+            "for which the library has kernels"
         )
-
-
-def _dotted(capability: tuple[int, int]) -> str:
-    return f"{capability[0]}.{capability[1]}"
 
 
 def cuda_session(

@@ -7,6 +7,7 @@ import ctypes
 import io
 from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 import onnxruntime as ort
 
@@ -17,6 +18,16 @@ _NAME_BYTES = 128
 
 class CudaError(RuntimeError):
     """A call of the CUDA runtime that failed, or the library that cannot be had; one line."""
+
+
+class Capability(NamedTuple):
+    """A compute capability; the later one is the larger."""
+
+    major: int
+    minor: int
+
+    def __str__(self) -> str:
+        return f"{self.major}.{self.minor}"
 
 
 @dataclass(frozen=True)
@@ -60,13 +71,12 @@ class CudaRuntime:
 
     def gpu(self) -> Gpu:
         """The GPU in use."""
-        major, minor = self.capability()
         multiprocessors = self._attribute(_MULTIPROCESSORS)
-        return Gpu(_device_name(), f"{major}.{minor}", multiprocessors, self._memory()[1])
+        return Gpu(_device_name(), str(self.capability()), multiprocessors, self._memory()[1])
 
-    def capability(self) -> tuple[int, int]:
+    def capability(self) -> Capability:
         """The compute capability of the GPU in use."""
-        return self._attribute(_MAJOR), self._attribute(_MINOR)
+        return Capability(self._attribute(_MAJOR), self._attribute(_MINOR))
 
     def allocate(self, size: int) -> int:
         """The address of `size` bytes of the GPU's memory, as they were left."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -11,18 +10,12 @@ from pathlib import Path
 import kernel_table
 import pytest
 from cuda_stub_log import Log
+from run_on_cuda import run_on_cuda
 
 from ferrum.custom_ops.library import describe
 
 ROOT = Path(__file__).resolve().parents[2]
 TARGETS = ["80", "86", "89", "90", "100", "120"]
-STEPS = """
-import sys
-from ferrum.runtime.cli import main
-
-raise SystemExit(main([sys.argv[1], "--device", "cuda", "-p", "the", "--max-tokens", "2",
-                       "--kv-capacity", "256"]))
-"""
 
 
 @pytest.fixture(scope="module")
@@ -89,9 +82,7 @@ def test_architectures_may_come_in_any_order(tmp_path: Path) -> None:
 
 def run_on(capability: str, model: Path, log: Path) -> subprocess.CompletedProcess[str]:
     """A prompt and a step of decode on a stand-in for a GPU of that compute capability."""
-    environment = {**os.environ, "CUDA_STUB_CC": capability, "CUDA_STUB_LOG": str(log)}
-    command = [sys.executable, "-c", STEPS, str(model)]
-    return subprocess.run(command, env=environment, capture_output=True, text=True)
+    return run_on_cuda(model, CUDA_STUB_CC=capability, CUDA_STUB_LOG=str(log))
 
 
 # Beside the six, GPUs that came after them: of a generation that is there, and of one that is not.

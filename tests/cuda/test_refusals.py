@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from run_on_cuda import run_on_cuda
 
 from ferrum.runtime import kv_cache
 from ferrum.runtime.artifact import ArtifactError
@@ -17,15 +16,9 @@ from ferrum.runtime.device_memory import DeviceMemory
 from ferrum.runtime.llm import LLM
 
 
-def run(model: Path, libraries: Path | None, *options: str) -> subprocess.CompletedProcess[str]:
+def run(model: Path, libraries: Path | None) -> subprocess.CompletedProcess[str]:
     """ferrum-run with other CUDA libraries than this process has."""
-    environment = {**os.environ, "LD_LIBRARY_PATH": str(libraries or "")}
-    code = "from ferrum.runtime.cli import main\nraise SystemExit(main())"
-    command = [sys.executable, "-c", code, str(model), "--device", "cuda", "-p", "the"]
-    return subprocess.run(
-        [*command, "--max-tokens", "2", "--kv-capacity", "256", *options],
-        env=environment, capture_output=True, text=True,
-    )  # fmt: skip
+    return run_on_cuda(model, LD_LIBRARY_PATH=str(libraries or ""))
 
 
 def test_with_the_stand_ins_it_runs(exported: Path, stub_libraries: Path) -> None:

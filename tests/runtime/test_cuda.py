@@ -9,7 +9,7 @@ import onnxruntime as ort
 import pytest
 
 from ferrum.runtime import cuda
-from ferrum.runtime.cudart import CudaError
+from ferrum.runtime.cudart import Capability, CudaError
 from ferrum.runtime.llm import LLM
 from ferrum.runtime.settings import SettingsError
 
@@ -17,7 +17,7 @@ from ferrum.runtime.settings import SettingsError
 class Runtime:
     def __init__(self, devices: Callable[[], int], capability: tuple[int, int] = (9, 0)) -> None:
         self.devices = devices
-        self.capability = lambda: capability
+        self.capability = lambda: Capability(*capability)
 
 
 @pytest.fixture

@@ -88,21 +88,22 @@ void round_rows(Queue& queue, ConstElements x, int64_t rows, int64_t k, uint16_t
   queue.launch(kRoundRows, {static_cast<unsigned>(rows)}, kRoundThreads, a);
 }
 
-void gemm(Queue& queue, ConstElements x, int64_t tokens, const Product* products, int count) {
+void gemm(Queue& queue, ConstElements x, int64_t tokens, const Products& products) {
   Products few, many;
-  for (int i = 0; i < count; ++i)
-    (takes_few(queue, products[i].matrix, tokens) ? few : many).add(products[i]);
-  gemm_few(queue, x, tokens, few.all, few.count);
+  for (int i = 0; i < products.count; ++i) {
+    const Product& product = products.all[i];
+    (takes_few(queue, product.matrix, tokens) ? few : many).add(product);
+  }
+  gemm_few(queue, x, tokens, few);
   if (many.count == 0) return;
   const int64_t k = many.all[0].matrix.k;
   // The widest tiles read all their rows, also those of the last that don't exist.
   constexpr int64_t kWidest = kTiles[kGemmTiles - 1];
   auto* const halves = queue.take<uint16_t>(divided_up(tokens, kWidest) * kWidest * half_stride(k));
   round_rows(queue, x, tokens, k, halves);
-  for_each_group(many.all, many.count, std::equal_to<>(),
-                 [&](const Product* const* same, int found) {
-                   multiply_tiles(queue, halves, tokens, same, found);
-                 });
+  for_each_group(many, std::equal_to<>(), [&](const Product* const* same, int found) {
+    multiply_tiles(queue, halves, tokens, same, found);
+  });
 }
 
 void expert_gemm(Queue& queue, const ExpertTiles& tiles, const ExpertRows& rows,

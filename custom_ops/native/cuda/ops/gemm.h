@@ -15,7 +15,7 @@ namespace ferrum::cuda {
 bool gemm_takes(const Matrix& matrix);
 
 // Those of one type go in one launch.
-void gemm(Queue& queue, ConstElements x, int64_t tokens, const Product* products, int count);
+void gemm(Queue& queue, ConstElements x, int64_t tokens, const Products& products);
 
 // x [rows, k] as float16 [rows, half_stride(k)], as the products of tiles read it. Float16
 // activations go through it too: tiles want them in another order.

@@ -106,8 +106,8 @@ int positions_of(const Queue& queue, int64_t tokens, const Product* const* produ
 
 }  // namespace
 
-void gemm_few(Queue& queue, ConstElements x, int64_t tokens, const Product* products, int count) {
-  for_each_group(products, count, go_together, [&](const Product* const* some, int found) {
+void gemm_few(Queue& queue, ConstElements x, int64_t tokens, const Products& products) {
+  for_each_group(products, go_together, [&](const Product* const* some, int found) {
     const int positions = positions_of(queue, tokens, some, found);
     FewTokens{queue, x, some[0]->matrix.k, tokens, positions}.multiply(some, found);
   });

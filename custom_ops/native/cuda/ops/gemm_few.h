@@ -12,6 +12,6 @@ namespace ferrum::cuda {
 
 // Those that go together are one launch. Any number of tokens, but every tile of 32 reads the
 // matrices anew.
-void gemm_few(Queue& queue, ConstElements x, int64_t tokens, const Product* products, int count);
+void gemm_few(Queue& queue, ConstElements x, int64_t tokens, const Products& products);
 
 }  // namespace ferrum::cuda

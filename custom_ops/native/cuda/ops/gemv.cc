@@ -131,8 +131,8 @@ void launch_down(Queue& queue, const MoeProblem& p, const PairExperts& chosen,
 
 bool has_format(int type) { return find_kernels(type) != nullptr; }
 
-void gemv(Queue& queue, ConstElements x, int64_t tokens, const Product* products, int count) {
-  for_each_group(products, count, go_together, [&](const Product* const* some, int found) {
+void gemv(Queue& queue, ConstElements x, int64_t tokens, const Products& products) {
+  for_each_group(products, go_together, [&](const Product* const* some, int found) {
     launch_gemv(queue, x, tokens, some, found);
   });
 }

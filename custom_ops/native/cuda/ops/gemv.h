@@ -13,7 +13,7 @@ namespace ferrum::cuda {
 bool has_format(int type);
 
 // Of types with a format. Any number of tokens, but the weights are read once per four.
-void gemv(Queue& queue, ConstElements x, int64_t tokens, const Product* products, int count);
+void gemv(Queue& queue, ConstElements x, int64_t tokens, const Products& products);
 
 // Pairs of a token and a slot, straight from the ids. `per_pair`: the matrices hold one expert per
 // pair, in their order, instead of E experts.

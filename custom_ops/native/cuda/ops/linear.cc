@@ -17,12 +17,11 @@ constexpr int64_t kMostGemvTokensF32 = 256;
 
 }  // namespace
 
-void multiply_all(Queue& queue, ConstElements x, int64_t tokens, const Product* products,
-                  int count) {
+void multiply_all(Queue& queue, ConstElements x, int64_t tokens, const Products& products) {
   if (tokens == 0) return;
   Products few, many;
-  for (int i = 0; i < count; ++i) {
-    Product product = products[i];
+  for (int i = 0; i < products.count; ++i) {
+    Product product = products.all[i];
     if (!has_format(product.matrix.type)) product.matrix = dequantize(queue, product.matrix, 1);
     if (product.matrix.type == kF32 && tokens > kMostGemvTokensF32)
       gemm_f32(queue, x, tokens, product);
@@ -32,8 +31,8 @@ void multiply_all(Queue& queue, ConstElements x, int64_t tokens, const Product* 
     else
       many.add(product);
   }
-  gemv(queue, x, tokens, few.all, few.count);
-  gemm(queue, x, tokens, many.all, many.count);
+  gemv(queue, x, tokens, few);
+  gemm(queue, x, tokens, many);
 }
 
 }  // namespace ferrum::cuda

@@ -16,7 +16,7 @@ struct Product {
   Elements out;
 };
 
-// Of the same x, without memory from the heap.
+// Those of the same x that an op has.
 struct Products {
   Product all[kMostProducts];
   int count = 0;
@@ -24,10 +24,8 @@ struct Products {
   void add(const Product& product) { all[count++] = product; }
 };
 
-// Up to kMostProducts of the same x, with outputs of one type, in as few launches as their types
-// allow.
-void multiply_all(Queue& queue, ConstElements x, int64_t tokens, const Product* products,
-                  int count);
+// With outputs of one type, in as few launches as their types allow.
+void multiply_all(Queue& queue, ConstElements x, int64_t tokens, const Products& products);
 
 // out [tokens, matrix.k] = rows `ids` of the matrix; rows that do not exist become NaN, for nothing
 // can be reported from a GPU without waiting for it.

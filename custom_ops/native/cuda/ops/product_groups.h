@@ -16,15 +16,14 @@ inline bool all_alike(const Product* const* products, int count) {
 
 // Calls multiply(products, count) with those whose types go together.
 template <class Together, class Multiply>
-void for_each_group(const Product* products, int count, const Together& together,
-                    const Multiply& multiply) {
+void for_each_group(const Products& products, const Together& together, const Multiply& multiply) {
   bool done[kMostProducts] = {};
-  for (int i = 0; i < count; ++i) {
+  for (int i = 0; i < products.count; ++i) {
     const Product* group[kMostProducts];
     int found = 0;
-    for (int j = i; j < count; ++j)
-      if (!done[j] && together(products[j].matrix.type, products[i].matrix.type)) {
-        group[found++] = &products[j];
+    for (int j = i; j < products.count; ++j)
+      if (!done[j] && together(products.all[j].matrix.type, products.all[i].matrix.type)) {
+        group[found++] = &products.all[j];
         done[j] = true;
       }
     if (found > 0) multiply(group, found);

@@ -16,8 +16,7 @@ class CudaQuantMatMul : public CudaKernel {
     const Tensor x = context.input(0, 2);
     const cuda::Matrix matrix = cuda_matrix_of(context.input(1, 2), format_, x.dims[1]);
     const Tensor out = context.output(0, {x.dims[0], matrix.rows});
-    const cuda::Product product{matrix, written(out, 0)};
-    multiply_all(queue, read(x), x.dims[0], &product, 1);
+    multiply_all(queue, read(x), x.dims[0], {{{matrix, written(out, 0)}}, 1});
   }
 
   const QuantFormat& format_;
@@ -33,12 +32,12 @@ class CudaQuantQKV : public CudaKernel {
  private:
   void enqueue(Context& context, cuda::Queue& queue) const override {
     const Tensor x = context.input(0, 2);
-    cuda::Product products[3];
+    cuda::Products products;
     for (size_t i = 0; i < 3; ++i) {
-      products[i].matrix = cuda_matrix_of(context.input(i + 1, 2), *formats_[i], x.dims[1]);
-      products[i].out = written(context.output(i, {x.dims[0], products[i].matrix.rows}), i);
+      const auto matrix = cuda_matrix_of(context.input(i + 1, 2), *formats_[i], x.dims[1]);
+      products.add({matrix, written(context.output(i, {x.dims[0], matrix.rows}), i)});
     }
-    multiply_all(queue, read(x), x.dims[0], products, 3);
+    multiply_all(queue, read(x), x.dims[0], products);
   }
 
   const QuantFormat* const formats_[3];
