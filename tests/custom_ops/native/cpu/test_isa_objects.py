@@ -25,7 +25,7 @@ def isa_objects() -> list[Path]:
     builds = [Path(named).parent] if named else (ROOT / "build").glob("*")
     folder = "CMakeFiles/ferrum_ops.dir/native/cpu/isa"
     found = [path for build in builds for path in (build / folder).glob("*.o")]
-    return sorted(path for path in found if "sanitized" not in path.parts)
+    return sorted(path for path in found if "build/sanitized" not in path.as_posix())
 
 
 def symbols(path: Path) -> list[list[str]]:
