@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,9 @@ from gguf.quants import dequantize
 import ferrum
 from ferrum.builder import genai, manifest
 from ferrum.builder.gguf import GGUF, GGUFError, Tensor
-from ferrum.builder.layout import Layout, plan_layout, write_relaid
+from ferrum.builder.layout import Layout, plan_layout, relaid_path, write_relaid
 from ferrum.builder.outputs import OutputError, publish
-from ferrum.builder.tokenizer import read_tokenizer
+from ferrum.builder.tokenizer import CHAT_TEMPLATE, read_tokenizer
 from ferrum.builder.weights import (
     Method,
     Mode,
@@ -118,7 +118,11 @@ def build(source: Path, output: Path, options: BuildOptions | None = None) -> Bu
     names += [relaid.path.name] if relaid else []
     names += [*texts, manifest.FILE, *([library.name] if library else []), output.name]
     with publish(
-        output.parent, names, inputs=[file.path for file in gguf.files], force=options.force
+        output.parent,
+        names,
+        obsolete=_obsolete(output, names),
+        inputs=[file.path for file in gguf.files],
+        force=options.force,
     ) as staging:
         methods = place_weights(
             plan, staging, options.weights,
@@ -158,6 +162,12 @@ def build(source: Path, output: Path, options: BuildOptions | None = None) -> Bu
         relaid_bytes=relaid.size if relaid else 0,
         files=tuple(names),
     )
+
+
+def _obsolete(output: Path, names: Sequence[str]) -> list[str]:
+    """What a former build of `output` made, and this one does not."""
+    optional = {relaid_path(output).name, CHAT_TEMPLATE}
+    return sorted(optional & manifest.made_files(output.parent, output.name) - set(names))
 
 
 def model_config(gguf: GGUF, max_context: int | None) -> Qwen3MoeConfig:

@@ -87,7 +87,8 @@ def parser() -> argparse.ArgumentParser:
                         help="copy ferrum's kernel library beside the output and name it in "
                         "genai_config.json: onnxruntime-genai loads it "
                         "only from there")  # fmt: skip
-    result.add_argument("--force", action="store_true", help="replace outputs that exist")
+    result.add_argument("--force", action="store_true", help="replace outputs that exist, and "
+                        "take away what only the former build had")  # fmt: skip
     result.add_argument("--json", action="store_true", help="print the result as JSON")
     result.add_argument("--quiet", action="store_true", help="print nothing but errors")
     return result

@@ -54,6 +54,11 @@ class Relaid:
         return max(tensor.offset + tensor.nbytes for tensor in self.tensors.values())
 
 
+def relaid_path(output: Path) -> Path:
+    """Where re-laid weights lie, there or not."""
+    return output.with_suffix(".planes")
+
+
 def plan_layout(gguf: GGUF, output: Path, layout: Layout, cpu_experts: int) -> Relaid | None:
     """The file beside `output` that a layout takes; None where nothing is re-laid.
 
@@ -63,7 +68,7 @@ def plan_layout(gguf: GGUF, output: Path, layout: Layout, cpu_experts: int) -> R
         raise WeightsError(f"[layout] {layout!r} -> one of {', '.join(LAYOUTS)}")
     if layout == "file":
         return None
-    path = output.with_suffix(".planes")
+    path = relaid_path(output)
     sources = {tensor.name: tensor for tensor in _chosen(gguf.tensors, cpu_experts)}
     if not sources:
         return None

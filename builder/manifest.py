@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from ferrum.builder.gguf import SourceFile, Tensor
-from ferrum.builder.tokenizer import Tokenizer
+from ferrum.builder.tokenizer import CHAT_TEMPLATE, Tokenizer
 from ferrum.builder.weights import Placement
 from ferrum.custom_ops.quants import QUANTS
 from ferrum.models.qwen3_moe.config import Qwen3MoeConfig
@@ -70,7 +72,7 @@ def manifest(
         "source": {"files": sources},
         "tokenizer": {
             "file": "tokenizer.json",
-            "chat_template": "chat_template.jinja" if tokenizer.chat_template else None,
+            "chat_template": CHAT_TEMPLATE if tokenizer.chat_template else None,
             "bos": tokenizer.bos,
             "eos": list(tokenizer.eos),
             "pad": tokenizer.pad,
@@ -79,3 +81,16 @@ def manifest(
         "types": type_totals(tensors),
     }
     return json.dumps(content, indent=1) + "\n"
+
+
+def made_files(folder: Path, graph_file: str) -> set[str]:
+    """What ferrum-build made in `folder` for the export of that graph, and not every build makes.
+
+    Nothing where there is no such export, or its ferrum.json cannot be read.
+    """
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        content = json.loads((folder / FILE).read_bytes())
+        if content["graph"]["file"] == graph_file:
+            relaid = {file["file"] for file in content["source"]["files"] if "layout" in file}
+            return {*relaid, content["tokenizer"]["chat_template"]} - {None}
+    return set()

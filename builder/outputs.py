@@ -19,6 +19,7 @@ from pathlib import Path
 
 from ferrum.builder.interrupts import catch_interrupts
 
+_GONE: list[int] = []  # the identity of no file
 _STAGING_NAME = re.compile(r"\.ferrum-(\d+)-[0-9a-f]{8}")
 
 
@@ -28,17 +29,23 @@ class OutputError(ValueError):
 
 @contextmanager
 def publish(
-    folder: Path, names: Sequence[str], *, inputs: Sequence[Path] = (), force: bool = False
+    folder: Path,
+    names: Sequence[str],
+    *,
+    obsolete: Sequence[str] = (),
+    inputs: Sequence[Path] = (),
+    force: bool = False,
 ) -> Iterator[Path]:
     """A folder to write `names` into; they move to `folder` together when the block succeeds.
 
     Renames happen in the order of `names`, so the file that makes the others count (the .onnx)
-    comes last. `folder` is made if it is missing. Raises `OutputError` before the block if a
-    target exists and `force` is not set, or if a target is one of `inputs` even then.
+    comes last; then `obsolete` files go, if they are there. `folder` is made if it is missing.
+    Raises `OutputError` before the block if a target exists and `force` is not set, or if a target
+    or an obsolete file is one of `inputs` even then.
     """
     with catch_interrupts() as signals, _made_folder(folder):
         recover(folder)
-        _check_targets(folder, names, inputs, force)
+        _check_targets(folder, names, obsolete, inputs, force)
         staging = _Staging(folder, _staging_path(folder))
         try:
             try:
@@ -47,8 +54,8 @@ def publish(
                 signals.release()
                 yield staging.new
                 signals.hold()
-                _check_targets(folder, names, inputs, force)
-                staging.commit(names)
+                _check_targets(folder, names, obsolete, inputs, force)
+                staging.commit(names, obsolete)
             finally:
                 signals.hold()
                 staging.remove()
@@ -109,7 +116,7 @@ class _Staging:
         finally:
             self.release()
 
-    def commit(self, names: Sequence[str]) -> None:
+    def commit(self, names: Sequence[str], obsolete: Sequence[str]) -> None:
         """Rename every staged file over its target, or leave all targets as they were."""
         missing = set(names) ^ {entry.name for entry in self.new.iterdir()}
         if missing:
@@ -120,16 +127,19 @@ class _Staging:
             if (self.new / name).stat().st_nlink == 1:
                 _sync(self.new / name)
         staged = {name: _identity(self.new / name) for name in names}
+        staged |= dict.fromkeys(obsolete, _GONE)
         draft = self.path / "commit.draft"
         draft.write_text(json.dumps(staged))
         _sync(draft)
         draft.rename(self.journal)
         _sync(self.path)
         try:
-            for name in names:
+            for name in staged:
                 self._keep_old(name)
             for name in names:
                 (self.new / name).replace(self.folder / name)
+            for name in obsolete:
+                (self.folder / name).unlink(missing_ok=True)
             _sync(self.folder)
         except BaseException:
             self.roll_back()
@@ -185,9 +195,15 @@ def _identity(path: Path) -> list[int]:
     return [status.st_ino, status.st_size, status.st_mtime_ns]
 
 
-def _check_targets(folder: Path, names: Sequence[str], inputs: Sequence[Path], force: bool) -> None:
+def _check_targets(
+    folder: Path,
+    names: Sequence[str],
+    obsolete: Sequence[str],
+    inputs: Sequence[Path],
+    force: bool,
+) -> None:
     existing = [name for name in names if os.path.lexists(folder / name)]
-    for name in existing:
+    for name in [*existing, *obsolete]:
         target = folder / name
         if target.is_dir():
             raise OutputError(f"[{target}] is a folder -> a file name for the output")

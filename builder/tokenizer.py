@@ -16,6 +16,8 @@ from ferrum.builder.gguf import GGUF, GGUFError
 from ferrum.builder.gguf_header import quoted
 from ferrum.builder.pre_tokenizers import PRE_TOKENIZERS, PreTokenizer, byte_alphabet
 
+CHAT_TEMPLATE = "chat_template.jinja"  # the file
+
 # Values of tokenizer.ggml.token_type.
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
 
@@ -47,7 +49,7 @@ class Tokenizer:
             "tokenizer_config.json": self.tokenizer_config_json,
         }
         if self.chat_template is not None:
-            files["chat_template.jinja"] = self.chat_template
+            files[CHAT_TEMPLATE] = self.chat_template
         return files
 
 

@@ -148,6 +148,18 @@ def test_outputs_that_exist_are_kept_without_force(tmp_path: Path) -> None:
     assert (tmp_path / "tokenizer.json").read_text() != "mine"
 
 
+def test_a_chat_template_goes_with_the_build_that_had_it(tmp_path: Path) -> None:
+    def template_of(spec: SyntheticSpec) -> bool:
+        write_synthetic(tmp_path / "m.gguf", spec)
+        build(tmp_path / "m.gguf", tmp_path / "m.onnx", BuildOptions(force=True))
+        return (tmp_path / "chat_template.jinja").exists()
+
+    assert template_of(SyntheticSpec())
+    assert not template_of(SyntheticSpec(metadata={"tokenizer.chat_template": None}))
+    (tmp_path / "chat_template.jinja").write_text("mine")
+    assert template_of(SyntheticSpec(metadata={"tokenizer.chat_template": None}))
+
+
 def test_the_output_must_be_called_onnx(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"ends in \.onnx"):
         build(tmp_path / "m.gguf", tmp_path / "model")

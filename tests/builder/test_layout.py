@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from collections import namedtuple
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -178,6 +179,25 @@ def test_a_build_that_fails_leaves_the_old_one(
     with pytest.raises(KeyboardInterrupt):
         build(model, output, BuildOptions(layout="cuda", force=True, progress=False))
     assert {path.name: path.read_bytes() for path in output.parent.iterdir()} == before
+
+
+def test_the_file_goes_with_the_build_that_needed_it(model: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out" / "m.onnx"
+    build(model, output, CUDA)
+    other = output.with_name("other.planes")
+    shutil.copyfile(output.with_suffix(".planes"), other)
+    build(model, output, replace(FILE, force=True))
+    assert not output.with_suffix(".planes").exists()
+    assert other.exists()
+    Artifact.open(output)
+
+
+def test_a_file_of_that_name_that_no_build_made_stays(model: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out" / "m.onnx"
+    build(model, output, FILE)
+    output.with_suffix(".planes").write_text("mine")
+    build(model, output, replace(FILE, force=True))
+    assert output.with_suffix(".planes").read_text() == "mine"
 
 
 def test_a_full_disk_is_said_before_and_while(

@@ -31,18 +31,32 @@ def build(
     folder: Path,
     text: str,
     *,
+    names: Sequence[str] = NAMES,
+    obsolete: Sequence[str] = (),
     force: bool = False,
-    written: Sequence[str] = NAMES,
+    written: Sequence[str] | None = None,
     then: Callable[[], None] = lambda: None,
 ) -> None:
-    with publish(folder, NAMES, force=force) as staging:
-        for name in written:
+    with publish(folder, names, obsolete=obsolete, force=force) as staging:
+        for name in names if written is None else written:
             (staging / name).write_text(text)
         then()
 
 
 def all_hold(text: str) -> dict[str, str]:
     return dict.fromkeys(NAMES, text)
+
+
+def fail_on_the_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the renames into place, the last."""
+    replace = Path.replace
+
+    def fail(self: Path, target: Path) -> Path:
+        if self.name == "model.onnx" and self.parent.name == "new":
+            raise OSError("disk on fire")
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", fail)
 
 
 def test_outputs_appear_together_and_nothing_else_remains(tmp_path: Path) -> None:
@@ -76,6 +90,28 @@ def test_force_replaces_all(tmp_path: Path) -> None:
     assert contents(tmp_path) == all_hold("new")
 
 
+def test_what_a_new_build_lacks_goes_with_the_old_one(tmp_path: Path) -> None:
+    build(tmp_path, "old")
+    build(tmp_path, "new", names=NAMES[1:], obsolete=["weights.bin", "never.bin"], force=True)
+    assert contents(tmp_path) == dict.fromkeys(NAMES[1:], "new")
+
+
+@pytest.mark.parametrize("links", [True, False], ids=["links", "no links"])
+def test_what_a_new_build_lacks_stays_where_the_build_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    def no_links(*arguments: object, **options: object) -> None:
+        raise OSError("no hard links")
+
+    build(tmp_path, "old")
+    fail_on_the_graph(monkeypatch)
+    if not links:
+        monkeypatch.setattr(os, "link", no_links)
+    with pytest.raises(OSError, match="disk on fire"):
+        build(tmp_path, "new", names=NAMES[1:], obsolete=["weights.bin"], force=True)
+    assert contents(tmp_path) == all_hold("old")
+
+
 @pytest.mark.parametrize("failure", [RuntimeError, KeyboardInterrupt, SystemExit])
 def test_a_failed_build_keeps_the_old_outputs(failure: type[BaseException], tmp_path: Path) -> None:
     def fail() -> None:
@@ -98,14 +134,7 @@ def test_a_rename_that_fails_puts_the_old_outputs_back(
 ) -> None:
     build(tmp_path, "old")
     (tmp_path / "weights.bin").unlink()
-    replace = Path.replace
-
-    def fail_on_the_last(self: Path, target: Path) -> Path:
-        if self.name == "model.onnx" and self.parent.name == "new":
-            raise OSError("disk on fire")
-        return replace(self, target)
-
-    monkeypatch.setattr(Path, "replace", fail_on_the_last)
+    fail_on_the_graph(monkeypatch)
     with pytest.raises(OSError, match="disk on fire"):
         build(tmp_path, "new", force=True)
     assert contents(tmp_path) == {"tokenizer.json": "old", "model.onnx": "old"}
