@@ -12,6 +12,8 @@ from tokenizers.decoders import ByteLevel
 from ferrum.runtime.artifact import ArtifactError, TokenizerFiles
 from ferrum.runtime.tags import TAGS
 
+_PIECE = 1 << 16  # characters
+
 
 class Tokenizer:
     """tokenizer.json, a byte-level one: every token stands for some bytes of UTF-8."""
@@ -51,6 +53,20 @@ class Tokenizer:
         ids: list[int] = encoding.ids
         wanted = self.files.add_bos if add_bos is None else add_bos
         return [self.files.bos, *ids] if wanted and self.files.bos is not None else ids
+
+    def is_longer(self, text: str, most: int) -> bool:
+        """Whether a text has far more than `most` tokens; at the cost of that many alone.
+
+        Pieces of it are counted, of which each cut may make a few more than the whole has.
+        """
+        if len(text) <= 4 * most:
+            return False
+        count = 0
+        for start in range(0, len(text), _PIECE):
+            count += len(self.encode(text[start : start + _PIECE], add_bos=False))
+            if count > most + most // 4 + 64:
+                return True
+        return False
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of ids, without special tokens; bytes that are no UTF-8 become U+FFFD."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -37,8 +36,6 @@ def create_app(service: Service) -> Starlette:
     )
     app.router.redirect_slashes = False  # a path that does not exist is 404, as any other
     app.state.service = service
-    # Grammars that take long to compile keep only each other waiting.
-    app.state.grammar_turn = asyncio.Semaphore(1)
     return app
 
 

@@ -12,16 +12,16 @@ from ferrum.runtime.serve.chat_prompt import chat_prompt, plain
 from ferrum.runtime.serve.constraint import Constraint, constraint_of
 from ferrum.runtime.serve.errors import ApiError
 from ferrum.runtime.serve.generation import Generation
-from ferrum.runtime.serve.intake import check_model, check_prompt, taken_in
+from ferrum.runtime.serve.intake import check_model, encoded
 from ferrum.runtime.serve.protocol.chat import ChatRequest, ForcedTool
-from ferrum.runtime.serve.respond import Respond
+from ferrum.runtime.serve.respond import Generate, Respond
 from ferrum.runtime.serve.sampling_checks import check_sampling
 from ferrum.runtime.serve.service import Service
 
 
-async def chat_completions(request: Request) -> Respond:
+async def chat_completions(request: Request) -> Generate:
     """Answer a conversation."""
-    return await taken_in(request, _prepare)
+    return Generate(request, _prepare)
 
 
 def _prepare(service: Service, body: bytes) -> Respond:
@@ -31,7 +31,7 @@ def _prepare(service: Service, body: bytes) -> Respond:
     _check(asked)
     tools = [] if asked.tool_choice == "none" else asked.tools or []
     prompt = chat_prompt(service, asked.messages, tools, _variables(asked))
-    check_prompt(service, prompt.ids, "messages")
+    ids = encoded(service, prompt.text, "messages", add_bos=False)
     params = [
         asked.params(
             choice,
@@ -41,13 +41,13 @@ def _prepare(service: Service, body: bytes) -> Respond:
         for choice in range(asked.choices)
     ]
     generation = Generation(
-        prompts=[prompt.ids],
+        prompts=[ids],
         params=[params],
         priority=asked.priority or 0,
         param="messages",
         constraint=_constraint(service, asked, prompt.thinking),
     )
-    return Respond(service.engine, generation, ChatForm(service, asked, prompt))
+    return Respond(service, generation, ChatForm(service, asked, prompt))
 
 
 def _check(asked: ChatRequest) -> None:
@@ -95,7 +95,8 @@ def _constraint(service: Service, asked: ChatRequest, thinking: Thinking) -> Con
         return None
     name = asked.tool_choice.function.name if isinstance(asked.tool_choice, ForcedTool) else None
     tools = [plain(tool) for tool in asked.tools]
-    parallel = asked.parallel_tool_calls is not False
+    # A certain function is called once, as OpenAI has it.
+    parallel = name is None and asked.parallel_tool_calls is not False
     return Constraint(
         "tools",
         lambda: service.grammars.tool_calls(tools, name, parallel, thinking=thinking),

@@ -18,9 +18,9 @@ _RESERVED = ("messages", "tools", "add_generation_prompt", "self")
 
 @dataclass(frozen=True)
 class ChatPrompt:
-    """A prompt, and whether the model thinks before it answers."""
+    """A prompt with its first token spelled out, and whether the model thinks before it answers."""
 
-    ids: list[int]
+    text: str
     thinking: Thinking
 
 
@@ -55,11 +55,7 @@ def chat_prompt(
         )
     except ChatError as error:
         raise ApiError(400, str(error), param="messages") from None
-    return ChatPrompt(
-        # A chat prompt spells out its first token.
-        ids=service.llm.tokenizer.encode(text, add_bos=False),
-        thinking=thinking_of(template.read_text(encoding="utf-8"), text),
-    )
+    return ChatPrompt(text, thinking_of(template.read_text(encoding="utf-8"), text))
 
 
 def plain(tool: Tool) -> dict[str, Any]:

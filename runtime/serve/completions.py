@@ -11,9 +11,9 @@ from ferrum.runtime.request import Completion, FinishReason, Piece
 from ferrum.runtime.serve.constraint import constraint_of
 from ferrum.runtime.serve.errors import ApiError
 from ferrum.runtime.serve.generation import Generation
-from ferrum.runtime.serve.intake import check_model, check_prompt, taken_in
+from ferrum.runtime.serve.intake import check_model, check_prompt, encoded
 from ferrum.runtime.serve.protocol.completions import CompletionRequest
-from ferrum.runtime.serve.respond import Form, Growing, Item, Respond
+from ferrum.runtime.serve.respond import Form, Generate, Growing, Item, Respond
 from ferrum.runtime.serve.sampling_checks import check_sampling
 from ferrum.runtime.serve.service import Service
 from ferrum.runtime.serve.token_logprobs import TextLogprobs
@@ -21,9 +21,9 @@ from ferrum.runtime.serve.token_logprobs import TextLogprobs
 _MAX_TOKENS = 16  # OpenAI's default, which surprises fewer than another would
 
 
-async def completions(request: Request) -> Respond:
+async def completions(request: Request) -> Generate:
     """Continue texts."""
-    return await taken_in(request, _prepare)
+    return Generate(request, _prepare)
 
 
 def _prepare(service: Service, body: bytes) -> Respond:
@@ -32,10 +32,10 @@ def _prepare(service: Service, body: bytes) -> Respond:
     prompts = _prompts(asked)
     check_sampling(service, asked, prompts=len(prompts))
     _check(asked)
-    encode = service.llm.tokenizer.encode
-    ids = [encode(prompt) if isinstance(prompt, str) else prompt for prompt in prompts]
-    for one in ids:
-        check_prompt(service, one, "prompt")
+    ids = [
+        _tokens(service, prompt, f"prompt[{i}]" if len(prompts) > 1 else "prompt")
+        for i, prompt in enumerate(prompts)
+    ]
     params = [
         asked.params(choice, max_tokens=asked.max_tokens or _MAX_TOKENS, logprobs=asked.logprobs)
         for choice in range(asked.choices)
@@ -47,7 +47,7 @@ def _prepare(service: Service, body: bytes) -> Respond:
         param="prompt",
         constraint=constraint_of(asked, service.grammars),
     )
-    return Respond(service.engine, generation, TextForm(service, asked, prompts))
+    return Respond(service, generation, TextForm(service, asked, prompts))
 
 
 def _prompts(asked: CompletionRequest) -> list[str | list[int]]:
@@ -58,6 +58,13 @@ def _prompts(asked: CompletionRequest) -> list[str | list[int]]:
     if isinstance(prompt[0], int):
         return [[token for token in prompt if isinstance(token, int)]]
     return [one for one in prompt if not isinstance(one, int)]
+
+
+def _tokens(service: Service, prompt: str | list[int], param: str) -> list[int]:
+    if isinstance(prompt, str):
+        return encoded(service, prompt, param)
+    check_prompt(service, prompt, param)
+    return prompt
 
 
 def _check(asked: CompletionRequest) -> None:

@@ -11,7 +11,8 @@ import asyncio
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +29,7 @@ from ferrum.runtime.serve.errors import (
     Stopped,
 )
 from ferrum.runtime.serve.metrics import Metrics
+from ferrum.runtime.serve.place import Place
 from ferrum.runtime.serve.ticket import Ticket
 
 _log = logging.getLogger("ferrum.serve")
@@ -62,7 +64,8 @@ class EngineThread:
         self._given_up: deque[Ticket] = deque()
         self._stopping = False
         self._in_line: list[Ticket] = []  # the thread's own: known to the engine
-        self._live: set[Ticket] = set()  # the loop's own: not at their end
+        self._coming = 0  # the loop's own: requests that are made ready to be submitted
+        self._live: set[Ticket] = set()  # and those in line, not at their end
         self._running = 0  # after the last step that the loop was told of
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -76,7 +79,7 @@ class EngineThread:
     @property
     def queued(self) -> int:
         """Requests that wait."""
-        return max(0, len(self._live) - self.running)
+        return self._coming + max(0, len(self._live) - self.running)
 
     @property
     def running(self) -> int:
@@ -86,7 +89,7 @@ class EngineThread:
     @property
     def idle(self) -> bool:
         """Whether there are no requests."""
-        return not self._live
+        return not self._live and not self._coming
 
     @property
     def alive(self) -> bool:
@@ -104,6 +107,22 @@ class EngineThread:
         self._thread = threading.Thread(target=self._run, name="ferrum-engine", daemon=True)
         self._thread.start()
 
+    @contextmanager
+    def place(self) -> Iterator[Place]:
+        """Room for a request that has come, while it is made ready and then submitted.
+
+        QueueFull (429) or Draining (503) where none is taken now.
+        """
+        self._check_open()
+        self._check_room(1 + self._coming)
+        self._coming += 1
+        self._no_one.clear()
+        place = Place(self._timeout, self._left)
+        try:
+            yield place
+        finally:
+            place.leave()
+
     def submit(self, ids: Sequence[int], params: SamplingParams, priority: int = 0) -> Ticket:
         """A request for the next step.
 
@@ -113,14 +132,21 @@ class EngineThread:
         return self.submit_all(ids, [params], priority)[0]
 
     def submit_all(
-        self, ids: Sequence[int], params: Sequence[SamplingParams], priority: int = 0
+        self,
+        ids: Sequence[int],
+        params: Sequence[SamplingParams],
+        priority: int = 0,
+        place: Place | None = None,
     ) -> list[Ticket]:
-        """One request per item of `params`, of the same prompt: all of them, or an error."""
-        self._check_open()
-        if len(self._live) + len(params) > self._most:
-            raise QueueFull(self.queued, self._seconds_to_a_place())
+        """One request per item of `params`, of the same prompt: all of them, or an error.
+
+        One that has a place is taken while the server drains, and its time has run since it came.
+        """
+        self._check_open(place)
+        self._check_room(len(params))
         requests = [self._engine.request(ids, one, priority) for one in params]
-        tickets = [Ticket(request, self._cancel, self._timeout) for request in requests]
+        waited = 0.0 if place is None else place.waited
+        tickets = [Ticket(request, self._cancel, self._timeout, waited) for request in requests]
         self._live.update(tickets)
         self._no_one.clear()
         self._arrived.extend(tickets)
@@ -144,12 +170,26 @@ class EngineThread:
         if self._thread is not None:
             await asyncio.to_thread(self._thread.join)
 
-    def _check_open(self) -> None:
+    def _check_open(self, place: Place | None = None) -> None:
         if self.failed:
             raise EngineFailed
-        if self.draining:
+        if place is not None and self._stopping:
+            raise Stopped
+        if place is None and self.draining:
             raise Draining
         assert self._loop is not None, "submit before start"
+
+    def _check_room(self, more: int) -> None:
+        if len(self._live) + more > self._most:
+            raise QueueFull(self.queued, self._seconds_to_a_place())
+
+    def _left(self) -> None:
+        self._coming -= 1
+        self._tell_if_idle()
+
+    def _tell_if_idle(self) -> None:
+        if self.idle:
+            self._no_one.set()
 
     def _seconds_to_a_place(self) -> int:
         """About the time until a request ends: by Little's law, with as many as now."""
@@ -267,8 +307,7 @@ class EngineThread:
     def _end(self, ticket: Ticket, error: ApiError | None = None) -> None:
         ticket.end(error)
         self._live.discard(ticket)
-        if not self._live:
-            self._no_one.set()
+        self._tell_if_idle()
         if ticket.request.finished is not None:
             self._usual += 0.1 * (ticket.request.finished - ticket.request.arrived - self._usual)
         self._metrics.ended(ticket)

@@ -14,6 +14,7 @@ from ferrum.runtime.sampler import SamplingParams
 from ferrum.runtime.serve.constraint import Constraint
 from ferrum.runtime.serve.engine_thread import EngineThread
 from ferrum.runtime.serve.errors import ApiError, ContextExceeded
+from ferrum.runtime.serve.place import Place
 from ferrum.runtime.serve.ticket import Ticket
 from ferrum.runtime.session_errors import CacheFull, ContextTooLong, SessionError
 
@@ -58,7 +59,7 @@ class Submitted:
 
 @asynccontextmanager
 async def submitted(
-    engine: EngineThread, generation: Generation, receive: Receive
+    engine: EngineThread, generation: Generation, receive: Receive, place: Place
 ) -> AsyncIterator[Submitted]:
     """The choices in line while the block runs: cancelled at its end, and when the client goes.
 
@@ -69,9 +70,10 @@ async def submitted(
     try:
         for prompt, params in zip(generation.prompts, generation.params, strict=True):
             try:
-                choices.tickets += engine.submit_all(prompt, params, generation.priority)
+                choices.tickets += engine.submit_all(prompt, params, generation.priority, place)
             except SessionError as error:
                 raise refusal(error, generation.param) from None
+        place.leave()
         watch = asyncio.create_task(_cancel_when_gone(receive, choices))
         yield choices
     finally:

@@ -11,6 +11,7 @@ import asyncio
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from ferrum.runtime.serve.errors import ApiError
+from ferrum.runtime.serve.http_head import HttpHead
 
 MOST_HEAD = 64 << 10  # bytes of a request's first line and headers
 MOST_UNREAD = 64 << 20  # bytes of a body that come after its answer
@@ -21,12 +22,13 @@ class HttpProtocol(HttpToolsProtocol):
     """One connection: 431 for headers that are too long, and an end to one that says nothing."""
 
     _in_head = True  # what comes next belongs to a request's head
-    _head = 0  # its bytes so far
+    _head: HttpHead
     _unread = 0  # bytes of the body that came after the answer
     _timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._head = HttpHead()
         self._wait()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -34,18 +36,21 @@ class HttpProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self._in_head:
-            self._head += len(data)
-        super().data_received(data)
-        if self._in_head and self._head > MOST_HEAD:
-            self._refuse(ApiError(431, f"the headers are longer than {MOST_HEAD >> 10} KiB"))
-        elif self._unread > MOST_UNREAD:
+        while self._in_head and data and not self.transport.is_closing():
+            head, data = self._head.take(data)
+            if self._head.size > MOST_HEAD:
+                self._refuse(ApiError(431, f"the headers are longer than {MOST_HEAD >> 10} KiB"))
+                return
+            super().data_received(head)
+        if data and not self.transport.is_closing():
+            super().data_received(data)
+        if self._unread > MOST_UNREAD:
             self.transport.close()
         elif not self._busy():
             self._wait()
 
     def on_headers_complete(self) -> None:
-        self._in_head, self._head, self._unread = False, 0, 0
+        self._in_head, self._unread = False, 0
         self._stop_waiting()
         super().on_headers_complete()
 
@@ -55,7 +60,7 @@ class HttpProtocol(HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        self._in_head = True
+        self._in_head, self._head = True, HttpHead()
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
@@ -67,7 +72,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._refuse(ApiError(400, msg))
 
     def _refuse(self, error: ApiError) -> None:
-        if self._busy():  # its answer would get a second one in its midst
+        if self._busy() and self.cycle.response_started:  # a second answer in its midst
             self.transport.close()
             return
         body = bytes(error.response().body)

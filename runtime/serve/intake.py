@@ -1,19 +1,21 @@
 """An HTTP request to what its endpoint works with.
 
-Bodies are parsed, chat templates rendered, texts tokenized and grammars compiled in a thread, so
-that a large request keeps nobody else's tokens waiting.
+Bodies are parsed, chat templates rendered and texts tokenized in a thread, so that a large request
+keeps nobody else's tokens waiting. It has a place from the moment on that its body is there.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import TypeVar
 
 from starlette.requests import Request
 
 from ferrum.runtime.serve.errors import ApiError, ContextExceeded
 from ferrum.runtime.serve.generation import refusal
+from ferrum.runtime.serve.place import Place
 from ferrum.runtime.serve.service import Service
 from ferrum.runtime.session_errors import SessionError
 
@@ -26,8 +28,12 @@ def service_of(request: Request) -> Service:
     return service
 
 
-async def taken_in(request: Request, prepare: Callable[[Service, bytes], T]) -> T:
-    """What `prepare` makes of the body, in a thread; ApiError (415) for one that is not JSON.
+@asynccontextmanager
+async def taken_in(
+    request: Request, prepare: Callable[[Service, bytes], T]
+) -> AsyncIterator[tuple[T, Place]]:
+    """What `prepare` makes of the body, in a thread; ApiError (415) for one that is not JSON, and
+    429, 503 or 504 where the request is one too many, comes too late or takes too long.
 
     A page of another site cannot send JSON without being asked for permission first, so this also
     keeps such pages from using a server that listens on their visitor's own machine.
@@ -36,7 +42,10 @@ async def taken_in(request: Request, prepare: Callable[[Service, bytes], T]) -> 
     media = written.partition(";")[0].strip().lower()
     if media != "application/json":
         raise ApiError(415, f"[request] Content-Type, got {written!r} -> application/json")
-    return await asyncio.to_thread(prepare, service_of(request), await request.body())
+    service, body = service_of(request), await request.body()
+    with service.engine.place() as place:
+        work = service.lanes.read(lambda written: prepare(service, written), body)
+        yield await place.until(work, request.receive), place
 
 
 def check_model(service: Service, model: str | None) -> None:
@@ -48,6 +57,18 @@ def check_model(service: Service, model: str | None) -> None:
             param="model",
             code="model_not_found",
         )
+
+
+def encoded(service: Service, text: str, param: str, *, add_bos: bool | None = None) -> list[int]:
+    """A prompt's tokens, checked; of one that is far too long only so many are made."""
+    most = min(service.llm.session.longest(), service.settings.max_prompt or sys.maxsize)
+    tokenizer = service.llm.tokenizer
+    if tokenizer.is_longer(text, most):
+        raise ContextExceeded(f"[request] {param} of {len(text):,} characters has more tokens than "
+                              f"there may be -> at most {most:,}", param)  # fmt: skip
+    ids = tokenizer.encode(text, add_bos=add_bos)
+    check_prompt(service, ids, param)
+    return ids
 
 
 def check_prompt(service: Service, ids: Sequence[int], param: str) -> None:

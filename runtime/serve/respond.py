@@ -1,28 +1,30 @@
 """Choices as they come to an HTTP answer: one JSON object, or a stream of events.
 
 Nothing is sent before the first token is there, so that whatever goes wrong until then has its
-status. Both ways are ASGI applications; errors that they raise are for Starlette's handlers.
+status. Errors that are raised are for Starlette's handlers.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from typing import Any, Protocol
 
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from ferrum.runtime.grammar_error import GrammarError
 from ferrum.runtime.request import Completion, FinishReason, Piece
 from ferrum.runtime.sampler import SamplingError
-from ferrum.runtime.serve.engine_thread import EngineThread
 from ferrum.runtime.serve.errors import ApiError
 from ferrum.runtime.serve.generation import Generation, Submitted, merged, submitted
+from ferrum.runtime.serve.intake import taken_in
+from ferrum.runtime.serve.place import Place
 from ferrum.runtime.serve.protocol.sampling import Sampling
+from ferrum.runtime.serve.service import Service
 from ferrum.runtime.serve.sse import DONE, HEADERS, Envelope, encode, error_event
 from ferrum.runtime.serve.ticket import Ticket
 
@@ -56,18 +58,30 @@ class Form(ABC):
         """A choice of a stream that begins."""
 
 
+class Generate:
+    """An ASGI application that answers one request, of which only the head has been read."""
+
+    def __init__(self, request: Request, prepare: Callable[[Service, bytes], Respond]) -> None:
+        """`prepare` makes what is asked for of the body."""
+        self._request, self._prepare = request, prepare
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with taken_in(self._request, self._prepare) as (respond, place):
+            await respond(place, scope, receive, send)
+
+
 class Respond:
     """The answer to a request whose choices are not yet in line."""
 
-    def __init__(self, engine: EngineThread, generation: Generation, form: Form) -> None:
-        self._engine, self._generation, self._form = engine, generation, form
+    def __init__(self, service: Service, generation: Generation, form: Form) -> None:
+        self._service, self._generation, self._form = service, generation, form
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, place: Place, scope: Scope, receive: Receive, send: Send) -> None:
         generation = self._generation
         if generation.constraint is not None:
-            async with scope["app"].state.grammar_turn:
-                generation = await asyncio.to_thread(generation.constrained)
-        async with submitted(self._engine, generation, receive) as choices:
+            work = self._service.lanes.compile(generation.constrained)
+            generation = await place.until(work, receive)
+        async with submitted(self._service.engine, generation, receive, place) as choices:
             if self._form.asked.stream:
                 await self._stream(choices, send)
             else:

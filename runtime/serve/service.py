@@ -11,6 +11,7 @@ from pathlib import Path
 from ferrum.runtime.grammar import Grammars
 from ferrum.runtime.llm import LLM
 from ferrum.runtime.serve.engine_thread import EngineThread
+from ferrum.runtime.serve.lanes import Lanes
 from ferrum.runtime.serve.metrics import Metrics
 from ferrum.runtime.serve.settings import ServeSettings
 from ferrum.runtime.settings import Settings
@@ -24,6 +25,7 @@ class Service:
     engine: EngineThread
     settings: ServeSettings
     metrics: Metrics
+    lanes: Lanes
     grammars: Grammars
     model_name: str
     created: int  # seconds since 1970, for the list of models
@@ -37,6 +39,7 @@ class Service:
             engine=EngineThread(llm, metrics, settings.max_queue, settings.request_timeout),
             settings=settings,
             metrics=metrics,
+            lanes=Lanes(),
             grammars=Grammars(llm.tokenizer, llm.session.vocabulary),
             model_name=settings.model_name or llm.artifact.path.stem,
             created=int(time.time()),
@@ -50,6 +53,7 @@ class Service:
             yield
         finally:
             self.engine.stop()
+            self.lanes.close()
             await self.engine.stopped()
 
 

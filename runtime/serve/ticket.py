@@ -21,9 +21,14 @@ class Ticket:
     """
 
     def __init__(
-        self, request: Request, cancel: Callable[[Ticket], None], timeout: float = 0.0
+        self,
+        request: Request,
+        cancel: Callable[[Ticket], None],
+        timeout: float = 0.0,
+        waited: float = 0.0,
     ) -> None:
-        """`cancel` has the request ended soon; `timeout` is in seconds, 0 for none."""
+        """`cancel` has the request ended soon. `timeout` is in seconds, 0 for none, of which
+        `waited` have passed."""
         self.request, self._cancel = request, cancel
         self._pieces: list[Piece] = []
         self._ended = self._given_up = self._expired = False
@@ -31,7 +36,8 @@ class Ticket:
         self._waiter: asyncio.Future[None] | None = None
         self._loop = asyncio.get_running_loop()
         self._timeout = timeout
-        self._timer = self._loop.call_later(timeout, self._expire) if timeout else None
+        left = timeout - waited
+        self._timer = self._loop.call_later(left, self._expire) if timeout else None
 
     def __aiter__(self) -> Ticket:
         return self

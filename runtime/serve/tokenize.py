@@ -18,12 +18,14 @@ from ferrum.runtime.serve.token_logprobs import token_text
 
 async def tokenize(request: Request) -> Response:
     """A text, or a conversation, to token ids."""
-    return await taken_in(request, _tokenize)
+    async with taken_in(request, _tokenize) as (answer, _):
+        return answer
 
 
 async def detokenize(request: Request) -> Response:
     """Token ids to a text."""
-    return await taken_in(request, _detokenize)
+    async with taken_in(request, _detokenize) as (answer, _):
+        return answer
 
 
 def _tokenize(service: Service, body: bytes) -> Response:
@@ -45,13 +47,14 @@ def _ids(service: Service, asked: TokenizeRequest) -> list[int]:
     if (asked.prompt is None) == (asked.messages is None):
         raise ApiError(400, "[request] prompt -> that or messages", param="prompt")
     if asked.messages is not None:
-        return chat_prompt(
+        prompt = chat_prompt(
             service,
             asked.messages,
             asked.tools or [],
             asked.chat_template_kwargs or {},
             add_generation_prompt=asked.add_generation_prompt is not False,
-        ).ids
+        )
+        return service.llm.tokenizer.encode(prompt.text, add_bos=False)
     assert asked.prompt is not None
     add_bos = None if asked.add_special_tokens is not False else False
     return service.llm.tokenizer.encode(asked.prompt, add_bos=add_bos)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from starlette.types import Receive
 
 from ferrum.runtime.llm import LLM
 from ferrum.runtime.request import Piece
 from ferrum.runtime.sampler import SamplingParams
 from ferrum.runtime.serve.errors import ApiError, ContextExceeded, QueueFull
-from ferrum.runtime.serve.generation import Generation, merged, submitted
+from ferrum.runtime.serve.generation import Generation, Submitted, merged, submitted
 from ferrum.runtime.serve.service import Service
 from ferrum.runtime.serve.settings import ServeSettings
 
@@ -36,9 +39,18 @@ def run(llm: LLM, test: Any, **settings: Any) -> None:
     assert llm.session.pool.used == 0
 
 
+@asynccontextmanager
+async def in_line(
+    service: Service, generation: Generation, receive: Receive
+) -> AsyncIterator[Submitted]:
+    with service.engine.place() as place:
+        async with submitted(service.engine, generation, receive, place) as choices:
+            yield choices
+
+
 async def read(service: Service, generation: Generation) -> None:
     """All of it."""
-    async with submitted(service.engine, generation, never) as choices:
+    async with in_line(service, generation, never) as choices:
         async for _ in merged(choices.tickets):
             pass
 
@@ -59,7 +71,7 @@ def gone_after(event: asyncio.Event) -> Any:
 def test_choices_come_merged_each_to_its_end(sample_llm: LLM) -> None:
     async def test(service: Service) -> None:
         generation = Generation([PROMPT, PROMPT[:5]], [params(3, 9), params(6, 1)], 0, "prompt")
-        async with submitted(service.engine, generation, never) as choices:
+        async with in_line(service, generation, never) as choices:
             got: list[list[Piece]] = [[], [], [], []]
             ended = []
             async for news in merged(choices.tickets):
@@ -79,7 +91,7 @@ def test_a_client_that_goes_ends_all_its_choices(slow_llm: LLM) -> None:
     async def test(service: Service) -> None:
         gone = asyncio.Event()
         generation = Generation([PROMPT], [[LONG] * 6], 0, "prompt")  # two of them wait
-        async with submitted(service.engine, generation, gone_after(gone)) as choices:
+        async with in_line(service, generation, gone_after(gone)) as choices:
             async for _ in merged(choices.tickets):
                 gone.set()
             assert choices.client_gone
@@ -94,9 +106,7 @@ def test_a_client_that_goes_ends_all_its_choices(slow_llm: LLM) -> None:
 def test_a_block_that_is_left_early_ends_all_choices(sample_llm: LLM) -> None:
     async def test(service: Service) -> None:
         with pytest.raises(RuntimeError, match="left"):
-            async with submitted(
-                service.engine, Generation([PROMPT], [[LONG] * 3], 0, "prompt"), never
-            ):
+            async with in_line(service, Generation([PROMPT], [[LONG] * 3], 0, "prompt"), never):
                 raise RuntimeError("left")
 
     run(sample_llm, test)

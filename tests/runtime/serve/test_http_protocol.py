@@ -107,6 +107,41 @@ def test_one_connection_serves_many_requests(port: int) -> None:
         assert answer(connection)[0] == 200
 
 
+H2C = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQ\r\n"
+
+
+@pytest.mark.parametrize("framing", ["length", "chunked"])
+@pytest.mark.parametrize("at_once", [True, False])
+def test_an_offer_of_http_2_is_passed_over(port: int, framing: str, at_once: bool) -> None:
+    """As curl --http2 and Java's HttpClient make with every request."""
+    body = b"Content-Length: 2\r\n\r\nhi"
+    if framing == "chunked":
+        body = b"Transfer-Encoding: chunked\r\n\r\n1\r\nh\r\n1\r\ni\r\n0\r\n\r\n"
+    sent = b"POST / HTTP/1.1\r\nHost: localhost\r\n" + H2C + body
+    with connect(port) as connection:
+        for _ in range(2):  # the connection stays of use
+            for part in [sent] if at_once else [bytes([byte]) for byte in sent]:
+                connection.sendall(part)
+            received = b""
+            while b"hi" not in received:
+                received += connection.recv(1 << 16)
+            assert received.startswith(b"HTTP/1.1 200")
+            assert received.count(b"HTTP/1.1") == 1
+
+
+def test_a_head_that_comes_in_one_piece_is_measured_too(port: int) -> None:
+    with connect(port) as connection:
+        connection.sendall(GET + b"X: " + b"x" * MOST_HEAD + b"\r\n\r\n")
+        assert answer(connection)[0] == 431
+
+
+def test_a_body_that_is_not_what_it_says_is_400(port: int) -> None:
+    with connect(port) as connection:
+        connection.sendall(b"POST / HTTP/1.1\r\nHost: localhost\r\n"
+                           b"Transfer-Encoding: chunked\r\n\r\nzz\r\n")  # fmt: skip
+        assert answer(connection)[0] == 400
+
+
 def test_a_body_may_be_longer_than_a_head(port: int) -> None:
     body = b"x" * (3 * MOST_HEAD)
     with connect(port) as connection:

@@ -6,11 +6,14 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import openai
 import pytest
+
+from ferrum.runtime.grammar_error import GrammarError
 
 if TYPE_CHECKING:
     from conftest import Api
@@ -107,3 +110,81 @@ def test_a_refused_request_leaves_nothing_behind(api: Api) -> None:
             api.client.completions.create(model="tinycode", prompt=["a", "a " * 2000], n=4)
     wait_for(lambda: api.service.engine.idle)
     assert api.service.llm.session.pool.used == 0
+
+
+def test_prompts_far_too_long_are_refused_before_they_are_tokens(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokenizer, made = api.service.llm.tokenizer, []
+    usual = tokenizer.encode
+
+    def encode(text: str, **options: Any) -> list[int]:
+        made.append(len(text))
+        return usual(text, **options)
+
+    monkeypatch.setattr(tokenizer, "encode", encode)
+    text = "def f(x): return x\n" * 100_000
+    for path, body in [
+        ("/v1/completions", {"prompt": text}),
+        ("/v1/completions", {"prompt": ["a", text]}),
+        ("/v1/chat/completions", {"messages": [{"role": "user", "content": text}]}),
+    ]:
+        made.clear()
+        answer = api.post(path, body)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (
+            400,
+            "context_length_exceeded",
+        )
+        assert sum(made) < len(text) / 10
+
+
+def test_a_grammar_in_its_turn_is_counted_limited_and_answered(
+    api_with: Callable[..., AbstractContextManager[Api]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Requests whose grammars wait to be compiled are requests that wait."""
+    go_on = threading.Event()
+    body = {"prompt": "a", "max_tokens": 2, "structured_outputs": {"regex": "[a-z]+"}}
+    with api_with(max_queue=1) as api:
+        usual = api.service.grammars.regex
+
+        def regex(*arguments: Any, **options: Any) -> Any:
+            assert go_on.wait(60)
+            return usual(*arguments, **options)
+
+        monkeypatch.setattr(type(api.service.grammars), "regex", lambda _, *a, **o: regex(*a, **o))
+        with ThreadPoolExecutor(8) as clients:
+            asked = [clients.submit(api.post, "/v1/completions", body) for _ in range(5)]
+            wait_for(lambda: api.service.engine.queued == 5)
+            refused = api.post("/v1/completions", body)
+            assert (refused.status_code, "retry-after" in refused.headers) == (429, True)
+            go_on.set()
+            assert {one.result().status_code for one in asked} == {200}
+
+
+def test_a_grammar_whose_client_has_gone_is_not_compiled(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on, compiled = threading.Event(), []
+
+    def regex(_: Any, pattern: str, **options: Any) -> Any:
+        compiled.append(pattern)
+        assert go_on.wait(60)
+        raise GrammarError("[regex] no")
+
+    monkeypatch.setattr(type(api.service.grammars), "regex", regex)
+    url = f"{api.url}/v1/completions"
+
+    def ask(pattern: str, seconds: float) -> int:
+        body = {"prompt": "a", "structured_outputs": {"regex": pattern}}
+        return httpx.post(url, json=body, timeout=httpx.Timeout(60, read=seconds)).status_code
+
+    with ThreadPoolExecutor(2) as clients:
+        first = clients.submit(ask, "first", 60)
+        wait_for(lambda: compiled == ["first"])
+        with pytest.raises(httpx.ReadTimeout):
+            ask("second", 0.1)
+        wait_for(lambda: api.service.engine.queued == 1)
+        go_on.set()
+        assert first.result() == 400
+    wait_for(lambda: api.service.engine.idle)
+    assert compiled == ["first"]

@@ -71,13 +71,12 @@ def answer(
 
     async def within() -> None:
         service = Service.of(llm, ServeSettings())
-        app = SimpleNamespace(state=SimpleNamespace(grammar_turn=asyncio.Semaphore(1)))
         async with service.running():
             generation = Generation([PROMPT], [[params]], 0, "prompt", constraint)
-            respond = Respond(service.engine, generation, TextForm(service, request, [PROMPT]))
-            await asyncio.wait_for(
-                respond({"type": "http", "app": app}, client.receive, client.send), 60
-            )
+            respond = Respond(service, generation, TextForm(service, request, [PROMPT]))
+            with service.engine.place() as place:
+                answered = respond(place, {"type": "http"}, client.receive, client.send)
+                await asyncio.wait_for(answered, 60)
 
     asyncio.run(within())
     assert llm.engine.idle

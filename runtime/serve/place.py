@@ -1,0 +1,55 @@
+"""A request from its arrival until it is in line for the model's steps."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive
+
+from ferrum.runtime.serve.errors import TimeLimit
+
+T = TypeVar("T")
+
+
+class Place:
+    """Counts as a request that waits, and its time runs, while it is made ready."""
+
+    def __init__(self, timeout: float, leave: Callable[[], None]) -> None:
+        """`timeout` is in seconds, 0 for none; `leave` is called once, when it waits no more."""
+        self._timeout, self._leave = timeout, leave
+        self._loop = asyncio.get_running_loop()
+        self._since, self._left = self._loop.time(), False
+
+    @property
+    def waited(self) -> float:
+        """Seconds since it has come."""
+        return self._loop.time() - self._since
+
+    def leave(self) -> None:
+        """It is in line, or has its answer; as often as one likes."""
+        if not self._left:
+            self._left = True
+            self._leave()
+
+    async def until(self, work: asyncio.Future[T], receive: Receive) -> T:
+        """What the work brings, unless the time is up first (TimeLimit) or the client goes
+        (ClientDisconnect): then work that has not begun is given up."""
+        gone = asyncio.create_task(_disconnected(receive))
+        left = max(0.0, self._timeout - self.waited) if self._timeout else None
+        try:
+            either: set[asyncio.Future[Any]] = {work, gone}
+            await asyncio.wait(either, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            if work.done():
+                return work.result()
+            raise ClientDisconnect if gone.done() else TimeLimit(self._timeout)
+        finally:
+            gone.cancel()
+            work.cancel()
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

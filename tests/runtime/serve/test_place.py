@@ -1,0 +1,130 @@
+"""A request that is made ready: its time, its client, its place among those that wait."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from starlette.requests import ClientDisconnect
+
+from ferrum.runtime.llm import LLM
+from ferrum.runtime.sampler import SamplingParams
+from ferrum.runtime.serve.errors import Draining, QueueFull, Stopped, TimeLimit
+from ferrum.runtime.serve.place import Place
+from ferrum.runtime.serve.service import Service
+from ferrum.runtime.serve.settings import ServeSettings
+
+PROMPT = list(range(40, 60))
+SHORT = SamplingParams(max_tokens=2, ignore_eos=True)
+
+
+async def never() -> Any:
+    await asyncio.Event().wait()
+
+
+async def gone() -> Any:
+    return {"type": "http.disconnect"}
+
+
+def run(llm: LLM, test: Any, **settings: Any) -> None:
+    """A coroutine with a running service."""
+
+    async def within() -> None:
+        service = Service.of(llm, ServeSettings(**settings))
+        async with service.running():
+            await asyncio.wait_for(test(service), 60)
+
+    asyncio.run(within())
+
+
+def test_what_the_work_brings_is_what_is_waited_for() -> None:
+    async def test() -> None:
+        loop = asyncio.get_running_loop()
+        place = Place(0.0, lambda: None)
+        assert await place.until(loop.run_in_executor(None, lambda: 3), never) == 3
+        with pytest.raises(ZeroDivisionError):
+            await place.until(loop.run_in_executor(None, lambda: 1 // 0), never)
+
+    asyncio.run(test())
+
+
+@pytest.mark.parametrize(
+    ("timeout", "client", "kind"), [(0.05, never, TimeLimit), (0.0, gone, ClientDisconnect)]
+)
+def test_work_is_given_up_when_time_is_up_or_the_client_goes(
+    timeout: float, client: Any, kind: type[Exception]
+) -> None:
+    async def test() -> None:
+        work: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        with pytest.raises(kind):
+            await Place(timeout, lambda: None).until(work, client)
+        assert work.cancelled()
+
+    asyncio.run(test())
+
+
+def test_it_is_left_once() -> None:
+    async def test() -> None:
+        left: list[None] = []
+        place = Place(0.0, lambda: left.append(None))
+        place.leave()
+        place.leave()
+        assert len(left) == 1
+
+    asyncio.run(test())
+
+
+def test_who_is_made_ready_counts_as_waiting(sample_llm: LLM) -> None:
+    async def test(service: Service) -> None:
+        engine = service.engine
+        with engine.place(), engine.place(), engine.place(), engine.place():
+            assert engine.queued == 4
+            with pytest.raises(QueueFull), engine.place():
+                pass
+            assert not engine.idle
+        assert engine.queued == 0
+        assert engine.idle
+
+    run(sample_llm, test, max_queue=0)  # beside 4 that run
+
+
+def test_who_has_a_place_is_answered_while_the_server_drains(sample_llm: LLM) -> None:
+    async def test(service: Service) -> None:
+        engine = service.engine
+        with engine.place() as place:
+            drained = asyncio.create_task(engine.drain())
+            await asyncio.sleep(0)
+            with pytest.raises(Draining), engine.place():
+                pass
+            (ticket,) = engine.submit_all(PROMPT, [SHORT], place=place)
+            place.leave()
+            assert not drained.done()
+            assert len((await ticket.finish()).token_ids) == 2
+        await drained
+
+    run(sample_llm, test)
+
+
+def test_a_place_is_of_no_use_when_all_is_stopped(sample_llm: LLM) -> None:
+    async def test(service: Service) -> None:
+        with service.engine.place() as place:
+            service.engine.stop()
+            with pytest.raises(Stopped):
+                service.engine.submit_all(PROMPT, [SHORT], place=place)
+
+    run(sample_llm, test)
+
+
+def test_the_time_of_being_made_ready_counts(slow_llm: LLM) -> None:
+    async def test(service: Service) -> None:
+        with service.engine.place() as place:
+            place._since -= 600.0
+            params = SamplingParams(max_tokens=900, ignore_eos=True)
+            (ticket,) = service.engine.submit_all(PROMPT, [params], place=place)
+            with suppress(TimeLimit):  # where its time was up before its first token
+                await ticket.finish()
+            assert len(ticket.request.tokens) < 900
+
+    run(slow_llm, test, request_timeout=600.0)
