@@ -30,19 +30,22 @@ class ChatForm(Form):
         )
         self._tokenizer, self._reasoning_open = service.llm.tokenizer, prompt.thinking == "open"
         self._tools = bool(asked.tools) and asked.tool_choice != "none"
+        self._forced = self._tools and asked.tool_choice not in (None, "auto")
         self._logprobs = bool(asked.logprobs)
 
     def choice(self, index: int, done: Completion) -> Item:
         parser = self._parser()
-        deltas = [parser.add(done.text), parser.end()]
+        deltas = [parser.add(done.text), parser.end(cut_off=done.finish_reason == "length")]
         calls = _calls(deltas)
-        content = "".join(delta.content for delta in deltas)
+        content: str | None = "".join(delta.content for delta in deltas)
+        if calls or self._forced:
+            content = content or None
         message: Item = {"role": "assistant", "content": content, "refusal": None}
         reasoning = "".join(delta.reasoning for delta in deltas)
         if reasoning:
             message["reasoning_content"] = reasoning
         if calls:
-            message |= {"content": content or None, "tool_calls": calls}
+            message["tool_calls"] = calls
         logprobs = None
         if self._logprobs:
             logprobs = chat_logprobs(self._tokenizer, done.token_ids, done.logprobs or [])
@@ -57,7 +60,11 @@ class ChatForm(Form):
         return _GrowingMessage(index, self._parser(), self._tokenizer if self._logprobs else None)
 
     def _parser(self) -> MessageParser:
-        return MessageParser(reasoning_open=self._reasoning_open, parse_tools=self._tools)
+        return MessageParser(
+            reasoning_open=self._reasoning_open,
+            parse_tools=self._tools,
+            calls_only=self._forced,
+        )
 
 
 class _GrowingMessage:
@@ -79,8 +86,8 @@ class _GrowingMessage:
         return [self._item(fields, logprobs)]
 
     def end(self, reason: FinishReason, tail: str) -> list[Item]:
-        rest = [self._fields(self._parser.add(tail)), self._fields(self._parser.end())]
-        items = [self._item(fields) for fields in rest if fields]
+        rest = [self._parser.add(tail), self._parser.end(cut_off=reason == "length")]
+        items = [self._item(fields) for delta in rest if (fields := self._fields(delta))]
         return [*items, self._item({}, None, _reason(reason, self._called))]
 
     def _fields(self, delta: Delta) -> Item:

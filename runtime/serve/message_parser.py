@@ -7,7 +7,7 @@ difference to what comes out, only to when.
 A call begins once its name and the first brace of its arguments are there; from then on it is one,
 and its arguments are handed on as they come, whatever they turn out to be: their JSON is for the
 caller to check, as with OpenAI's API. Where that beginning is not what it should be, the text is
-content, tag and all.
+content, tag and all; where a limit has cut it off, it is nothing.
 """
 
 from __future__ import annotations
@@ -58,14 +58,21 @@ class MessageParser:
     """
 
     def __init__(
-        self, *, reasoning_open: bool, parse_tools: bool, parse_reasoning: bool = True
+        self,
+        *,
+        reasoning_open: bool,
+        parse_tools: bool,
+        parse_reasoning: bool = True,
+        calls_only: bool = False,
     ) -> None:
-        """`reasoning_open` where the prompt ended in <think>, so that the text goes on with it."""
+        """`reasoning_open` where the prompt ended in <think>, so that the text goes on with it.
+        With `calls_only` no content is told, as there is none but what a limit has cut off."""
         self._reasoning_open, self._parse_tools = reasoning_open, parse_tools
+        self._calls_only = calls_only
         self._text = ""  # that no state has taken yet
         # Takes what it can from the text; whether another state is to look at the rest.
         self._state: Callable[[], bool] = self._start if parse_reasoning else self._in_content
-        self._ended = False
+        self._ended = self._cut_off = False
         self._trim = False  # new lines at the beginning of the text are to be dropped
         self._space = ""  # white space after the content so far
         self._shown = self._after_call = self._unclosed = False
@@ -82,9 +89,9 @@ class MessageParser:
                 pass
         return self._taken()
 
-    def end(self) -> Delta:
-        """What was held back, when no more text comes."""
-        self._ended = True
+    def end(self, *, cut_off: bool = False) -> Delta:
+        """What was held back, when no more text comes; `cut_off` where a limit is why."""
+        self._ended, self._cut_off = True, cut_off
         while self._state():
             pass
         if not self._after_call:
@@ -161,8 +168,10 @@ class MessageParser:
             self._unclosed = True
             self._go(self._in_content, self._text[self._followed :], trim=True)
             return True
-        if self._extent.broken or self._ended:
+        if self._extent.broken or (self._ended and not self._cut_off):
             return self._no_call()
+        if self._ended:  # cut off: neither that is told nor the white space before it
+            self._after_call = True
         return False
 
     def _no_call(self) -> bool:
@@ -224,6 +233,8 @@ class MessageParser:
 
     def _show(self, text: str) -> None:
         """Content, but for the white space at its end, which a call might follow."""
+        if self._calls_only:
+            return
         text = self._space + text
         shown = text.rstrip(_SPACE)
         self._space = text[len(shown) :]

@@ -9,7 +9,11 @@ import openai
 import pytest
 
 from ferrum.runtime.sampler import SamplingParams
-from ferrum.runtime.serve.protocol.chat import ChatCompletion, ChatCompletionChunk
+from ferrum.runtime.serve.protocol.chat import (
+    ChatCompletion,
+    ChatCompletionChunk,
+    ChatRequest,
+)
 
 if TYPE_CHECKING:
     from conftest import Api
@@ -379,6 +383,43 @@ def test_a_model_may_call_several_tools_at_once(thinking_api: Api) -> None:
     assert len({call.id for call in calls}) == len(calls)
     for call in calls[:-1]:
         json.loads(call.function.arguments)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_forced_call_that_is_cut_off_is_never_content(thinking_api: Api, stream: bool) -> None:
+    for most in range(1, 64):
+        answer = asked(
+            thinking_api, tools=[NOW, ADD], tool_choice="required", max_tokens=most, stream=stream
+        )
+        if stream:
+            chunks = list(answer)
+            assert not any(chunk.choices[0].delta.content for chunk in chunks)
+            reason = chunks[-1].choices[0].finish_reason
+        else:
+            assert answer.choices[0].message.content is None
+            reason = answer.choices[0].finish_reason
+        assert reason == "length"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_beginning_of_any_call_that_is_cut_off_is_dropped(
+    thinking_api: Api, monkeypatch: pytest.MonkeyPatch, stream: bool
+) -> None:
+    """Where the model might as well have answered in words, as a mask has it do here."""
+    calls = thinking_api.service.grammars.lark(
+        'start: "Hi\\n<tool_call>\\n{\\"name\\": \\"now\\", \\"arguments\\": " /[^{}]{100}/'
+    )
+    usual = ChatRequest.params
+    monkeypatch.setattr(
+        ChatRequest, "params",
+        lambda *a, **o: usual(*a, **o).model_copy(update={"mask": calls}),
+    )  # fmt: skip
+    answer = asked(thinking_api, tools=[NOW], stream=stream, max_tokens=20)
+    if stream:
+        content = "".join(chunk.choices[0].delta.content or "" for chunk in answer)
+    else:
+        content = answer.choices[0].message.content
+    assert content == "Hi"
 
 
 def test_openais_stream_helper_puts_a_call_together(thinking_api: Api) -> None:

@@ -15,10 +15,10 @@ from ferrum.runtime.serve.message_parser import Delta, MessageParser
 Message = tuple[str, str, list[tuple[str, str]]]
 
 
-def deltas(pieces: list[str], **options: bool) -> list[Delta]:
+def deltas(pieces: list[str], *, cut_off: bool = False, **options: bool) -> list[Delta]:
     chosen = {"reasoning_open": False, "parse_tools": True, **options}
     parser = MessageParser(**chosen)  # type: ignore[arg-type]
-    return [*(parser.add(piece) for piece in pieces), parser.end()]
+    return [*(parser.add(piece) for piece in pieces), parser.end(cut_off=cut_off)]
 
 
 def joined(parts: list[Delta]) -> Message:
@@ -197,6 +197,42 @@ def test_a_call_that_is_cut_off_loses_nothing(length: int) -> None:
         assert (content, calls) == ("Hi", [("get", CALL[begins : min(length, begins + 8)])])
 
 
+WRITTEN = '{"name": "get", "arguments": {"a": 1}}'
+ARGUMENTS_FIRST = '{"arguments": {"a": 1}, "name": "get"}'
+
+
+@pytest.mark.parametrize("written", [WRITTEN, ARGUMENTS_FIRST])
+@pytest.mark.parametrize("before", ["", "\n", "Hi", "Hi \n\n", f"{CALL}\n", f"Hi\n{CALL}\n"])
+def test_the_beginning_of_a_call_that_a_limit_cuts_off_is_dropped(
+    before: str, written: str
+) -> None:
+    content, _, calls = parsed(before)
+    content = content.rstrip() if "get" not in before else content
+    sure = written.index("}") if written is ARGUMENTS_FIRST else written.index('{"a"')
+    for length in range(sure + 1):
+        text = f"{before}<tool_call>\n{written[:length]}"
+        assert parsed(text, cut_off=True) == (content, "", calls)
+
+
+@pytest.mark.parametrize(
+    "text", ["Hi\n<tool_call", "<tool_call>\nfoo", '<tool_call>{"name": "f"}}', "<tool_call>{}"]
+)
+def test_what_a_limit_cuts_off_and_begins_no_call_is_content(text: str) -> None:
+    assert parsed(text, cut_off=True)[0] == parsed(text)[0] != ""
+
+
+@pytest.mark.parametrize("length", range(len(CALL)))
+@pytest.mark.parametrize("cut_off", [False, True])
+def test_where_calls_are_all_that_is_wanted_nothing_else_is_told(
+    length: int, cut_off: bool
+) -> None:
+    text = f"<think>\nHm.\n</think>\n\n{CALL}\n{CALL[:length]}"
+    content, reasoning, calls = parsed(text, calls_only=True, cut_off=cut_off)
+    begins = CALL.index('{"a"')
+    more = [("get", CALL[begins : min(length, begins + 8)])] if length > begins else []
+    assert (content, reasoning, calls) == ("", "Hm.", [GET, *more])
+
+
 def test_what_stands_between_a_call_and_its_tag_is_content() -> None:
     text = '<tool_call>\n{"name": "f", "arguments": {}}} and\n</tool_call>\nDone.'
     assert parsed(text) == ("} and\nDone.", "", [("f", "{}")])
@@ -216,7 +252,8 @@ PARTS = st.sampled_from(
     cuts=st.lists(st.integers(0, 200), max_size=8),
     options=st.fixed_dictionaries(
         {"reasoning_open": st.booleans(), "parse_tools": st.booleans(),
-         "parse_reasoning": st.booleans()}
+         "parse_reasoning": st.booleans(), "calls_only": st.booleans(),
+         "cut_off": st.booleans()}
     ),
 )  # fmt: skip
 @example([CALL, "}", CALL], [70], {"reasoning_open": False})
