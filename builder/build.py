@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -145,11 +144,11 @@ def build(source: Path, output: Path, options: BuildOptions | None = None) -> Bu
             tensors.values(),
         )
         graph = _graph(gguf, config, tensors, records, options)
-        (staging / output.name).write_bytes(graph)
+        _write_new(staging / output.name, graph)
         for name, text in texts.items():
-            (staging / name).write_text(text, encoding="utf-8")
+            _write_new(staging / name, text.encode())
         if library:
-            shutil.copyfile(library, staging / library.name)
+            _write_new(staging / library.name, library.read_bytes())
     return BuildResult(
         output=output,
         config=config,
@@ -162,6 +161,12 @@ def build(source: Path, output: Path, options: BuildOptions | None = None) -> Bu
         relaid_bytes=relaid.size if relaid else 0,
         files=tuple(names),
     )
+
+
+def _write_new(path: Path, content: bytes) -> None:
+    """A staged file may be a hard link of the source: what is there is never written into."""
+    with path.open("xb") as file:
+        file.write(content)
 
 
 def _obsolete(output: Path, names: Sequence[str]) -> list[str]:

@@ -40,9 +40,10 @@ def publish(
 
     Renames happen in the order of `names`, so the file that makes the others count (the .onnx)
     comes last; then `obsolete` files go, if they are there. `folder` is made if it is missing.
-    Raises `OutputError` before the block if a target exists and `force` is not set, or if a target
-    or an obsolete file is one of `inputs` even then.
+    Raises `OutputError` before the block if two names are one, if a target exists and `force` is
+    not set, or if a target or an obsolete file is one of `inputs` even then.
     """
+    _check_names(names)
     with catch_interrupts() as signals, _made_folder(folder):
         recover(folder)
         _check_targets(folder, names, obsolete, inputs, force)
@@ -193,6 +194,16 @@ def _identity(path: Path) -> list[int]:
     """What tells a file from another that later gets its name, and perhaps its inode."""
     status = path.lstat()
     return [status.st_ino, status.st_size, status.st_mtime_ns]
+
+
+def _check_names(names: Sequence[str]) -> None:
+    """One of two files of a name would be written over the other, which may be a hard link."""
+    for name in names:
+        if names.count(name) > 1:
+            raise OutputError(
+                f"[{name}] two files of the export have this name -> another name for the GGUF or "
+                "the output"
+            )
 
 
 def _check_targets(

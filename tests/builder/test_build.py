@@ -13,6 +13,7 @@ from synthetic import SyntheticSpec, write_synthetic
 from ferrum.builder.build import BuildOptions, build
 from ferrum.builder.gguf import GGUF
 from ferrum.builder.outputs import OutputError
+from ferrum.builder.weights import Mode
 from ferrum.models.qwen3_moe.config import ModelError
 
 
@@ -146,6 +147,22 @@ def test_outputs_that_exist_are_kept_without_force(tmp_path: Path) -> None:
     assert (tmp_path / "tokenizer.json").read_text() == "mine"
     build(tmp_path / "m.gguf", tmp_path / "m.onnx", BuildOptions(force=True))
     assert (tmp_path / "tokenizer.json").read_text() != "mine"
+
+
+@pytest.mark.parametrize("name", ["m.onnx", "ferrum.json", "tokenizer.json", "genai_config.json"])
+@pytest.mark.parametrize("mode", ["auto", "copy"])
+def test_a_source_with_an_outputs_name_is_refused_and_stays(
+    tmp_path: Path, name: str, mode: Mode
+) -> None:
+    """Its hard link would lie where the output is written, and be written through."""
+    source = tmp_path / "in" / name
+    source.parent.mkdir()
+    write_synthetic(source)
+    before = source.read_bytes()
+    with pytest.raises(OutputError, match=rf"^\[{name}\] two files of the export have this name"):
+        build(source, tmp_path / "out" / "m.onnx", BuildOptions(weights=mode, force=True))
+    assert source.read_bytes() == before
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_chat_template_goes_with_the_build_that_had_it(tmp_path: Path) -> None:

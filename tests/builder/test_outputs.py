@@ -67,6 +67,15 @@ def test_outputs_appear_together_and_nothing_else_remains(tmp_path: Path) -> Non
     assert contents(tmp_path) == all_hold("new")
 
 
+def test_two_outputs_of_one_name_are_refused(tmp_path: Path) -> None:
+    with (
+        pytest.raises(OutputError, match=r"^\[a\] two files of the export have this name -> "),
+        publish(tmp_path / "out", ["a", "b", "a"], force=True),
+    ):
+        pytest.fail("the block ran")
+    assert contents(tmp_path) == {}
+
+
 def test_the_folder_is_made_and_taken_away_again_on_failure(tmp_path: Path) -> None:
     deep = tmp_path / "a" / "b"
     with pytest.raises(RuntimeError), publish(deep, NAMES):
