@@ -21,6 +21,8 @@ CHAT_TEMPLATE = "chat_template.jinja"  # the file
 # Values of tokenizer.ggml.token_type.
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
 
+_NO_TOKEN = (1 << 32) - 1  # how llama.cpp saves an id that a model has not
+
 # Besides the ids that the metadata names, these control tokens end a turn in Qwen's files.
 _END_TOKENS = ("<|im_end|>", "<|endoftext|>")
 
@@ -167,6 +169,8 @@ class _Reader:
     def token_id(self, kind: str, tokens: list[str]) -> int | None:
         key = f"tokenizer.ggml.{kind}_token_id"
         value: int | None = self.get(key, int, None)
+        if value == _NO_TOKEN:
+            return None
         if value is not None and not 0 <= value < len(tokens):
             self.fail(f"{key} {value} -> 0 to {len(tokens) - 1}")
         return value

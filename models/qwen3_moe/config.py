@@ -10,49 +10,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-ARCHITECTURE = "qwen3moe"
+from ferrum.models.qwen3_moe.metadata import ARCHITECTURE, ModelError, Reader, is_zero, shown
+from ferrum.models.qwen3_moe.rope_scaling import RopeScaling, read_rope_scaling
 
-# No model has dimensions beyond these; a file that says so is damaged, and believing it would
-# exhaust memory before any tensor is looked at.
-_LIMITS = {
-    "block_count": 1024,
-    "expert_count": 4096,
-    "attention.head_count": 4096,
-    "attention.head_count_kv": 4096,
-    "attention.key_length": 4096,
-    "embedding_length": 1 << 20,
-    "expert_feed_forward_length": 1 << 20,
-    "context_length": 1 << 30,
+__all__ = ["ARCHITECTURE", "ModelError", "Qwen3MoeConfig", "RopeScaling", "read_config"]
+
+# What would change the result and is no part of this graph: keys of other architectures, with the
+# values that change nothing. llama.cpp writes them of every model that it saves, softcappings as
+# the defaults (50 and 30) that it applies to none of these.
+_UNSUPPORTED: dict[str, tuple[float, ...]] = {
+    "expert_gating_func": (0, 1),  # none said, softmax
+    "attn_logit_softcapping": (0, 50),
+    "final_logit_softcapping": (0, 30),
+    "expert_shared_count": (0,),
+    "leading_dense_block_count": (0,),
 }
-
-
-class ModelError(ValueError):
-    """The file is a GGUF, but not a Qwen3-MoE model that can be exported; one line."""
-
-
-@dataclass(frozen=True)
-class RopeScaling:
-    """How positions beyond the trained context are squeezed into it.
-
-    `kind` is "linear" (all angles divided by `factor`) or "yarn" (Peng et al. 2023, YaRN: angles
-    that turn often stay, those that turn less than once are divided, a ramp lies between).
-    """
-
-    kind: str
-    factor: float
-    original_context: int
-    beta_fast: float = 32.0
-    beta_slow: float = 1.0
-    attention_factor: float | None = None
-
-    @property
-    def amplitude(self) -> float:
-        """What cosines and sines are multiplied with: YaRN's attention temperature."""
-        if self.kind != "yarn":
-            return 1.0
-        if self.attention_factor is not None:
-            return self.attention_factor
-        return 0.1 * math.log(self.factor) + 1.0 if self.factor > 1 else 1.0
 
 
 @dataclass(frozen=True)
@@ -113,43 +85,6 @@ class Qwen3MoeConfig:
         return {"architecture": ARCHITECTURE, **asdict(self)}
 
 
-def _shown(value: Any) -> str:
-    """A metadata value on one line: arrays print on several, and files may hold long ones."""
-    text = " ".join(ascii(value).split())
-    return text if len(text) <= 80 else text[:77] + "..."
-
-
-class _Reader:
-    """Typed access to one architecture's keys; every complaint names the key."""
-
-    def __init__(self, metadata: Mapping[str, Any]) -> None:
-        self._metadata = metadata
-
-    def whole(self, key: str, default: int | None = None) -> int:
-        value = self._metadata.get(f"{ARCHITECTURE}.{key}", default)
-        if value is None:
-            raise ModelError(f"metadata {ARCHITECTURE}.{key}: missing -> a whole number")
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise ModelError(f"metadata {ARCHITECTURE}.{key}: {_shown(value)} -> a whole number")
-        top = _LIMITS.get(key, 1 << 31)
-        if not 1 <= value <= top:
-            raise ModelError(f"metadata {ARCHITECTURE}.{key}: {value} -> 1 to {top}")
-        return value
-
-    def real(self, key: str, default: float | None = None) -> float:
-        value = self._metadata.get(f"{ARCHITECTURE}.{key}", default)
-        if value is None:
-            raise ModelError(f"metadata {ARCHITECTURE}.{key}: missing -> a number")
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise ModelError(f"metadata {ARCHITECTURE}.{key}: {_shown(value)} -> a number")
-        if not math.isfinite(value) or value <= 0:
-            raise ModelError(f"metadata {ARCHITECTURE}.{key}: {value} -> a positive finite number")
-        return float(value)
-
-    def given(self, key: str) -> Any:
-        return self._metadata.get(f"{ARCHITECTURE}.{key}")
-
-
 def read_config(
     metadata: Mapping[str, Any], vocabulary: int, tied_embeddings: bool
 ) -> Qwen3MoeConfig:
@@ -160,8 +95,8 @@ def read_config(
     """
     architecture = metadata.get("general.architecture")
     if not isinstance(architecture, str) or architecture != ARCHITECTURE:
-        raise ModelError(f"general.architecture: {_shown(architecture)} -> {ARCHITECTURE!r}")
-    reader = _Reader(metadata)
+        raise ModelError(f"general.architecture: {shown(architecture)} -> {ARCHITECTURE!r}")
+    reader = Reader(metadata)
     hidden, heads = reader.whole("embedding_length"), reader.whole("attention.head_count")
     head_dim = reader.whole("attention.key_length", max(hidden // heads, 1))
     config = Qwen3MoeConfig(
@@ -177,17 +112,18 @@ def read_config(
         vocabulary=vocabulary,
         context_length=reader.whole("context_length"),
         rope_base=reader.real("rope.freq_base", 10000.0),
-        rope_scaling=_rope_scaling(reader),
+        rope_scaling=read_rope_scaling(reader),
         rms_epsilon=reader.real("attention.layer_norm_rms_epsilon"),
         normalize_expert_weights=_normalize(reader),
         expert_weights_scale=_weights_scale(reader),
         tied_embeddings=tied_embeddings,
     )
     _check(config, reader)
+    _check_unsupported(config, reader)
     return config
 
 
-def _check(config: Qwen3MoeConfig, reader: _Reader) -> None:
+def _check(config: Qwen3MoeConfig, reader: Reader) -> None:
     value_length = reader.whole("attention.value_length", config.head_dim)
     rotated = reader.whole("rope.dimension_count", config.head_dim)
     rules = (
@@ -207,49 +143,28 @@ def _check(config: Qwen3MoeConfig, reader: _Reader) -> None:
             raise ModelError(f"metadata {ARCHITECTURE}.{key}: {got} -> {wanted}")
 
 
-def _normalize(reader: _Reader) -> bool:
+def _check_unsupported(config: Qwen3MoeConfig, reader: Reader) -> None:
+    for key, allowed in _UNSUPPORTED.items():
+        reader.among(key, allowed)
+    window = reader.given("attention.sliding_window")
+    # A window as long as the context hides nothing.
+    if not (isinstance(window, (int, float)) and window >= config.context_length):
+        reader.among("attention.sliding_window", (0,))
+
+
+def _normalize(reader: Reader) -> bool:
     # Qwen3-MoE normalizes (norm_topk_prob); converters write the key only where it is unusual.
     value = reader.given("expert_weights_norm")
     if value is None:
         return True
     if not isinstance(value, bool):
         raise ModelError(
-            f"metadata {ARCHITECTURE}.expert_weights_norm: {_shown(value)} -> true or false"
+            f"metadata {ARCHITECTURE}.expert_weights_norm: {shown(value)} -> true or false"
         )
     return value
 
 
-def _weights_scale(reader: _Reader) -> float:
-    value = reader.given("expert_weights_scale")
+def _weights_scale(reader: Reader) -> float:
     # Converters write 0 for "not scaled".
-    if value is None or (isinstance(value, (int, float)) and value == 0):
-        return 1.0
-    return reader.real("expert_weights_scale")
-
-
-def _rope_scaling(reader: _Reader) -> RopeScaling | None:
-    kind = reader.given("rope.scaling.type")
-    if kind is None and reader.given("rope.scale_linear") is not None:
-        return RopeScaling(
-            "linear", reader.real("rope.scale_linear"), reader.whole("context_length")
-        )
-    if kind is not None and (not isinstance(kind, str) or kind not in ("none", "linear", "yarn")):
-        raise ModelError(
-            f"metadata {ARCHITECTURE}.rope.scaling.type: {_shown(kind)} -> none, linear or yarn"
-        )
-    if kind in (None, "none"):
-        return None
-    factor = reader.real("rope.scaling.factor")
-    trained = reader.whole(
-        "rope.scaling.original_context_length",
-        max(int(reader.whole("context_length") / factor), 1),
-    )
-    attention = reader.given("rope.scaling.attn_factor")
-    return RopeScaling(
-        kind,
-        factor,
-        trained,
-        beta_fast=reader.real("rope.scaling.yarn_beta_fast", 32.0),
-        beta_slow=reader.real("rope.scaling.yarn_beta_slow", 1.0),
-        attention_factor=None if attention is None else reader.real("rope.scaling.attn_factor"),
-    )
+    scaled = not is_zero(reader.given("expert_weights_scale"))
+    return reader.real("expert_weights_scale", 1.0) if scaled else 1.0

@@ -101,6 +101,14 @@ def test_every_token_that_ends_a_turn_is_an_eos(model: GGUF) -> None:
     assert read_tokenizer(plain).eos == ()
 
 
+def test_ids_that_llama_cpp_saved_as_absent_are_absent(model: GGUF) -> None:
+    absent = (1 << 32) - 1
+    saved = changed(model, bos_token_id=absent, padding_token_id=absent, eom_token_id=absent)
+    tokenizer = read_tokenizer(saved)
+    assert (tokenizer.bos, tokenizer.eos, tokenizer.pad) == (None, (4095, 4093), None)
+    assert json.loads(tokenizer.tokenizer_config_json)["bos_token"] is None
+
+
 def test_a_file_without_a_chat_template_writes_none(model: GGUF) -> None:
     metadata = {key: model.metadata[key] for key in model.metadata if "chat" not in key}
     tokenizer = read_tokenizer(dataclasses.replace(model, metadata=metadata))

@@ -74,9 +74,79 @@ def test_yarn_keeps_fast_pairs_divides_slow_ones_and_warms_attention() -> None:
     assert found.rope_scale == pytest.approx(0.1 * math.log(4) + 1)
 
 
-def test_yarns_attention_factor_can_be_given() -> None:
-    found = config(SyntheticSpec(rope_scaling="yarn"), rope__scaling__attn_factor=1.5)
+def test_an_attention_factor_multiplies_yarns_own() -> None:
+    own = 0.1 * math.log(4) + 1
+    for given in (1.0, 1.5):
+        found = config(SyntheticSpec(rope_scaling="yarn"), rope__scaling__attn_factor=given)
+        assert found.rope_scale == pytest.approx(given * own)
+
+
+@pytest.mark.parametrize("kind", ["none", "linear", None])
+def test_an_attention_factor_counts_without_yarn(kind: str | None) -> None:
+    found = config(rope__scaling__type=kind, rope__scaling__factor=0.0,
+                   rope__scaling__attn_factor=1.5)  # fmt: skip
     assert found.rope_scale == 1.5
+    np.testing.assert_array_equal(found.inv_freq(), config().inv_freq())
+
+
+@pytest.mark.parametrize("kind", ["linear", "yarn", None])
+def test_a_factor_of_zero_scales_nothing(kind: str | None) -> None:
+    found = config(rope__scaling__type=kind, rope__scaling__factor=0.0,
+                   rope__scaling__attn_factor=1.0)  # fmt: skip
+    assert found.rope_scaling is None
+
+
+def test_a_factor_without_a_type_is_linear() -> None:
+    typed = config(rope__scaling__type="linear", rope__scaling__factor=4.0)
+    assert config(rope__scaling__factor=4.0) == typed
+    assert config(rope__scale_linear=4.0) == typed
+    np.testing.assert_allclose(typed.inv_freq(), config().inv_freq() / 4, rtol=1e-6)
+
+
+def test_yarn_without_an_original_context_was_trained_on_the_whole_one() -> None:
+    spec = SyntheticSpec(rope_scaling="yarn", context=512)
+    for original in (None, 0):
+        found = config(spec, rope__scaling__original_context_length=original)
+        assert found.rope_scaling is not None
+        assert found.rope_scaling.original_context == 512
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("yarn_ext_factor", 1.0), ("yarn_ext_factor", -1.0), ("yarn_attn_factor", 1.0),
+     ("yarn_attn_factor", 1.1386294361)],
+)  # fmt: skip
+def test_yarn_may_be_told_what_it_does_anyway(key: str, value: float) -> None:
+    spec = SyntheticSpec(rope_scaling="yarn")
+    assert config(spec, **{f"rope__scaling__{key}": value}) == config(spec)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("yarn_ext_factor", 0.5, r"yarn_ext_factor: 0\.5 -> 1 or -1"),
+        ("yarn_attn_factor", 1.5, r"yarn_attn_factor: 1\.5 -> 1, or 1\.13863 as a factor of 4"),
+    ],
+)
+def test_what_yarn_cannot_be_told_is_refused(key: str, value: float, message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        config(SyntheticSpec(rope_scaling="yarn"), **{f"rope__scaling__{key}": value})
+
+
+def test_a_model_that_llama_cpp_saved_is_as_it_was() -> None:
+    """It writes every key it knows, most with what says nothing of this architecture."""
+    saved = config(
+        rope__scaling__type="linear", rope__scaling__factor=0.0, rope__scaling__attn_factor=1.0,
+        rope__scaling__original_context_length=512, rope__scaling__yarn_log_multiplier=0.0,
+        rope__dimension_count=64, expert_gating_func=0, expert_weights_scale=0.0,
+        expert_shared_count=0, leading_dense_block_count=0, attn_logit_softcapping=50.0,
+        final_logit_softcapping=30.0, attention__sliding_window=0,
+    )  # fmt: skip
+    assert saved == config()
+
+
+def test_a_window_as_long_as_the_context_hides_nothing() -> None:
+    assert config(attention__sliding_window=512) == config()
 
 
 def test_another_architecture_is_refused() -> None:
@@ -101,6 +171,15 @@ def test_another_architecture_is_refused() -> None:
         ("rope.freq_base", 1.0, r"rope\.freq_base: 1\.0 -> more than 1"),
         ("rope.dimension_count", 32, r"dimension_count: 32 -> 64"),
         ("rope.scaling.type", "longrope", r"scaling\.type: 'longrope' -> none, linear or yarn"),
+        ("expert_gating_func", 2, r"expert_gating_func: 2 -> 0 or 1"),
+        ("attn_logit_softcapping", 20.0, r"attn_logit_softcapping: 20\.0 -> 0 or 50"),
+        ("final_logit_softcapping", 15.0, r"final_logit_softcapping: 15\.0 -> 0 or 30"),
+        ("attention.sliding_window", 128, r"sliding_window: 128 -> 0"),
+        ("attention.sliding_window", [1], r"sliding_window: \[1\] -> 0"),
+        ("attention.sliding_window", float("nan"), r"sliding_window: nan -> 0"),
+        ("rope.scaling.factor", np.array([1, 2]), r"scaling\.factor: .* -> a number"),
+        ("expert_shared_count", 1, r"expert_shared_count: 1 -> 0"),
+        ("leading_dense_block_count", 1, r"leading_dense_block_count: 1 -> 0"),
         ("expert_weights_norm", 1, r"expert_weights_norm: 1 -> true or false"),
         ("expert_weights_scale", -1.0, r"expert_weights_scale: -1\.0 -> a positive"),
     ],
