@@ -21,6 +21,8 @@ _TO_THE_CPU = (
     "fallback to CPU EP has been explicitly disabled",
     "have not been partitioned to the CUDAExecutionProvider",
 )
+# What ONNX Runtime's arena says, its calls of CUDA, and CUDA itself.
+_OUT_OF_MEMORY = ("Failed to allocate memory", "CUDA failure 2:", "out of memory")
 
 
 def require_cuda() -> None:
@@ -73,8 +75,9 @@ def cuda_session(
     }
     providers: list[Any] = [(PROVIDER, provider), *([_CPU] if cpu_experts else [])]
     try:
-        # ONNX Runtime's own fallback would try again on the CPU.
-        session = ort.InferenceSession(model, options, providers=providers, enable_fallback=0)
+        with cuda_runtime().turn:
+            # ONNX Runtime's own fallback would try again on the CPU.
+            session = ort.InferenceSession(model, options, providers=providers, enable_fallback=0)
     except Exception as error:  # ONNX Runtime's errors have no base class of their own
         if any(words in str(error) for words in _TO_THE_CPU):
             raise SettingsError(_not_there("would leave nodes to the CPU")) from error
@@ -114,6 +117,11 @@ def _not_there(what: str) -> str:
         f"{_WANTED} ONNX Runtime {what} -> all of CUDA's libraries, cuBLAS and cuRAND too, where "
         "the loader finds them, and a graph written by ferrum-build"
     )
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether an error of ONNX Runtime or of CUDA is that the GPU has too little memory."""
+    return any(words in str(error) for words in _OUT_OF_MEMORY)
 
 
 def run_options(graph_id: int) -> ort.RunOptions:

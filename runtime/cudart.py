@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import io
+import threading
 from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
@@ -41,10 +42,16 @@ class Gpu:
 
 
 class CudaRuntime:
-    """The calls that are needed; each raises CudaError with CUDA's own sentence."""
+    """The calls that are needed; each raises CudaError with CUDA's own sentence.
+
+    `turn` is for whoever uses the GPU. While ONNX Runtime captures a graph, in whichever thread,
+    CUDA refuses the process's other threads whatever may wait for the GPU: taking memory, copying
+    and freeing. So one thread at a time runs a step, loads a model or calls any of these.
+    """
 
     def __init__(self, library: ctypes.CDLL) -> None:
         self._library = library
+        self.turn = threading.RLock()
         self._library.cudaGetErrorString.restype = ctypes.c_char_p
         pointer, size = ctypes.c_void_p, ctypes.c_size_t
         for name, types in {
@@ -86,7 +93,8 @@ class CudaRuntime:
 
     def free(self, address: int) -> None:
         """Give memory back. No error: at the end of a process CUDA may be gone already."""
-        self._library.cudaFree(address)
+        with self.turn:
+            self._library.cudaFree(address)
 
     def upload(self, target: int, source: int, size: int) -> None:
         """Copy bytes to the GPU; they are there when it returns.
@@ -94,8 +102,9 @@ class CudaRuntime:
         A plain cudaMemcpy may return before they are, and streams such as ONNX Runtime's, which do
         not wait for the default one, could then read what was there before.
         """
-        self._call("cudaMemcpyAsync", target, source, size, HOST_TO_DEVICE, None)
-        self._call("cudaStreamSynchronize", None)
+        with self.turn:
+            self._call("cudaMemcpyAsync", target, source, size, HOST_TO_DEVICE, None)
+            self._call("cudaStreamSynchronize", None)
 
     def download(self, target: int, source: int, size: int) -> None:
         """Copy bytes from the GPU; they are here when it returns."""
@@ -112,7 +121,8 @@ class CudaRuntime:
         return value.value
 
     def _call(self, name: str, *arguments: object) -> None:
-        status = getattr(self._library, name)(*arguments)
+        with self.turn:
+            status = getattr(self._library, name)(*arguments)
         if status:
             said = self._library.cudaGetErrorString(status) or b"no description"
             raise CudaError(f"[cuda] {name}: {said.decode(errors='replace')} ({status})")

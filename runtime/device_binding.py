@@ -7,7 +7,8 @@ and replays them at every other.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,8 @@ import numpy.typing as npt
 
 from ferrum.runtime.batcher import StepArrays
 from ferrum.runtime.binding import GraphError
-from ferrum.runtime.cuda import run_options
+from ferrum.runtime.cuda import out_of_memory, run_options
+from ferrum.runtime.cudart import CudaError, cuda_runtime
 from ferrum.runtime.device_memory import DeviceMemory, GrowingMemory
 from ferrum.runtime.graph import INPUTS, LOGITS, Graph, one_line
 from ferrum.runtime.home_thread import HomeThread
@@ -26,6 +28,23 @@ from ferrum.runtime.likeliest_finder import LikeliestFinder
 from ferrum.runtime.logits import Floats, LogitsRow
 
 _ALIGNMENT = 256  # of each input, as of what cudaMalloc gives
+
+
+@contextmanager
+def _on_the_gpu() -> Iterator[None]:
+    """Nobody else uses the GPU in the block; what fails in it is a GraphError of one line."""
+    with cuda_runtime().turn:
+        try:
+            yield
+        except Exception as error:  # ONNX Runtime's errors have no base class of their own
+            if out_of_memory(error):
+                raise GraphError(
+                    f"[graph] the GPU has too little memory for a step, with "
+                    f"{cuda_runtime().free_memory() / 1e9:.1f} GB free -> a smaller kv_capacity "
+                    "or step_tokens"
+                ) from error
+            where = "" if isinstance(error, CudaError) else "[graph] "
+            raise GraphError(where + one_line(error)) from error
 
 
 class _Inputs:
@@ -91,7 +110,7 @@ class DeviceBinding:
     def likeliest(
         self, logits: DeviceMemory, rows: int, scales: Sequence[float | None], *, fixed: bool
     ) -> list[Likeliest | None]:
-        """See LikeliestFinder.find."""
+        """See LikeliestFinder.find; GraphError where it fails."""
         if all(scale is None for scale in scales):
             return [None] * len(scales)
         return self._home.run(lambda: self._find(logits, rows, scales, fixed=fixed))
@@ -99,23 +118,22 @@ class DeviceBinding:
     def _find(
         self, logits: DeviceMemory, rows: int, scales: Sequence[float | None], *, fixed: bool
     ) -> list[Likeliest | None]:
-        if self._finder is None:
-            self._finder = LikeliestFinder(self._vocabulary, graphs=self._graphs)
-        return self._finder.find(logits.address, rows, scales, fixed=fixed)
+        with _on_the_gpu():
+            if self._finder is None:
+                self._finder = LikeliestFinder(self._vocabulary, graphs=self._graphs)
+            return self._finder.find(logits.address, rows, scales, fixed=fixed)
 
     def _run(self, step: StepArrays) -> DeviceLogits:
         rows = len(step.past_sequence_lengths)
-        if step.padded:
-            bucket, logits = self._bucket_of(step, rows)
-            bucket.inputs.load(step)
-        else:
-            bucket = self._eager
-            logits = self._eager_logits.at_least(step.logits.nbytes)
-            self._bind(bucket.binding, step, bucket.inputs.load(step), logits)
-        try:
+        with _on_the_gpu():
+            if step.padded:
+                bucket, logits = self._bucket_of(step, rows)
+                bucket.inputs.load(step)
+            else:
+                bucket = self._eager
+                logits = self._eager_logits.at_least(step.logits.nbytes)
+                self._bind(bucket.binding, step, bucket.inputs.load(step), logits)
             self._session.run_with_iobinding(bucket.binding, bucket.options)
-        except Exception as error:  # ONNX Runtime's errors have no base class of their own
-            raise GraphError(f"[graph] {one_line(error)}") from error
         return DeviceLogits(self, logits, step)
 
     def _bucket_of(self, step: StepArrays, rows: int) -> tuple[_Bucket, DeviceMemory]:
@@ -125,8 +143,9 @@ class DeviceBinding:
         logits, shape = self._logits[rows], step.block_table.shape
         if shape not in self._buckets:
             options = run_options(len(self._buckets) + 1 if self._graphs else -1)
-            bucket = self._buckets[shape] = _Bucket(_Inputs(), self._binding(), options)
+            bucket = _Bucket(_Inputs(), self._binding(), options)
             self._bind(bucket.binding, step, bucket.inputs.load(step), logits)
+            self._buckets[shape] = bucket  # now that it is whole
         return self._buckets[shape], logits
 
     def _binding(self) -> Any:
@@ -162,7 +181,8 @@ class DeviceLogits:
     def host(self) -> Floats:
         """A copy, in the step's buffer."""
         array = self._step.logits[: self._step.rows]
-        self._memory.read(array)
+        with _on_the_gpu():
+            self._memory.read(array)
         return array
 
     def rows(self, scales: Sequence[float | None]) -> list[LogitsRow]:
@@ -176,7 +196,8 @@ class DeviceLogits:
     def _reader(self, row: int) -> Callable[[], Floats]:
         def read() -> Floats:
             array: Floats = self._step.logits[row]
-            self._memory.read(array, row * array.nbytes)
+            with _on_the_gpu():
+                self._memory.read(array, row * array.nbytes)
             return array
 
         return read

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 
+from ferrum.runtime.binding import GraphError
 from ferrum.runtime.block_check import check_blocks
 from ferrum.runtime.logits import LogitsRow
 from ferrum.runtime.prefix_cache import PrefixCache
@@ -219,6 +220,8 @@ class Engine:
         """Take a request's next token; whether there may be more."""
         try:
             request.advance(row)
+        except GraphError:  # logits that cannot be read are not the request's fault
+            raise
         except Exception as error:  # a mask is the caller's code: it fails for its request alone
             request.fail(error)
         return request.finish_reason is None

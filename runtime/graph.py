@@ -11,7 +11,8 @@ import onnxruntime as ort
 
 from ferrum.custom_ops.library import register
 from ferrum.runtime.artifact import Artifact, ArtifactError, Manifest
-from ferrum.runtime.cuda import cuda_session, require_cuda
+from ferrum.runtime.cuda import cuda_session, out_of_memory, require_cuda
+from ferrum.runtime.cudart import cuda_runtime
 from ferrum.runtime.settings import Settings, SettingsError
 from ferrum.runtime.weight_pages import WeightPages
 
@@ -60,6 +61,10 @@ class Graph:
         self.captured = captured  # outputs beyond logits and caches
         self.cuda_graphs = cuda_graphs  # whether steps can be captured and replayed
 
+    def close(self) -> None:
+        """Give back what the session has; it ends with the last binding of its."""
+        del self.session
+
     @classmethod
     def load(cls, artifact: Artifact, settings: Settings) -> Graph:
         """The graph of an export.
@@ -102,11 +107,21 @@ class Graph:
         except SettingsError:
             raise
         except Exception as error:  # ONNX Runtime's errors have no base class of their own
-            raise ArtifactError(
-                f"[{artifact.path}] ONNX Runtime refuses it: {one_line(error)}"
-            ) from error
+            raise _refused(artifact, on_gpu, error) from error
         _check(artifact.path, session, artifact.manifest)
         return cls(session, artifact.manifest, pages, captured, cuda_graphs=graphs)
+
+
+def _refused(artifact: Artifact, on_gpu: bool, error: Exception) -> ValueError:
+    if on_gpu and out_of_memory(error):
+        size = sum(file.bytes for file in artifact.manifest.source.files)
+        free = cuda_runtime().free_memory()
+        return SettingsError(
+            f"[settings] device, got 'cuda', but the GPU has too little memory for "
+            f"{size / 1e9:.1f} GB of weights, with {free / 1e9:.1f} GB free -> "
+            "ferrum-build --cpu-experts leaves some to the CPU"
+        )
+    return ArtifactError(f"[{artifact.path}] ONNX Runtime refuses it: {one_line(error)}")
 
 
 def _cpu_session(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -18,15 +18,25 @@ class HomeThread:
     """
 
     def __init__(self) -> None:
-        self._first: int | None = None
+        # Not its number, which the next thread has when this one has ended.
+        self._first: threading.Thread | None = None
         self._own: ThreadPoolExecutor | None = None
 
     def run(self, work: Callable[[], T]) -> T:
-        """What `work` returns or raises. For one caller at a time."""
+        """What `work` returns or raises. For one caller at a time.
+
+        Work is over when this returns: a caller who is interrupted waits until it is.
+        """
         if self._own is None:
             if self._first is None:
-                self._first = threading.get_ident()
-            if self._first == threading.get_ident():
+                self._first = threading.current_thread()
+            if self._first is threading.current_thread():
                 return work()
             self._own = ThreadPoolExecutor(1, "ferrum-cuda")
-        return self._own.submit(work).result()
+        future = self._own.submit(work)
+        try:
+            return future.result()
+        except BaseException:
+            if not future.cancel():
+                wait([future])
+            raise

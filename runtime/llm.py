@@ -222,16 +222,22 @@ class LLM:
         return self.trace.expert_load(self.artifact.manifest.model.experts)
 
     def close(self) -> None:
-        """End all requests; writes settings.trace_out. The model can no longer be used."""
+        """End all requests, and give the memory back; writes settings.trace_out.
+
+        The model can no longer be used.
+        """
         with self.lock:
             if self._closed:
                 return
             self._closed = True
             self.engine.close()
-            if self.settings.trace_out is not None:
-                write_chrome_trace(
-                    self.settings.trace_out, self._graph.session, self.session.clock.spans
-                )
+            try:
+                if self.settings.trace_out is not None:
+                    write_chrome_trace(
+                        self.settings.trace_out, self._graph.session, self.session.clock.spans
+                    )
+            finally:
+                self.session.close()
 
     def __enter__(self) -> LLM:
         return self

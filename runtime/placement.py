@@ -45,6 +45,24 @@ class Caches(Protocol):
         """Fill a block with what `read` has given."""
 
 
+class Closed:
+    """In the place of both when a session has been closed."""
+
+    block_bytes = 0
+
+    def run(self, step: StepArrays) -> StepLogits:
+        raise RuntimeError("[session] is closed")
+
+    def captured(self) -> dict[str, npt.NDArray[np.generic]]:
+        raise RuntimeError("[session] is closed")
+
+    def read(self, block: int) -> npt.NDArray[np.uint8]:
+        raise RuntimeError("[session] is closed")
+
+    def write(self, block: int, content: npt.NDArray[np.uint8]) -> None:
+        raise RuntimeError("[session] is closed")
+
+
 Parts = tuple[BlockPool, Caches, StepRunner, Batcher]
 
 

@@ -23,7 +23,7 @@ from ferrum.runtime.artifact import Artifact
 from ferrum.runtime.batcher import Row
 from ferrum.runtime.graph import Graph
 from ferrum.runtime.logits import StepLogits
-from ferrum.runtime.placement import on_device, on_host
+from ferrum.runtime.placement import Closed, on_device, on_host
 from ferrum.runtime.profile import Clock
 from ferrum.runtime.sequence import Sequence
 from ferrum.runtime.session_errors import (
@@ -66,6 +66,7 @@ class Session:
         """Makes caches and buffers for a loaded graph; `trace` keeps what the graph captures."""
         model = graph.manifest.model
         make = on_device if settings.device == "cuda" else on_host
+        self._graph = graph
         self.pool, self.caches, self._binding, self._batcher = make(graph, settings)
         self.settings = settings
         self._trace = trace
@@ -225,6 +226,12 @@ class Session:
         """Forget every sequence."""
         for seq in self.sequences:
             self.release(seq)
+
+    def close(self) -> None:
+        """Give back the memory of caches and weights, those of a GPU too; no step can follow."""
+        self.reset()
+        self.caches = self._binding = Closed()
+        self._graph.close()
 
     def _append(
         self, seq: SequenceId, tokens: Items[int], start: int | None, *, every: bool

@@ -19,6 +19,8 @@ from ferrum.runtime.strict_settings import SettingsError as SettingsError
 from ferrum.runtime.strict_settings import StrictSettings, comma_separated
 
 _GPU_STEP_TOKENS = 2048
+# Settings that a GPU has no use for, and what they are beside one.
+_CPU_ONLY = {"kernels": "native", "isa": "auto", "page_in": "auto"}
 
 
 class Settings(StrictSettings):
@@ -47,7 +49,7 @@ class Settings(StrictSettings):
         "fast",
         description="fast multiplies activations in int8 blocks or, with BF16 weights, in bfloat16 "
         "where the CPU can; exact in float32; the two may differ where two tokens are almost "
-        "equally likely",
+        "equally likely; beside a GPU it is for experts that stay on the CPU",
     )
     isa: Isa = Field("auto", description="the instruction set of the kernels; auto asks the CPU")
     moe_path: MoePath = Field(
@@ -93,6 +95,7 @@ class Settings(StrictSettings):
     kv_capacity: int | None = Field(
         None,
         ge=1,
+        lt=1 << 31,
         description="tokens that the KV caches hold, over all sequences [KV_CAPACITY]; by default "
         "max_sequences contexts, as far as a quarter of the free memory goes, or most of a GPU's",
     )
@@ -165,7 +168,7 @@ class Settings(StrictSettings):
 
     @model_validator(mode="after")
     def _gpus_have_none_of_these(self) -> Settings:
-        for name, wanted in {"kernels": "native", "isa": "auto", "page_in": "auto"}.items():
+        for name, wanted in _CPU_ONLY.items():
             if self.device == "cuda" and getattr(self, name) != wanted:
                 raise ValueError(
                     f"{name}, got {getattr(self, name)!r} -> {wanted!r} with device 'cuda'"

@@ -12,6 +12,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -48,7 +49,7 @@ class _News:
 class EngineThread:
     """Runs steps while there are requests, and sleeps otherwise.
 
-    All methods are for the event loop, that of the thread which has called `start`.
+    All methods but `prepare` are for the event loop, that of the thread which has called `start`.
     """
 
     def __init__(
@@ -64,22 +65,28 @@ class EngineThread:
         self._given_up: deque[Ticket] = deque()
         self._stopping = False
         self._in_line: list[Ticket] = []  # the thread's own: known to the engine
-        self._coming = 0  # the loop's own: requests that are made ready to be submitted
+        self._places: set[Place] = set()  # the loop's own: requests that are made ready
         self._live: set[Ticket] = set()  # and those in line, not at their end
         self._running = 0  # after the last step that the loop was told of
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._no_one = asyncio.Event()
         self._no_one.set()
-        self.draining = self.failed = False
+        self.closing = asyncio.Event()  # set when nothing new is taken any more
+        self.failed = False
         self._failures = 0  # steps in a row
         self._report: StepReport | None = None  # of a step that the loop was not told of
         metrics.watch(self)
 
     @property
+    def draining(self) -> bool:
+        """Whether nothing new is taken any more."""
+        return self.closing.is_set()
+
+    @property
     def queued(self) -> int:
         """Requests that wait."""
-        return self._coming + max(0, len(self._live) - self.running)
+        return len(self._places) + max(0, len(self._live) - self.running)
 
     @property
     def running(self) -> int:
@@ -89,7 +96,7 @@ class EngineThread:
     @property
     def idle(self) -> bool:
         """Whether there are no requests."""
-        return not self._live and not self._coming
+        return not self._live and not self._places
 
     @property
     def alive(self) -> bool:
@@ -101,23 +108,39 @@ class EngineThread:
         """Whether the model no longer runs, as far as one can tell."""
         return self.failed or self._failures >= _FAILING
 
+    def prepare(self) -> None:
+        """Run a first step, in the thread that will run all others; raises what LLM.prepare does.
+
+        Captured CUDA graphs are a thread's own. Called before `start`, from any thread.
+        """
+        prepared: Future[None] = Future()
+        self._begin(prepared)
+        prepared.result()
+
     def start(self) -> None:
         """Begin; on the event loop that will be told."""
         self._loop = asyncio.get_running_loop()
-        self._thread = threading.Thread(target=self._run, name="ferrum-engine", daemon=True)
+        if self._thread is None:
+            self._begin(None)
+
+    def _begin(self, prepared: Future[None] | None) -> None:
+        self._thread = threading.Thread(
+            target=self._run, args=(prepared,), name="ferrum-engine", daemon=True
+        )
         self._thread.start()
 
     @contextmanager
     def place(self) -> Iterator[Place]:
-        """Room for a request that has come, while it is made ready and then submitted.
+        """Room for a request that has come, while it is made ready and then submitted; one of a
+        single choice is sure to have it then.
 
         QueueFull (429) or Draining (503) where none is taken now.
         """
         self._check_open()
-        self._check_room(1 + self._coming)
-        self._coming += 1
-        self._no_one.clear()
+        self._check_room(1)
         place = Place(self._timeout, self._left)
+        self._places.add(place)
+        self._no_one.clear()
         try:
             yield place
         finally:
@@ -143,7 +166,7 @@ class EngineThread:
         One that has a place is taken while the server drains, and its time has run since it came.
         """
         self._check_open(place)
-        self._check_room(len(params))
+        self._check_room(len(params), place)
         requests = [self._engine.request(ids, one, priority) for one in params]
         waited = 0.0 if place is None else place.waited
         tickets = [Ticket(request, self._cancel, self._timeout, waited) for request in requests]
@@ -155,14 +178,14 @@ class EngineThread:
 
     async def drain(self) -> None:
         """Take no new requests; returns when those that were taken are at their end."""
-        self.draining = True
+        self.closing.set()
         await self._no_one.wait()
 
     def stop(self) -> None:
         """End all requests where they are (Stopped) and the thread after its present step."""
-        self.draining = self._stopping = True
-        for ticket in list(self._live):
-            self._end(ticket, Stopped())
+        self.closing.set()
+        self._stopping = True
+        self._end_with(Stopped)
         self._notify()
 
     async def stopped(self) -> None:
@@ -179,12 +202,14 @@ class EngineThread:
             raise Draining
         assert self._loop is not None, "submit before start"
 
-    def _check_room(self, more: int) -> None:
-        if len(self._live) + more > self._most:
+    def _check_room(self, more: int, place: Place | None = None) -> None:
+        """QueueFull where there are not so many places, but for those that others have."""
+        others = len(self._places - {place})
+        if len(self._live) + others + more > self._most:
             raise QueueFull(self.queued, self._seconds_to_a_place())
 
-    def _left(self) -> None:
-        self._coming -= 1
+    def _left(self, place: Place) -> None:
+        self._places.discard(place)
         self._tell_if_idle()
 
     def _tell_if_idle(self) -> None:
@@ -205,7 +230,9 @@ class EngineThread:
 
     # --- on the thread
 
-    def _run(self) -> None:
+    def _run(self, prepared: Future[None] | None) -> None:
+        if prepared is not None and not self._has_prepared(prepared):
+            return
         try:
             while self._wait():
                 self._take_in()
@@ -215,6 +242,15 @@ class EngineThread:
         except BaseException:
             _log.critical("the engine's thread has failed", exc_info=True)
             self._tell(self._fail)
+
+    def _has_prepared(self, prepared: Future[None]) -> bool:
+        try:
+            self._llm.prepare()
+        except BaseException as error:
+            prepared.set_exception(error)
+            return False
+        prepared.set_result(None)
+        return True
 
     def _wait(self) -> bool:
         """Sleep until there is something to do; False where that is to end."""
@@ -314,5 +350,10 @@ class EngineThread:
 
     def _fail(self) -> None:
         self.failed = True
+        self._end_with(EngineFailed)
+
+    def _end_with(self, error: Callable[[], ApiError]) -> None:
+        for place in self._places:
+            place.end(error())
         for ticket in list(self._live):
-            self._end(ticket, EngineFailed())
+            self._end(ticket, error())

@@ -64,10 +64,11 @@ def open_service(model: str | Path, settings: Settings, serve: ServeSettings) ->
     """
     llm = LLM(model, settings)
     try:
-        llm.prepare()
+        service = Service.of(llm, serve)
+        service.engine.prepare()
         if serve.cache_file is not None and serve.cache_file.exists():
             llm.load_cache(serve.cache_file)
-        return Service.of(llm, serve)
+        return service
     except BaseException:
         llm.close()
         raise

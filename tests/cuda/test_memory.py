@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import weakref
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -14,6 +17,8 @@ from ferrum.runtime.kv_cache import (
     bytes_per_token,
     default_device_capacity,
 )
+from ferrum.runtime.llm import LLM
+from ferrum.runtime.sampler import SamplingParams
 from ferrum.runtime.settings import Settings
 
 MODEL = Model(architecture="x", name="x", layers=3, kv_heads=2, head_dim=8, experts=1,
@@ -73,3 +78,15 @@ def test_caches_take_contexts_or_what_the_gpu_has(monkeypatch: pytest.MonkeyPatc
     assert default_device_capacity(MODEL, "float16", settings) == 800
     monkeypatch.setattr(Runtime, "free", 0)
     assert default_device_capacity(MODEL, "float16", settings) == settings.block_size
+
+
+def test_a_model_that_is_closed_gives_all_back(exported: Path) -> None:
+    with LLM(exported, device="cuda", threads=1, kv_capacity=256) as llm:
+        llm.generate(["import os"], SamplingParams(max_tokens=4, ignore_eos=True))
+        session = llm.session
+        parts = [session.caches, session._binding, llm._graph.session]
+        held = [weakref.ref(part) for part in parts]
+        del parts
+    assert [ref() for ref in held] == [None] * 3
+    with pytest.raises(RuntimeError, match=r"^\[session\] is closed$"):
+        session.prepare()
