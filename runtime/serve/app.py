@@ -30,7 +30,7 @@ def create_app(service: Service) -> Starlette:
 
     app = Starlette(
         routes=[*_routes(service), *health.routes],
-        middleware=middleware(service.settings, service.metrics.response),
+        middleware=middleware(service.settings, service.metrics.response, service.engine.closing),
         exception_handlers=exception_handlers,
         lifespan=lifespan,
     )

@@ -76,7 +76,10 @@ class Draining(ApiError):
             503,
             "the server is shutting down -> try again when it is back",
             code="draining",
-            headers={"Retry-After": "10"},  # about the time of a restart with a mapped model
+            headers={
+                "Retry-After": "10",  # about the time of a restart with a mapped model
+                "Connection": "close",
+            },
         )
 
 

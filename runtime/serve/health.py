@@ -6,14 +6,18 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from ferrum.runtime.serve.errors import Draining
 from ferrum.runtime.serve.service import Service
 
 
 async def health(request: Request) -> JSONResponse:
-    """200 {"status": "ok"}; 503 with status "draining" or "failed"."""
+    """200 {"status": "ok"}; 503 with status "draining" (and Retry-After) or "failed"."""
     engine = _service(request).engine
-    status = "failed" if engine.failing else "draining" if engine.draining else "ok"
-    return JSONResponse({"status": status}, 200 if status == "ok" else 503)
+    if engine.failing:
+        return JSONResponse({"status": "failed"}, 503)
+    if engine.draining:
+        return JSONResponse({"status": "draining"}, 503, Draining().headers)
+    return JSONResponse({"status": "ok"})
 
 
 async def metrics(request: Request) -> Response:

@@ -6,6 +6,7 @@ request id and log -> foreign web pages -> CORS -> errors -> API key -> body lim
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import time
@@ -31,8 +32,15 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _GONE = 499  # what a log calls a request whose client went away before the answer
 
 
-def middleware(settings: ServeSettings, responded: Callable[[int], None]) -> list[Middleware]:
-    """All that the settings want, for Starlette's constructor; `responded` is told each status."""
+def middleware(
+    settings: ServeSettings,
+    responded: Callable[[int], None],
+    closing: asyncio.Event | None = None,
+) -> list[Middleware]:
+    """All that the settings want, for Starlette's constructor; `responded` is told each status.
+
+    Bodies that are still coming are waited for until `closing` is set.
+    """
     stack = [
         Middleware(RequestLog, responded=responded, access_log=settings.access_log),
         Middleware(ForeignPages, settings=settings),
@@ -50,7 +58,7 @@ def middleware(settings: ServeSettings, responded: Callable[[int], None]) -> lis
     stack.append(Middleware(Errors))
     if settings.api_key is not None:
         stack.append(Middleware(ApiKey, key=settings.api_key))
-    stack.append(Middleware(BodyLimit, most=settings.max_body))
+    stack.append(Middleware(BodyLimit, most=settings.max_body, closing=closing))
     return stack
 
 

@@ -74,4 +74,5 @@ class Replica:
         service = self.__dict__.pop("_service", None)
         if service is not None:
             service.engine.stop()
+            service.lanes.close()
             service.llm.close()

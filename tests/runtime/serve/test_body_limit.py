@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from asgi import ask, echo
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ferrum.runtime.serve.body_limit import BodyLimit
 from ferrum.runtime.serve.middleware import Errors
 
 
-def limited(most: int = 10, seconds: float = 60.0) -> ASGIApp:
-    return Errors(BodyLimit(echo, most, seconds))
+def limited(most: int = 10, seconds: float = 60.0, closing: asyncio.Event | None = None) -> ASGIApp:
+    return Errors(BodyLimit(echo, most, seconds, closing))
 
 
 def test_a_body_up_to_the_limit_passes_whole() -> None:
@@ -48,3 +50,31 @@ def test_a_body_that_does_not_come_is_408() -> None:
     answer = ask(limited(seconds=0.02), method="POST", body=[b"01"], stalls=True)
     assert answer.status == 408
     assert answer.headers["connection"] == "close"
+
+
+def ended() -> asyncio.Event:
+    closing = asyncio.Event()
+    closing.set()
+    return closing
+
+
+def test_one_that_is_still_coming_when_the_server_ends_is_503_at_once() -> None:
+    answer = ask(limited(closing=ended()), method="POST", body=[b"01"], stalls=True)
+    assert (answer.status, answer.json()["error"]["code"]) == (503, "draining")
+    assert answer.headers["connection"] == "close"
+    assert int(answer.headers["retry-after"]) > 0
+
+
+def test_one_that_stalls_learns_of_the_servers_end() -> None:
+    closing = asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        asyncio.get_running_loop().call_later(0.01, closing.set)
+        await limited(closing=closing)(scope, receive, send)
+
+    assert ask(app, method="POST", stalls=True).status == 503
+
+
+def test_one_that_is_there_is_read_though_the_server_ends() -> None:
+    answer = ask(limited(closing=ended()), method="POST", body=[b"01234", b"56789"])
+    assert (answer.status, answer.body) == (200, b"0123456789")

@@ -21,6 +21,7 @@ def service(llm: LLM, **settings: Any) -> Service:
 
 def health(service: Service) -> tuple[int, Any]:
     answer = ask(create_app(service), "/health")
+    assert ("retry-after" in answer.headers) == (b"draining" in answer.body)
     return answer.status, json.loads(answer.body)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import pytest
@@ -11,7 +11,7 @@ from starlette.requests import ClientDisconnect
 
 from ferrum.runtime.llm import LLM
 from ferrum.runtime.sampler import SamplingParams
-from ferrum.runtime.serve.errors import Draining, QueueFull, Stopped, TimeLimit
+from ferrum.runtime.serve.errors import Draining, EngineFailed, QueueFull, Stopped, TimeLimit
 from ferrum.runtime.serve.place import Place
 from ferrum.runtime.serve.service import Service
 from ferrum.runtime.serve.settings import ServeSettings
@@ -42,7 +42,7 @@ def run(llm: LLM, test: Any, **settings: Any) -> None:
 def test_what_the_work_brings_is_what_is_waited_for() -> None:
     async def test() -> None:
         loop = asyncio.get_running_loop()
-        place = Place(0.0, lambda: None)
+        place = Place(0.0, lambda _: None)
         assert await place.until(loop.run_in_executor(None, lambda: 3), never) == 3
         with pytest.raises(ZeroDivisionError):
             await place.until(loop.run_in_executor(None, lambda: 1 // 0), never)
@@ -59,7 +59,7 @@ def test_work_is_given_up_when_time_is_up_or_the_client_goes(
     async def test() -> None:
         work: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         with pytest.raises(kind):
-            await Place(timeout, lambda: None).until(work, client)
+            await Place(timeout, lambda _: None).until(work, client)
         assert work.cancelled()
 
     asyncio.run(test())
@@ -67,11 +67,11 @@ def test_work_is_given_up_when_time_is_up_or_the_client_goes(
 
 def test_it_is_left_once() -> None:
     async def test() -> None:
-        left: list[None] = []
-        place = Place(0.0, lambda: left.append(None))
+        left: list[Place] = []
+        place = Place(0.0, left.append)
         place.leave()
         place.leave()
-        assert len(left) == 1
+        assert left == [place]
 
     asyncio.run(test())
 
@@ -103,6 +103,47 @@ def test_who_has_a_place_is_answered_while_the_server_drains(sample_llm: LLM) ->
             assert not drained.done()
             assert len((await ticket.finish()).token_ids) == 2
         await drained
+
+    run(sample_llm, test)
+
+
+@pytest.mark.parametrize("others", [1, 3])
+def test_a_place_is_nobody_elses(sample_llm: LLM, others: int) -> None:
+    """Who came first is not refused because many choices were ready before it."""
+
+    async def test(service: Service) -> None:
+        engine = service.engine
+        with ExitStack() as places:
+            first = [places.enter_context(engine.place()) for _ in range(others)]
+            mine = places.enter_context(engine.place())
+            with pytest.raises(QueueFull):
+                engine.submit_all(PROMPT, [SHORT] * (5 - others), place=mine)
+            with pytest.raises(QueueFull):
+                engine.submit_all(PROMPT, [SHORT] * (5 - others))
+            tickets = engine.submit_all(PROMPT, [SHORT] * (4 - others), place=mine)
+            mine.leave()
+            for place in first:
+                tickets += engine.submit_all(PROMPT, [SHORT], place=place)
+                place.leave()
+            for ticket in tickets:
+                await ticket.finish()
+
+    run(sample_llm, test, max_queue=0)  # beside 4 that run
+
+
+@pytest.mark.parametrize(("end", "kind"), [("stop", Stopped), ("_fail", EngineFailed)])
+def test_who_is_made_ready_when_all_ends_waits_no_longer(
+    sample_llm: LLM, end: str, kind: type[Exception]
+) -> None:
+    async def test(service: Service) -> None:
+        work: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        with service.engine.place() as place:
+            waits = asyncio.create_task(place.until(work, never))
+            await asyncio.sleep(0)
+            getattr(service.engine, end)()
+            with pytest.raises(kind):
+                await waits
+            assert work.cancelled()
 
     run(sample_llm, test)
 

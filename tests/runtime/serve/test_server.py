@@ -95,6 +95,24 @@ def test_a_second_signal_ends_everything_where_it_is(
     assert served.end() == (status, "")
 
 
+def test_one_that_ends_waits_for_no_body(ferrum_serve: Start) -> None:
+    served = ferrum_serve()
+    host, port = served.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port))) as client:
+        client.sendall(
+            b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json"
+            b"\r\nContent-Length: 100\r\nExpect: 100-continue\r\n\r\n"
+        )
+        assert client.recv(100).startswith(b"HTTP/1.1 100")  # it waits for the body now
+        client.sendall(b"{")
+        served.process.send_signal(signal.SIGTERM)
+        answer = b"".join(iter(lambda: client.recv(1 << 16), b""))
+        assert answer.startswith(b"HTTP/1.1 503")
+        assert b"retry-after: " in answer
+        assert b'"draining"' in answer
+        assert served.end() == (0, "")
+
+
 def test_an_idle_one_ends_at_once_though_clients_keep_connections(ferrum_serve: Start) -> None:
     served = ferrum_serve()
     with httpx.Client(base_url=served.url) as client:
