@@ -15,6 +15,7 @@ from ferrum.runtime.serve.protocol.structured import ResponseFormat, StructuredO
 
 # Below this a draw is the likeliest token whatever the logits are.
 _COLDEST = 1e-4
+_NO_SEED = -1  # as clients of llama.cpp and vLLM have it
 
 StopString = Annotated[str, Field(min_length=1, max_length=1000)]
 TokenId = Annotated[int, Field(ge=0, le=(1 << 31) - 1)]
@@ -43,12 +44,13 @@ class Sampling(Body):
         description="0 takes the likeliest token; default 1",
     )  # fmt: skip
     top_p: float | None = Field(
-        None, gt=0, le=1, allow_inf_nan=False,
-        description="draw from the likeliest tokens that make up this share; default 1",
+        None, ge=0, le=1, allow_inf_nan=False,
+        description="draw from the likeliest tokens that make up this share; 0 takes the likeliest "
+        "alone; default 1",
     )  # fmt: skip
     top_k: int | None = Field(
-        None, ge=0, le=(1 << 31) - 1,
-        description="extension: draw from the k likeliest tokens; default 0, from all",
+        None, ge=-1, le=(1 << 31) - 1,
+        description="extension: draw from the k likeliest tokens; 0, the default, or -1: from all",
     )  # fmt: skip
     min_p: float | None = Field(
         None, ge=0, le=1, allow_inf_nan=False,
@@ -70,7 +72,8 @@ class Sampling(Body):
     )  # fmt: skip
     seed: int | None = Field(
         None, ge=-(1 << 63), le=(1 << 63) - 1,
-        description="the same seed draws the same text; choice i uses seed + i",
+        description="the same seed draws the same text; choice i uses seed + i; -1 is as good as "
+        "none",
     )  # fmt: skip
     stop: StopString | Annotated[list[StopString], Field(max_length=16, fail_fast=True)] | None = (
         Field(None, description="end before the first of these strings")
@@ -113,18 +116,26 @@ class Sampling(Body):
         """How choice number `choice` is sampled."""
         given = {name: value for name in _SAME if (value := getattr(self, name)) is not None}
         temperature = 1.0 if self.temperature is None else float(self.temperature)
+        greedy = temperature < _COLDEST or self.top_p == 0
         return SamplingParams(
             **given,
-            temperature=temperature if temperature >= _COLDEST else 0.0,
-            # Numbers below zero are seeds for OpenAI, though not for numpy.
-            seed=None if self.seed is None else (self.seed + choice) % (1 << 64),
+            temperature=0.0 if greedy else temperature,
+            top_k=max(0, self.top_k or 0),
+            top_p=self.top_p or 1.0,
+            seed=self._seed(choice),
             max_tokens=max_tokens,
             logprobs=logprobs,
         )
 
+    def _seed(self, choice: int) -> int | None:
+        if self.seed is None or self.seed == _NO_SEED:
+            return None
+        # Other numbers below zero are seeds for OpenAI, though not for numpy.
+        return (self.seed + choice) % (1 << 64)
+
 
 # Fields that are called the same in SamplingParams.
 _SAME = (
-    "top_p", "top_k", "min_p", "presence_penalty", "frequency_penalty", "repetition_penalty",
-    "stop", "stop_token_ids", "ignore_eos",
+    "min_p", "presence_penalty", "frequency_penalty", "repetition_penalty", "stop",
+    "stop_token_ids", "ignore_eos",
 )  # fmt: skip

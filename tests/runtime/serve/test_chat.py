@@ -125,6 +125,19 @@ def test_a_negative_seed_is_a_seed(api: Api) -> None:
     assert first == again != other
 
 
+def test_minus_one_is_no_seed(api: Api) -> None:
+    """As for llama.cpp and vLLM, whose clients send it."""
+    texts = [
+        api.client.chat.completions.create(**DRAWN, seed=-1, n=2).choices[i].message.content
+        for i in (0, 1, 0, 1)
+    ]
+    assert len(set(texts)) == 4
+
+
+def test_top_p_zero_is_greedy(api: Api) -> None:
+    assert text(api, temperature=1, top_p=0) == text(api)
+
+
 @pytest.mark.parametrize("several", [False, True])
 def test_a_text_ends_before_a_stop_string(api: Api, several: bool) -> None:
     whole = text(api)
@@ -273,7 +286,7 @@ def test_an_answer_can_be_sent_back_as_it_came(api: Api) -> None:
         ),
         ({"messages": [{"role": "user", "content": "a " * 2000}]}, "messages"),
         ({"temperature": 3}, "temperature"),
-        ({"top_p": 0}, "top_p"),
+        ({"top_p": -0.1}, "top_p"),
         ({"n": 17}, "n"),
         ({"top_logprobs": 2}, "top_logprobs"),
         ({"max_completion_tokens": 3}, "max_tokens"),
