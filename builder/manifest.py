@@ -70,17 +70,22 @@ def manifest(
             "cpu_experts": cpu_experts,
         },
         "source": {"files": sources},
-        "tokenizer": {
-            "file": "tokenizer.json",
-            "chat_template": CHAT_TEMPLATE if tokenizer.chat_template else None,
-            "bos": tokenizer.bos,
-            "eos": list(tokenizer.eos),
-            "pad": tokenizer.pad,
-            "add_bos": tokenizer.add_bos,
-        },
+        "tokenizer": tokenizer_entry(tokenizer),
         "types": type_totals(tensors),
     }
     return json.dumps(content, indent=1) + "\n"
+
+
+def tokenizer_entry(tokenizer: Tokenizer) -> dict[str, Any]:
+    """The tokenizer's files, and the ids that they do not tell."""
+    return {
+        "file": "tokenizer.json",
+        "chat_template": CHAT_TEMPLATE if tokenizer.chat_template else None,
+        "bos": tokenizer.bos,
+        "eos": list(tokenizer.eos),
+        "pad": tokenizer.pad,
+        "add_bos": tokenizer.add_bos,
+    }
 
 
 def made_files(folder: Path, graph_file: str) -> set[str]:

@@ -16,6 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from ferrum.builder.check.element_types import FLOAT_TYPES, activation_type, element_types
 from ferrum.builder.gguf import GGUF, GGUFError, Tensor
 from ferrum.builder.layout import LAYOUTS, Relaid, plan_layout
+from ferrum.builder.tokenizer import Tokenizer, read_tokenizer
 from ferrum.custom_ops.contract import DOMAIN
 from ferrum.custom_ops.ops import OPS
 from ferrum.models.qwen3_moe.config import ARCHITECTURE, Qwen3MoeConfig
@@ -176,6 +177,11 @@ class Export:
     def tensors(self) -> dict[str, Tensor]:
         """The weights, each where the graph should find it."""
         return {**self.beside.tensors, **(self.relaid.tensors if self.relaid else {})}
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """What a build makes of the GGUF that was given, else of the one beside the .onnx."""
+        return read_tokenizer(self.source or self.beside)
 
     @property
     def kv_dtype(self) -> str:

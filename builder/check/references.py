@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections import defaultdict
 from dataclasses import replace
@@ -14,10 +13,9 @@ from typing import Any
 import numpy as np
 import onnx
 
-from ferrum.builder import manifest
 from ferrum.builder.build import model_config
 from ferrum.builder.check.export import Export, Reference
-from ferrum.builder.check.finding import Finding, judged, skipped
+from ferrum.builder.check.finding import Finding, judged
 from ferrum.builder.gguf import SourceFile
 from ferrum.builder.gguf_header import GGUFError, read_header
 from ferrum.models.qwen3_moe.config import ModelError
@@ -105,43 +103,6 @@ def _relaid_file(path: Path, record: dict[str, Any]) -> SourceFile:
     with path.open("rb") as file:
         header = file.read(max(length, 0))
     return SourceFile(path, path.stat().st_size, length, hashlib.sha256(header).hexdigest())
-
-
-def manifest_file(export: Export) -> Finding:
-    """ferrum.json beside the .onnx says of model and sources what the graph says."""
-    try:
-        content = json.loads((export.folder / manifest.FILE).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return skipped(f"no {manifest.FILE} beside the graph")
-    except (OSError, ValueError) as error:
-        return judged([f"{manifest.FILE} cannot be read: {error}"], "")
-    wanted = {
-        "model": json.loads(export.metadata["ferrum.config"]),
-        "source": {"files": export.records},
-        "ferrum": export.metadata.get("ferrum.version"),
-    }
-    found = content if isinstance(content, dict) else {}
-    problems = [
-        f"{manifest.FILE}: {key} is not what the graph says: of another build"
-        for key, value in wanted.items()
-        if found.get(key) != value
-    ]
-    graph = found.get("graph")
-    said = graph if isinstance(graph, dict) else {}
-    told = {
-        f"{manifest.FILE}: graph.cpu_experts": (said.get("cpu_experts", 0), export.cpu_experts),
-        f"{manifest.FILE}: graph.activation_dtype": (said.get("activation_dtype"), export.dtype),
-        # Older builders had one type and did not say it here.
-        "metadata ferrum.activation_dtype": (
-            export.metadata.get("ferrum.activation_dtype", "float32"), export.dtype
-        ),
-    }  # fmt: skip
-    problems += [
-        f"{name} {claimed} -> {wanted}, as in the graph"
-        for name, (claimed, wanted) in told.items()
-        if claimed != wanted
-    ]
-    return judged(problems, f"{manifest.FILE}: model, sources and version as in the graph")
 
 
 def tensor_table(export: Export) -> Finding:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from ferrum.builder.check import (
+    companions,
     contracts,
     dataflow,
     identity,
@@ -76,7 +77,8 @@ def _all(options: CheckOptions) -> list[Check]:
         Check("versions", structure.versions),
         Check("external references", references.external_references),
         Check("source files", references.source_files),
-        Check("manifest", references.manifest_file),
+        Check("manifest", companions.manifest_file),
+        Check("companion files", companions.companion_files),
         Check("tensor table", references.tensor_table),
         Check("config", references.config),
         Check("weight bytes", hashed),
