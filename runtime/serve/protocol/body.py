@@ -31,6 +31,7 @@ _WANTED = {
     "model_type": "an object",
     "model_attributes_type": "an object",
     "dict_type": "an object",
+    "none_required": "null: it is not supported",
     "too_short": "a list of at least {min_length}",
     "too_long": "a list of at most {max_length}",
     "string_too_short": "a string of at least {min_length}",

@@ -25,6 +25,13 @@ class ForcedTool(Body):
     function: FunctionName
 
 
+class Moderation(Body):
+    """What is to judge prompt and answer. Nothing does here."""
+
+    model: str = Field(description="accepted, without effect")
+    policy: None = Field(None, description="not supported: may only be null")
+
+
 class ChatRequest(Sampling):
     """A conversation to be continued by the assistant."""
 
@@ -59,6 +66,15 @@ class ChatRequest(Sampling):
     )
     prediction: dict[str, Any] | None = Field(None, description="accepted, without effect")
     verbosity: str | None = Field(None, description="accepted, without effect")
+    moderation: Moderation | None = Field(None, description="accepted, without effect")
+    audio: None = Field(None, description="not supported: may only be null")
+    web_search_options: None = Field(None, description="not supported: may only be null")
+    functions: list[Any] | None = Field(
+        None, max_length=0, description="what tools were once: may only be empty"
+    )
+    function_call: Literal["none", "auto"] | None = Field(
+        None, description="what tool_choice was once: without effect, as there are no functions"
+    )
 
 
 class TokenLogprob(Answer):

@@ -15,6 +15,9 @@ class TextPart(Body):
 
     type: Literal["text"]
     text: str
+    prompt_cache_breakpoint: dict[str, Any] | None = Field(
+        None, description="accepted, without effect: equal beginnings are found by themselves"
+    )
 
 
 class RefusalPart(Body):

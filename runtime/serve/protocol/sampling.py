@@ -103,6 +103,9 @@ class Sampling(Body):
     prompt_cache_key: str | None = Field(
         None, description="accepted, without effect: equal beginnings are found by themselves"
     )
+    prompt_cache_options: dict[str, Any] | None = Field(
+        None, description="accepted, without effect"
+    )
     prompt_cache_retention: str | None = Field(None, description="accepted, without effect")
 
     @property

@@ -256,15 +256,27 @@ def test_a_developer_is_a_system(api: Api) -> None:
 
 
 def test_fields_without_effect_have_none(api: Api) -> None:
+    part = {"type": "text", "text": MESSAGES[0]["content"]}
+    part["prompt_cache_breakpoint"] = {"mode": "explicit"}
     same = text(
         api,
+        messages=[{"role": "user", "content": [part]}],
         user="someone",
         metadata={"a": "b"},
         store=False,
         service_tier="auto",
         parallel_tool_calls=True,
         logit_bias={},
-        extra_body={"safety_identifier": "x", "prompt_cache_key": "y", "verbosity": "low"},
+        functions=[],
+        function_call="none",
+        modalities=["text"],
+        moderation={"model": "omni-moderation-latest"},
+        prediction={"type": "content", "content": "def"},
+        prompt_cache_key="y",
+        prompt_cache_options={"mode": "implicit", "ttl": "30m"},
+        prompt_cache_retention="24h",
+        safety_identifier="x",
+        verbosity="low",
     )
     assert same == text(api)
 
