@@ -68,8 +68,14 @@ def _from_environment(
             raise SettingsError(
                 f"[settings] environment variable {variable} -> one of {', '.join(allowed)}"
             )
-        if text:  # as with most programs, an empty variable is one that is not set
+        if text:
             found[name] = _parse(settings, variable, name, text)
+        elif not settings.model_fields[name].repr:
+            # A secret that a file's ${KEY} was to bring: without it all would be open.
+            raise SettingsError(
+                f"[settings] environment variable {variable} is empty -> a value, or no variable"
+            )
+        # As with most programs, another empty variable is one that is not set.
     return found
 
 

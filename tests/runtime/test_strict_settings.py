@@ -44,6 +44,15 @@ def test_a_secret_is_neither_shown_nor_repeated() -> None:
     assert "far too long" not in str(error.value)
 
 
+def test_an_empty_variable_is_not_set_but_an_empty_secret_is_a_mistake() -> None:
+    """Such as of a file whose ${KEY} nobody has set: what it was to protect would be open."""
+    assert Some.read({"SOME_SIZE": ""}) == Some()
+    for given in ({}, {"secret": "hush"}):
+        with pytest.raises(SettingsError, match=r"variable SOME_SECRET is empty -> ") as error:
+            Some.read({"SOME_SECRET": ""}, **given)
+        assert "\n" not in str(error.value)
+
+
 def test_names_may_be_one_string_or_several() -> None:
     assert comma_separated("a, b,,c") == comma_separated(["a,b", " c"]) == ("a", "b", "c")
     assert comma_separated(("a",)) == ("a",)

@@ -160,6 +160,8 @@ def test_bad_input_is_one_line_and_status_2(what: str) -> None:
 def test_a_bad_variable_is_one_line_too() -> None:
     environment = {**os.environ, "FERRUM_SERVE_PORT": "http"}
     assert "FERRUM_SERVE_PORT: [port] got 'http'" in refused("x", env=environment)
+    environment = {**os.environ, "FERRUM_SERVE_API_KEY": ""}
+    assert "FERRUM_SERVE_API_KEY is empty" in refused("x", env=environment)
 
 
 def test_without_the_extra_it_says_what_to_install() -> None:
