@@ -7,12 +7,19 @@ wins over the default; a name that is no field, or a value that is not allowed, 
 from __future__ import annotations
 
 import ipaddress
+import re
 from pathlib import Path
 from typing import Any, ClassVar
 
 from pydantic import Field, field_validator
 
 from ferrum.runtime.strict_settings import StrictSettings, comma_separated
+
+# A site as browsers name it in the header Origin: no path, no scheme's own port, small letters.
+_ORIGIN = re.compile(
+    r"(?!http:.*:80$|https:.*:443$)"
+    r"[a-z][a-z0-9+.-]*://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?"
+)
 
 
 class ServeSettings(StrictSettings):
@@ -58,8 +65,8 @@ class ServeSettings(StrictSettings):
     page: bool = Field(True, description="serve the chat page at /")
     cors_origin: tuple[str, ...] = Field(
         (),
-        description="a site whose pages may ask from a browser, such as https://chat.example; "
-        "comma-separated, * is every site",
+        description="a site whose pages may ask from a browser, such as https://chat.example or "
+        "http://localhost:3000, without a path; comma-separated, * is every site",
     )
     allowed_host: tuple[str, ...] = Field(
         (),
@@ -74,6 +81,16 @@ class ServeSettings(StrictSettings):
     @classmethod
     def _names(cls, value: Any) -> Any:
         return comma_separated(value)
+
+    @field_validator("cors_origin")
+    @classmethod
+    def _as_browsers_send_them(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(site == "*" or _ORIGIN.fullmatch(site) for site in value):
+            raise ValueError(
+                "scheme://host[:port] as browsers send it, in small letters, without a path or the "
+                "scheme's own port; or *"
+            )
+        return value
 
     @field_validator("cache_file", mode="before")
     @classmethod

@@ -39,11 +39,11 @@ def test_arguments_win_over_the_environment_and_that_over_the_defaults() -> None
 def test_options_of_the_command_line() -> None:
     parser = argparse.ArgumentParser()
     add_options(parser.add_argument_group("all"), ServeSettings)
-    words = ["--cache-file", "c", "--request-timeout", "2", "--no-page", "--cors-origin", "a,b",
-             "--cors-origin", "c", "--api-key", "none"]  # fmt: skip
+    words = ["--cache-file", "c", "--request-timeout", "2", "--no-page", "--cors-origin",
+             "http://a,http://b", "--cors-origin", "http://c", "--api-key", "none"]  # fmt: skip
     read = ServeSettings.read({}, **given(parser.parse_args(words), ServeSettings))
     assert (read.cache_file, read.request_timeout, read.page) == (Path("c"), 2.0, False)
-    assert read.cors_origin == ("a", "b", "c")
+    assert read.cors_origin == ("http://a", "http://b", "http://c")
     assert read.api_key is None
 
 
@@ -80,6 +80,30 @@ def test_a_variable_that_is_no_setting_is_named_with_those_that_are() -> None:
         ServeSettings.read({"FERRUM_SERVE_PROT": "1"})
     with pytest.raises(SettingsError, match=r"FERRUM_SERVE_PORT: \[port\] got 'x' -> a whole"):
         ServeSettings.read({"FERRUM_SERVE_PORT": "x"})
+
+
+ORIGINS = ["*", "http://localhost:3000", "https://chat.example", "http://[::1]:8080",
+           "http://192.0.2.1", "https://a-b.xn--bcher-kva.example",
+           "chrome-extension://abcdefghijklmnop", "http://localhost:443"]  # fmt: skip
+
+
+@pytest.mark.parametrize("origin", ORIGINS)
+def test_a_site_is_what_browsers_call_it(origin: str) -> None:
+    assert ServeSettings(cors_origin=origin).cors_origin == (origin,)
+
+
+@pytest.mark.parametrize(
+    "origin",
+    ["http://localhost:3000/", "https://chat.example/app", "localhost:3000", "chat.example",
+     "https://", "https://*.example", "https://chat.example?a", "https://me@chat.example",
+     "HTTPS://chat.example", "https://Chat.example", "http://localhost:80",
+     "https://chat.example:443", "https://bücher.example", "http://localhost:", "null"],
+)  # fmt: skip
+def test_a_site_that_no_browser_calls_so_is_refused(origin: str) -> None:
+    with pytest.raises(SettingsError, match=r"^\[settings\] cors_origin, got .* -> ") as error:
+        ServeSettings(cors_origin=["https://a.example", origin])
+    assert repr(origin) in str(error.value)
+    assert "scheme://host[:port]" in str(error.value)
 
 
 @pytest.mark.parametrize("key", ["", "two words", "schlüssel", "line\nbreak"])
