@@ -79,7 +79,7 @@ def register(
     arithmetic: Arithmetic = "fast",
     isa: Isa = "auto",
     moe_path: MoePath = "auto",
-    moe_few_max: int = 32,
+    moe_few_max: int | None = None,
     moe_block_size: BlockSize = "auto",
     moe_gate_up: GateUp = "fused",
     route: Route = "graph",
@@ -93,7 +93,8 @@ def register(
         that is faster; "exact" multiplies in float32.
     isa: the instruction set; "auto" leaves it to FERRUM_ISA and then to the machine.
     moe_path: forces one of QuantMoE's ways; "auto" goes by the number of tokens, of which
-        `moe_few_max` is the largest that takes "few". moe_gate_up="unfused" runs gate, up and SiLU
+        `moe_few_max` is the largest that takes "few"; None leaves that to the kernels, which on
+        CUDA go by (token, slot) pairs. moe_gate_up="unfused" runs gate, up and SiLU
         as loops of their own. None of these changes a bit of the CPU's results.
     moe_block_size: on CUDA, how many of an expert's sorted (token, slot) pairs make a tile of its
         grouped products; "auto" goes by how many pairs there are.
@@ -110,13 +111,14 @@ def register(
         "arithmetic": arithmetic,
         "isa": isa,
         "moe_path": moe_path,
-        "moe_few_max": str(moe_few_max),
         "moe_block_size": moe_block_size,
         "moe_gate_up": moe_gate_up,
         "route": route,
         "page_in": page_in,
         "profile": "1" if profile else "0",
     }
+    if moe_few_max is not None:
+        entries["moe_few_max"] = str(moe_few_max)
     for key, value in entries.items():
         options.add_session_config_entry(f"ferrum.{key}", value)
     options.register_custom_ops_library(str(library_path()))

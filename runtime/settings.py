@@ -57,11 +57,12 @@ class Settings(StrictSettings):
         description="force QuantMoE's way for one token, for few, or grouped by expert "
         "[MOE_BATCHED, MOE_BATCHED_DECODE]",
     )
-    moe_few_max: int = Field(
-        32,
+    moe_few_max: int | None = Field(
+        None,
         ge=0,
         le=999_999_999,
-        description="with moe_path auto, steps of more tokens are grouped by expert "
+        description="with moe_path auto, steps of more tokens are grouped by expert; by default "
+        "32, and on a GPU as many as have 64 (token, slot) pairs "
         "[MOE_BATCH_THRESHOLD, MOE_PREFILL_THRESHOLD]",
     )
     moe_block_size: BlockSize = Field(

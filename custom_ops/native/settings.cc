@@ -22,9 +22,9 @@ int choice(const Lookup& lookup, const char* key, std::initializer_list<const ch
   fail("[ferrum] session config entry ", key, ", got \"", *value, "\", expected one of: ", names);
 }
 
-int64_t count(const Lookup& lookup, const char* key, int64_t otherwise) {
+std::optional<int64_t> count(const Lookup& lookup, const char* key) {
   const std::optional<std::string> value = lookup(key);
-  if (!value) return otherwise;
+  if (!value) return std::nullopt;
   const bool digits = !value->empty() && value->size() <= 9 &&
                       value->find_first_not_of("0123456789") == std::string::npos;
   if (!digits)
@@ -56,7 +56,7 @@ Settings read_settings(const Lookup& lookup) {
   settings.exact = choice(lookup, "ferrum.arithmetic", {"fast", "exact"}) == 1;
   settings.moe_path =
       static_cast<MoePath>(choice(lookup, "ferrum.moe_path", {"auto", "one", "few", "grouped"}));
-  settings.moe_few_max = count(lookup, "ferrum.moe_few_max", settings.moe_few_max);
+  settings.moe_few_max = count(lookup, "ferrum.moe_few_max");
   constexpr int kBlockSizes[] = {0, 8, 16, 32, 48, 64};
   settings.moe_block_size =
       kBlockSizes[choice(lookup, "ferrum.moe_block_size", {"auto", "8", "16", "32", "48", "64"})];

@@ -16,8 +16,8 @@ struct Settings {
   const Kernels* kernels = nullptr;  // of the instruction set in use
   bool exact = false;                // float32 products of decoded weights, no int8, no bfloat16
   MoePath moe_path = MoePath::automatic;
-  int64_t moe_few_max = 32;  // most tokens that the few-token path takes
-  int moe_block_size = 0;    // on CUDA, pairs of a tile of the grouped path; 0: by their count
+  std::optional<int64_t> moe_few_max;  // most tokens that the few-token path takes
+  int moe_block_size = 0;  // on CUDA, pairs of a tile of the grouped path; 0: by their count
   bool fused_gate_up = true;
   bool host_route = false;       // RouteTopK is left to its body in standard ops
   bool page_in_experts = false;  // a step asks for its experts' pages before it needs them

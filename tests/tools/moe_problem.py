@@ -39,6 +39,18 @@ class MoeProblem:
         return {n: a[start:end] if n in of_tokens else a for n, a in self.feeds.items()}
 
 
+def empty_experts(experts: int, hidden: int, width: int) -> dict[str, np.ndarray]:
+    """A node's feeds for Q8_0 experts of which a size may be 0."""
+    return {
+        "x": np.ones((5, hidden), np.float32),
+        "weights": np.ones((5, 2), np.float32),
+        "experts": np.zeros((5, 2), np.int32),
+        "gate": np.zeros((experts, width, hidden // 32 * 34), np.uint8),
+        "up": np.zeros((experts, width, hidden // 32 * 34), np.uint8),
+        "down": np.zeros((experts, hidden, width // 32 * 34), np.uint8),
+    }
+
+
 def skewed(tokens: int, k: int, experts: int, seed: int = 0) -> np.ndarray:
     """As real routing is: some experts get many tokens, some none; none twice by one token, unless
     there are too few."""

@@ -10,6 +10,7 @@
 namespace ferrum {
 namespace {
 
+constexpr int64_t kMostFew = 32;          // tokens of the few-token path, where none are set
 constexpr int64_t kMaxColumns = 256;      // of one call of a kernel: what its output buffer holds
 constexpr int64_t kDownBuffer = 1 << 18;  // floats of a worker's down products: 1 MiB, about an L2
 
@@ -253,7 +254,7 @@ void run_pass(const MoeProblem& problem, const Settings& settings, ThreadPool& p
 MoePath path_of(const Settings& settings, int64_t tokens) {
   if (settings.moe_path != MoePath::automatic) return settings.moe_path;
   if (tokens == 1) return MoePath::one;
-  return tokens <= settings.moe_few_max ? MoePath::few : MoePath::grouped;
+  return tokens <= settings.moe_few_max.value_or(kMostFew) ? MoePath::few : MoePath::grouped;
 }
 
 }  // namespace

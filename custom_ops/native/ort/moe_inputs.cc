@@ -16,6 +16,9 @@ MoeInputs moe_inputs(Context& context) {
   in.down.expect(1, in.hidden(), "x's columns");
   if (in.slots() == 0)
     fail("input weights, got shape ", in.weights.shape(), ", expected a column or more");
+  if (in.expert_count() == 0 || in.width() == 0 || in.hidden() == 0)
+    fail("input gate, got shape ", in.gate.shape(), " beside x of ", in.x.shape(),
+         ", expected at least one expert, row and column");
   return in;
 }
 

@@ -178,7 +178,7 @@ void run_pairs(Queue& queue, const MoeProblem& problem) {
 // Whether pairs go the way of few: as a setting says, by tokens, or else by pairs.
 bool few(const MoeProblem& problem, const Settings& settings) {
   if (settings.moe_path != MoePath::automatic) return settings.moe_path != MoePath::grouped;
-  if (settings.moe_few_max != Settings{}.moe_few_max) return problem.tokens <= settings.moe_few_max;
+  if (settings.moe_few_max) return problem.tokens <= *settings.moe_few_max;
   return problem.tokens * problem.k <= kMostGemvPairs;
 }
 

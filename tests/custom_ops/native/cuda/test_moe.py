@@ -9,7 +9,7 @@ import pytest
 from cuda_node import run, session
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from moe_problem import MoeProblem, relative_error, skewed
+from moe_problem import MoeProblem, empty_experts, relative_error, skewed
 
 F32, F16, BF16, Q4_0, Q8_0, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_XS, MXFP4 = (
     0, 1, 30, 2, 8, 11, 12, 13, 14, 23, 39,
@@ -108,6 +108,32 @@ def test_bits_do_not_depend_on_the_size_of_tiles(types: tuple[int, int, int]) ->
     ]
     for other in found[1:]:
         np.testing.assert_array_equal(other[0], found[0][0])
+
+
+@pytest.mark.parametrize("most", [29, 30, 32])
+def test_the_most_tokens_of_the_way_of_few_count_whatever_they_are(most: int) -> None:
+    problem = Problem(skewed(30, 4, 16), 16, 256, 256, (Q4_K, Q4_K, Q6_K))
+    found, few, grouped, auto = (
+        run("QuantMoE", problem.feeds, problem.attributes, **settings)[0]
+        for settings in (
+            {"moe_few_max": str(most)},
+            {"moe_path": "few"},
+            {"moe_path": "grouped"},
+            {},
+        )
+    )
+    assert not np.array_equal(few, grouped)
+    np.testing.assert_array_equal(auto, grouped)
+    np.testing.assert_array_equal(found, few if most >= 30 else grouped)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(("experts", "hidden", "width"), [(0, 64, 64), (4, 0, 64), (4, 64, 0)])
+def test_experts_of_no_size_are_refused(experts: int, hidden: int, width: int, way: str) -> None:
+    feeds = empty_experts(experts, hidden, width)
+    with pytest.raises(Exception, match=r"gate, got shape .*, expected at least one expert, row"):
+        run("QuantMoE", feeds, dict.fromkeys(("gate_type", "up_type", "down_type"), Q8_0),
+            moe_path=way)  # fmt: skip
 
 
 @pytest.mark.parametrize("way", ["few", "grouped"])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from moe_problem import MoeProblem, relative_error, skewed
+from moe_problem import MoeProblem, empty_experts, relative_error, skewed
 from native_node import run, session
 
 from ferrum.custom_ops.library import describe
@@ -201,6 +201,14 @@ def test_no_slots_are_refused() -> None:
         problem.feeds[name] = problem.feeds[name][:, :0]
     with pytest.raises(Exception, match=r"input weights, got shape .3, 0., expected a column"):
         problem.run()
+
+
+@pytest.mark.parametrize("path", ["one", "few", "grouped"])
+@pytest.mark.parametrize(("experts", "hidden", "width"), [(0, 64, 64), (4, 0, 64), (4, 64, 0)])
+def test_experts_of_no_size_are_refused(experts: int, hidden: int, width: int, path: str) -> None:
+    feeds = empty_experts(experts, hidden, width)
+    with pytest.raises(Exception, match=r"gate, got shape .*, expected at least one expert, row"):
+        run("QuantMoE", feeds, Problem(1, 1, 1, 64, 64, (Q8_0,) * 3).attributes, moe_path=path)
 
 
 @pytest.mark.parametrize("attribute", ["gate_type", "up_type", "down_type"])
