@@ -20,6 +20,7 @@ from ferrum.runtime.grammar_error import GrammarError
 from ferrum.runtime.grammar_text import (
     Schema,
     Thinking,
+    choice_grammar,
     explained,
     regex_grammar,
     schema_grammar,
@@ -67,6 +68,10 @@ class Grammars:
         references to groups and anchors within.
         """
         return self._mask("regex", lambda: regex_grammar(pattern, thinking))
+
+    def choice(self, texts: Sequence[str], *, thinking: Thinking = "never") -> GrammarMask:
+        """One of these texts."""
+        return self._mask("choice", lambda: choice_grammar(texts, thinking))
 
     def tool_calls(
         self,

@@ -28,6 +28,10 @@ _OF = " //\t"
 
 _MOST_TEXT = 256 * 1024  # characters of a grammar
 
+_NOTHING = "no text can match it (does it refer to nothing but itself?)"
+# What llguidance has but a name for.
+_IN_WORDS = {"NoExtension": _NOTHING, "NoExtensionBias": _NOTHING}
+
 
 def thinking_of(template: str, prompt: str) -> Thinking:
     """Whether a model thinks before it answers a prompt that its chat template wrote."""
@@ -46,10 +50,13 @@ def schema_grammar(schema: Schema, thinking: Thinking) -> str:
 
 def regex_grammar(pattern: str, thinking: Thinking) -> str:
     """A grammar of the texts that a pattern matches from their first to their last character."""
-    from llguidance import regex_to_lark
+    return _bounded("regex", _start(thinking) + _pattern(pattern))
 
-    text = f"{_start(thinking)}answer: ANSWER\nANSWER: /{regex_to_lark(pattern, '')}/\n"
-    return _bounded("regex", text)
+
+def choice_grammar(texts: Sequence[str], thinking: Thinking) -> str:
+    """A grammar of these texts."""
+    pattern = "|".join(re.escape(text) for text in texts)
+    return _bounded("choice", _start(thinking) + _pattern(f"({pattern})"))
 
 
 def tool_call_grammar(
@@ -93,7 +100,7 @@ def explained(problem: str, what: str, grammar: str) -> str:
         first = first[place.end() :]
         line = grammar.split("\n")[int(place[1]) - 1]
         what = line.rpartition(_OF)[2] if _OF in line else what
-    return f"[{what}] {(reasons or [first])[0][:300]}"
+    return f"[{what}] {(reasons or [_IN_WORDS.get(first, first)])[0][:300]}"
 
 
 def _signature(tool: Mapping[str, Any], position: int) -> tuple[str, dict[str, Any]]:
@@ -137,8 +144,15 @@ def _json(what: str, schema: Schema) -> str:
         raise GrammarError(f"[{what}] is no JSON: {reason}") from None
 
 
+def _pattern(pattern: str) -> str:
+    from llguidance import regex_to_lark
+
+    return f"answer: ANSWER\nANSWER: /{regex_to_lark(pattern, '')}/\n"
+
+
 def _literal(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
+    # The one character that JSON may have as it is, and a literal may not.
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", r"\u007f")
 
 
 def _bounded(what: str, grammar: str) -> str:

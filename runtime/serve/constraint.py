@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -76,8 +75,8 @@ def _further(
         schema = outputs.json_
         return lambda: grammars.json_schema(schema, thinking=thinking)
     if outputs.choice is not None:
-        pattern = "|".join(re.escape(text) for text in outputs.choice)
-        return lambda: grammars.regex(f"({pattern})", thinking=thinking)
+        texts = outputs.choice
+        return lambda: grammars.choice(texts, thinking=thinking)
     if outputs.regex is not None:
         pattern = outputs.regex
         return lambda: grammars.regex(pattern, thinking=thinking)

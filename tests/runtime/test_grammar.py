@@ -434,6 +434,40 @@ def test_a_schema_that_would_end_the_process_is_refused(
     assert answer(llm, grammars.regex("yes")).text == "yes"
 
 
+@pytest.mark.parametrize("schema", [{"$ref": "#"}, {"anyOf": [{"$ref": "#"}]}])
+def test_a_schema_that_is_nothing_but_itself_is_refused_in_words(
+    grammars: Grammars, schema: dict[str, Any]
+) -> None:
+    with pytest.raises(GrammarError, match=r"^\[json_schema\] no text can match it \(") as error:
+        grammars.json_schema(schema)
+    assert "NoExtension" not in str(error.value)
+    with pytest.raises(GrammarError, match=r"^\[regex\] no text can match it \("):
+        grammars.regex("[a&&b]")
+
+
+TEXTS = ["a.b", "(c)", "two words", "", "a\nb", "\t|", "é\x7f/\\"]
+
+
+def test_an_answer_is_one_of_several_texts(llm: LLM, grammars: Grammars) -> None:
+    for text in TEXTS:
+        mask = grammars.choice([text])
+        assert answer(llm, mask).text == text
+    assert answer(llm, grammars.choice(TEXTS)).text in TEXTS
+
+
+def test_too_many_texts_are_called_what_they_are(grammars: Grammars) -> None:
+    with pytest.raises(GrammarError, match=r"^\[choice\] 3\d\d,\d+ characters -> at most"):
+        grammars.choice(["x" * 1000] * 300)
+
+
+@pytest.mark.parametrize("name", ["a\x7fb", "a\x01\x85\u2028b", 'a"\\b'])
+def test_a_tool_may_be_called_anything(llm: LLM, grammars: Grammars, name: str) -> None:
+    tool = {"type": "function", "function": {"name": name}}
+    text = answer(llm, grammars.tool_calls([tool], parallel=False)).text
+    call = text.removeprefix("<tool_call>\n").removesuffix("\n</tool_call>")
+    assert json.loads(call) == {"name": name, "arguments": {}}
+
+
 def test_a_schema_nested_beyond_python_s_stack_is_refused(grammars: Grammars) -> None:
     schema: dict[str, Any] = {}
     for _ in range(100_000):

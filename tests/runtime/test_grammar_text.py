@@ -39,6 +39,9 @@ def test_a_schema_s_own_options_win() -> None:
     assert json.loads(line.removeprefix("answer: %json ")) == {"x-guidance": {"lenient": True}}
 
 
+NOTHING = "no text can match it (does it refer to nothing but itself?)"
+
+
 @pytest.mark.parametrize(
     ("problem", "line"),
     [
@@ -50,6 +53,8 @@ def test_a_schema_s_own_options_win() -> None:
         ("1(8): bad", "[tools] bad"),
         ("at 2(1): invalid\n  (a\n  ^\nerror: unclosed group\n", "[tools] unclosed group"),
         ("bad\n<non-verbose/>", "[tools] bad"),
+        ("NoExtensionBias\n<non-verbose/>", f"[tools] {NOTHING}"),
+        ("NoExtension", f"[tools] {NOTHING}"),
         ("", "[tools] does not work"),
     ],
 )

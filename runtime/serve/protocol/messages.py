@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import unicodedata
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from pydantic_core import from_json
 
 from ferrum.runtime.serve.protocol.body import Body
@@ -92,10 +94,16 @@ Message = Annotated[
 Messages = Annotated[list[Message], Field(min_length=1, fail_fast=True)]
 
 
+def _printable(name: str) -> str:
+    if any(unicodedata.category(character) == "Cc" for character in name):
+        raise ValueError("a string without control characters")
+    return name
+
+
 class Function(Body):
     """A function that the model may call."""
 
-    name: str = Field(min_length=1, max_length=256)
+    name: Annotated[str, AfterValidator(_printable)] = Field(min_length=1, max_length=256)
     description: str | None = None
     parameters: dict[str, Any] | None = Field(None, description="a JSON schema")
     strict: bool | None = Field(
@@ -142,9 +150,18 @@ def _call(call: MessageToolCall) -> dict[str, Any]:
     except ValueError:
         arguments = None
     # What the model has got wrong, it is shown as it was.
-    shown = arguments if isinstance(arguments, dict) else written
+    shown = arguments if isinstance(arguments, dict) and _finite(arguments) else written
     return {
         "id": call.id,
         "type": "function",
         "function": {"name": call.function.name, "arguments": shown},
     }
+
+
+def _finite(value: Any) -> bool:
+    """Whether all numbers in a value of JSON are: 1e999 is read as infinity, which JSON has not."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, dict):
+        return all(map(_finite, value.values()))
+    return not isinstance(value, list) or all(map(_finite, value))

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from ferrum.runtime.serve.errors import ApiError
 from ferrum.runtime.serve.protocol.chat import ChatRequest
 from ferrum.runtime.serve.protocol.messages import for_template
 
@@ -53,9 +54,22 @@ def test_thoughts_and_names_are_handed_on() -> None:
         ("5", "5"),
         ("[" * 100_000, "[" * 100_000),
         (r'{"a": "\ud800"}', r'{"a": "\ud800"}'),
+        ('{"a": [{"b": 1e999}]}', '{"a": [{"b": 1e999}]}'),  # no number of JSON's that it could be
+        ('{"a": [{"b": -1.5e300}]}', {"a": [{"b": -1.5e300}]}),
     ],
 )
 def test_arguments_are_an_object_where_they_spell_one(written: str, arguments: Any) -> None:
     call = {"id": "x", "type": "function", "function": {"name": "f", "arguments": written}}
     (seen,) = shown({"role": "assistant", "tool_calls": [call]})["tool_calls"]
     assert seen == {**call, "function": {"name": "f", "arguments": arguments}}
+
+
+@pytest.mark.parametrize("name", ["a\x7fb", "a\nb", "\0", "\x85"])
+def test_a_functions_name_has_no_control_characters(name: str) -> None:
+    body = {
+        "messages": [{"role": "user", "content": "a"}],
+        "tools": [{"type": "function", "function": {"name": name}}],
+    }
+    with pytest.raises(ApiError, match="-> a string without control characters") as refused:
+        ChatRequest.read(json.dumps(body).encode())
+    assert refused.value.param == "tools[0].function.name"
