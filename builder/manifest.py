@@ -8,14 +8,20 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from ferrum.builder import genai
 from ferrum.builder.gguf import SourceFile, Tensor
 from ferrum.builder.tokenizer import CHAT_TEMPLATE, Tokenizer
 from ferrum.builder.weights import Placement
+from ferrum.custom_ops.library import LIBRARY_NAME
 from ferrum.custom_ops.quants import QUANTS
 from ferrum.models.qwen3_moe.config import Qwen3MoeConfig
 
 FORMAT = 1
 FILE = "ferrum.json"
+# What lies beside every graph, its template and library where it has them.
+COMPANIONS = (
+    FILE, "tokenizer.json", "tokenizer_config.json", CHAT_TEMPLATE, genai.FILE, LIBRARY_NAME
+)  # fmt: skip
 
 
 def source_records(files: Sequence[SourceFile], plan: Sequence[Placement]) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import stat
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -16,10 +17,13 @@ from pydantic import TypeAdapter, ValidationError
 from ferrum.builder.check.element_types import FLOAT_TYPES, activation_type, element_types
 from ferrum.builder.gguf import GGUF, GGUFError, Tensor
 from ferrum.builder.layout import LAYOUTS, Relaid, plan_layout
+from ferrum.builder.manifest import COMPANIONS
 from ferrum.builder.tokenizer import Tokenizer, read_tokenizer
 from ferrum.custom_ops.contract import DOMAIN
 from ferrum.custom_ops.ops import OPS
 from ferrum.models.qwen3_moe.config import ARCHITECTURE, Qwen3MoeConfig
+
+_MOST_BYTES = (2 << 30) - 1  # of a protobuf message
 
 
 class ExportError(ValueError):
@@ -57,7 +61,7 @@ class Export:
     def __init__(self, path: Path, source: GGUF | None = None) -> None:
         self.path, self.folder, self.source = path, path.parent, source
         try:
-            self.model = onnx.load_model_from_string(path.read_bytes())
+            self.model = onnx.load_model_from_string(_read(path))
         except OSError as error:
             raise ExportError(f"[{path}] cannot be read: {error.strerror or error}") from error
         except DecodeError as error:
@@ -104,6 +108,12 @@ class Export:
             raise ExportError(f"[{self.path}] metadata ferrum.source -> rows of {sorted(wanted)}")
         records: list[dict[str, Any]] = value
         return records
+
+    @property
+    def files(self) -> list[Path]:
+        """The .onnx and what belongs beside it, there or not."""
+        names = [self.path.name, *(record["file"] for record in self.records), *COMPANIONS]
+        return [self.folder / name for name in names]
 
     @property
     def layout_record(self) -> dict[str, Any] | None:
@@ -205,6 +215,20 @@ class Export:
             if node.op_type == "RMSNorm":
                 return activation_type(node, self.types)
         return "float32"
+
+
+def _read(path: Path) -> bytes:
+    """The whole file, once it may be a graph: a model's weights would fill the memory."""
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):  # asked before opening, which would wait on a pipe
+        raise ExportError(f"[{path}] not a regular file -> an .onnx written by ferrum-build")
+    with path.open("rb") as file:
+        if file.read(4) == b"GGUF":
+            raise ExportError(f"[{path}] a GGUF -> the .onnx that ferrum-build made of it")
+        if status.st_size > _MOST_BYTES:
+            raise ExportError(f"[{path}] {status.st_size:,} bytes -> at most {_MOST_BYTES:,}")
+        file.seek(0)
+        return file.read()
 
 
 def attributes(node: onnx.NodeProto) -> dict[str, Any]:
