@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 
 from ferrum.builder.check.finding import Status
 from ferrum.builder.check.run import Outcome
+from ferrum.builder.report_file import write_report
 
 _COLOURS = {"pass": "green", "fail": "bold red", "skip": "yellow"}
 
@@ -66,11 +67,12 @@ def write_json(path: Path, outcomes: Sequence[Outcome], about: dict[str, Any]) -
         for outcome in outcomes
     ]
     content = {**about, "passed": not failed(outcomes), "checks": rows}
-    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write_report(path, (json.dumps(content, indent=1) + "\n").encode())
 
 
 def write_junit(path: Path, outcomes: Sequence[Outcome], model: str) -> None:
     """A test suite of JUnit's XML: a test case per check, named for the model."""
+    model = _printable(model)
     counts = Counter(outcome.finding.status for outcome in outcomes)
     suite = ElementTree.Element(
         "testsuite",
@@ -95,7 +97,7 @@ def write_junit(path: Path, outcomes: Sequence[Outcome], model: str) -> None:
             ElementTree.SubElement(case, "system-out").text = found
     root = ElementTree.Element("testsuites")
     root.append(suite)
-    ElementTree.ElementTree(root).write(path, encoding="utf-8", xml_declaration=True)
+    write_report(path, ElementTree.tostring(root, encoding="utf-8", xml_declaration=True))
 
 
 def _printable(text: str) -> str:
