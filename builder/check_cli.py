@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ferrum.builder.command_line import OneLineParser, complain, run_command, show
+
+if TYPE_CHECKING:
+    from ferrum.builder.check.run import Outcome
 
 _DESCRIPTION = """\
 Prove that an export is sound, and that it is what the GGUF was.
@@ -25,11 +30,11 @@ examples:
 
 def parser() -> argparse.ArgumentParser:
     """The arguments of ferrum-check."""
-    result = argparse.ArgumentParser(
+    result = OneLineParser(
         prog="ferrum-check",
+        usage="ferrum-check OUT.onnx [--gguf MODEL.gguf] [options]",
         description=_DESCRIPTION,
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     result.add_argument("model", metavar="OUT.onnx", type=Path, help="what ferrum-build wrote")
     result.add_argument("--gguf", metavar="MODEL.gguf", type=Path,
@@ -57,14 +62,19 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ferrum-check; returns the exit status."""
-    arguments = parser().parse_args(argv)
+    return run_command("ferrum-check", lambda: _check(parser().parse_args(argv)))
+
+
+def _check(arguments: argparse.Namespace) -> int:
     if arguments.seed < 0 or arguments.samples < 1:
         parser().error("--seed -> 0 or more, --samples -> 1 or more")
     # Imported here so that --help and a wrong option answer at once.
     from ferrum.builder.check.export import Export, ExportError
-    from ferrum.builder.check.report import failed, print_table, write_json, write_junit
+    from ferrum.builder.check.placement import LibraryError, check_library
+    from ferrum.builder.check.report import failed, print_table
     from ferrum.builder.check.run import CheckOptions, checks, run_checks
     from ferrum.builder.gguf import GGUF, GGUFError
+    from ferrum.builder.report_file import ReportError, check_reports
 
     options = CheckOptions(arguments.seed, arguments.samples, arguments.quick,
                            only=tuple(arguments.only))  # fmt: skip
@@ -73,23 +83,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ValueError as error:
         parser().error(str(error))
     try:
+        check_library()
         source = GGUF.open(arguments.gguf) if arguments.gguf else None
         export = Export(arguments.model, source)
+        sources = [file.path for file in source.files] if source else []
+        reports = [path for path in (arguments.json, arguments.junit) if path]
+        check_reports(reports, [*export.files, *sources])
         outcomes = list(run_checks(export, options))
-        print_table(outcomes, f"{arguments.model}, seed {arguments.seed}")
-        about = {
-            "model": str(arguments.model),
-            "gguf": str(arguments.gguf) if arguments.gguf else None,
-            "seed": arguments.seed,
-        }
-        if arguments.json:
-            write_json(arguments.json, outcomes, about)
-        if arguments.junit:
-            write_junit(arguments.junit, outcomes, arguments.model.name)
-    except (GGUFError, ExportError, OSError) as error:
-        print(f"ferrum-check: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("ferrum-check: stopped", file=sys.stderr)
-        return 130
-    return 1 if failed(outcomes) else 0
+        title = f"{arguments.model}, seed {arguments.seed}"
+        status = 1 if failed(outcomes) else 0
+        status = show("ferrum-check", status, lambda: print_table(outcomes, title))
+        _write_reports(arguments, outcomes)
+    except (GGUFError, ExportError, LibraryError, ReportError, OSError) as error:
+        return complain("ferrum-check", error, 2)
+    return status
+
+
+def _write_reports(arguments: argparse.Namespace, outcomes: Sequence[Outcome]) -> None:
+    from ferrum.builder.check.report import write_json, write_junit
+
+    about = {
+        "model": str(arguments.model),
+        "gguf": str(arguments.gguf) if arguments.gguf else None,
+        "seed": arguments.seed,
+    }
+    if arguments.json:
+        write_json(arguments.json, outcomes, about)
+    if arguments.junit:
+        write_junit(arguments.junit, outcomes, arguments.model.name)

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ferrum.builder.command_line import OneLineParser, complain, run_command, show
+
+if TYPE_CHECKING:
+    from ferrum.builder.build import BuildResult
 
 _DESCRIPTION = """\
 Turn a GGUF Qwen3-MoE model into an ONNX graph that any ONNX Runtime runs.
@@ -56,11 +61,11 @@ _DTYPES = {"f32": "float32", "f16": "float16", "bf16": "bfloat16"}
 
 def parser() -> argparse.ArgumentParser:
     """The arguments of ferrum-build."""
-    result = argparse.ArgumentParser(
+    result = OneLineParser(
         prog="ferrum-build",
+        usage="ferrum-build MODEL.gguf OUT.onnx [options]",
         description=_DESCRIPTION,
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     result.add_argument("model", metavar="MODEL.gguf", type=Path,
                         help="the model; of a split model, any shard")  # fmt: skip
@@ -96,7 +101,10 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ferrum-build; returns the exit status."""
-    arguments = parser().parse_args(argv)
+    return run_command("ferrum-build", lambda: _build(parser().parse_args(argv)))
+
+
+def _build(arguments: argparse.Namespace) -> int:
     started = time.perf_counter()
     # Imported here so that --help and a wrong option answer at once.
     from ferrum.builder.build import BUILD_ERRORS, BuildOptions, build
@@ -115,28 +123,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         result = build(arguments.model, arguments.output, options)
     except BUILD_ERRORS as error:
-        print(f"ferrum-build: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("ferrum-build: stopped", file=sys.stderr)
-        return 130
+        return complain("ferrum-build", error, 2)
+    if arguments.quiet and not arguments.json:
+        return 0
     seconds = time.perf_counter() - started
-    if arguments.json:
-        print(json.dumps({**result.as_dict(), "seconds": round(seconds, 3)}, indent=1))
-    elif not arguments.quiet:
-        config = result.config
-        kinds = ", ".join(f"{name} x{row['tensors']}" for name, row in result.types.items())
-        weight_bytes = sum(row["bytes"] for row in result.types.values())
-        print(
-            f"{result.output}: {result.graph_bytes / 1e3:.0f} kB of graph, "
-            f"{weight_bytes / 1e6:,.0f} MB of weights by {', '.join(sorted(set(result.methods)))}\n"
-            f"  {config.layers} layers, {config.experts} experts, {config.experts_per_token} per "
-            f"token, context {config.context_length:,}; {kinds}\n"
-            f"{_activations(result.dtype)}{_on_the_cpu(result.cpu_experts)}"
-            f"{_relaid(arguments.layout, result.relaid_bytes)}"
-            f"  done in {seconds:.1f} s"
-        )
-    return 0
+    report = {**result.as_dict(), "seconds": round(seconds, 3)}
+    text = json.dumps(report, indent=1) if arguments.json else _words(result, arguments, seconds)
+    return show("ferrum-build", 0, lambda: print(text))
+
+
+def _words(result: BuildResult, arguments: argparse.Namespace, seconds: float) -> str:
+    config = result.config
+    kinds = ", ".join(f"{name} x{row['tensors']}" for name, row in result.types.items())
+    weight_bytes = sum(row["bytes"] for row in result.types.values())
+    return (
+        f"{result.output}: {result.graph_bytes / 1e3:.0f} kB of graph, "
+        f"{weight_bytes / 1e6:,.0f} MB of weights by {', '.join(sorted(set(result.methods)))}\n"
+        f"  {config.layers} layers, {config.experts} experts, {config.experts_per_token} per "
+        f"token, context {config.context_length:,}; {kinds}\n"
+        f"{_activations(result.dtype)}{_on_the_cpu(result.cpu_experts)}"
+        f"{_relaid(arguments.layout, result.relaid_bytes)}"
+        f"  done in {seconds:.1f} s"
+    )
 
 
 def _relaid(layout: str, count: int) -> str:

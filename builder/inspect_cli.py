@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+from ferrum.builder.command_line import OneLineParser, complain, run_command, show
 
 _DESCRIPTION = """\
 Show what is in a model: config, types with sizes, memory at run time, where it
 will run and which kernels this machine will use. Weights are not read."""
 
 _EPILOG = """\
-exit status: 0 done, 2 bad input or arguments (one line says what)
+exit status: 0 done, 2 bad input or arguments (one line says what), 130 stopped
 
 examples:
   ferrum-inspect Qwen3-30B-A3B-Q4_K_M.gguf --context 8192 --batch 16
@@ -22,11 +23,11 @@ examples:
 
 def parser() -> argparse.ArgumentParser:
     """The arguments of ferrum-inspect."""
-    result = argparse.ArgumentParser(
+    result = OneLineParser(
         prog="ferrum-inspect",
+        usage="ferrum-inspect OUT.onnx|MODEL.gguf [options]",
         description=_DESCRIPTION,
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     result.add_argument("model", metavar="OUT.onnx|MODEL.gguf", type=Path,
                         help="what ferrum-build wrote, or what it reads")  # fmt: skip
@@ -52,11 +53,16 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ferrum-inspect; returns the exit status."""
-    arguments = parser().parse_args(argv)
+    return run_command("ferrum-inspect", lambda: _inspect(parser().parse_args(argv)))
+
+
+def _inspect(arguments: argparse.Namespace) -> int:
     # Imported here so that --help and a wrong option answer at once.
     from ferrum.builder.check.export import ExportError
+    from ferrum.builder.check.placement import LibraryError
     from ferrum.builder.gguf import GGUFError
     from ferrum.builder.layer_svg import layer_svg
+    from ferrum.builder.report_file import ReportError, check_reports, write_report
     from ferrum.builder.survey import survey
     from ferrum.builder.survey_page import print_survey
     from ferrum.models.qwen3_moe.config import ModelError
@@ -68,12 +74,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not 0 <= arguments.layer < found.config.layers:
             parser().error(f"--layer {arguments.layer} -> 0 to {found.config.layers - 1}")
         if arguments.svg:
-            arguments.svg.write_text(layer_svg(found, arguments.layer), encoding="utf-8")
-    except (GGUFError, ModelError, ExportError, OSError) as error:
-        print(f"ferrum-inspect: {error}", file=sys.stderr)
-        return 2
+            check_reports([arguments.svg], found.inputs)
+            write_report(arguments.svg, layer_svg(found, arguments.layer).encode())
+    except (GGUFError, ModelError, ExportError, LibraryError, ReportError, OSError) as error:
+        return complain("ferrum-inspect", error, 2)
     if arguments.json:
-        print(json.dumps(found.as_dict(), indent=1))
-    else:
-        print_survey(found)
-    return 0
+        text = json.dumps(found.as_dict(), indent=1)
+        return show("ferrum-inspect", 0, lambda: print(text))
+    return show("ferrum-inspect", 0, lambda: print_survey(found))

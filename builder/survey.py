@@ -11,7 +11,8 @@ from typing import Any
 
 from ferrum.builder.build import model_config
 from ferrum.builder.check.export import Export, ExportError, NotChecked
-from ferrum.builder.check.placement import CPU, session
+from ferrum.builder.check.finding import first_line
+from ferrum.builder.check.placement import CPU, check_library, session
 from ferrum.builder.gguf import GGUF, Tensor
 from ferrum.builder.transfers import Transfers, transfers
 from ferrum.custom_ops.library import describe, library_path
@@ -62,6 +63,7 @@ class Survey:
     """All of it; `graph` is None for a GGUF, `transfers` too where a GPU runs the graph alone."""
 
     path: Path
+    inputs: tuple[Path, ...]  # the model's files, which no report may replace
     config: Qwen3MoeConfig
     files: tuple[dict[str, Any], ...]
     parameters: int
@@ -94,8 +96,10 @@ class Survey:
 def survey(path: Path, *, context: int | None = None, batch: int = 1) -> Survey:
     """Look at an .onnx of ferrum-build or at a GGUF; weights are not read.
 
-    GGUFError, ModelError or ExportError (all ValueError, one line) where it is neither.
+    GGUFError, ModelError or ExportError where it is neither, LibraryError where this machine's
+    kernels cannot be had; all are ValueErrors of one line.
     """
+    check_library()
     graph, crossing, kv_dtype = None, None, "float16"
     if path.suffix == ".onnx":
         export = Export(path)
@@ -104,15 +108,16 @@ def survey(path: Path, *, context: int | None = None, batch: int = 1) -> Survey:
         except NotChecked as reason:
             raise ExportError(f"[{path}] {reason}") from reason
         config, graph, crossing = export.config, _graph(export), transfers(export)
-        tensors, relaid = export.tensors, export.relaid
+        tensors, relaid, inputs = export.tensors, export.relaid, export.files
     else:
-        gguf, relaid = GGUF.open(path), None
+        gguf, relaid, inputs = GGUF.open(path), None, [path]
         config, tensors = model_config(gguf, None), gguf.tensors
     files = [{"file": file.path.name, "bytes": file.size} for file in gguf.files]
     if relaid:
         files.append({"file": relaid.path.name, "bytes": relaid.size})
     return Survey(
         path=path,
+        inputs=(*inputs, *(file.path for file in gguf.files)),
         config=config,
         files=tuple(files),
         parameters=sum(_values(tensor) for tensor in tensors.values()),
@@ -129,7 +134,12 @@ def survey(path: Path, *, context: int | None = None, batch: int = 1) -> Survey:
 
 def _graph(export: Export) -> dict[str, Any]:
     """What is in the .onnx, and the provider that ONNX Runtime gives each node on this machine."""
-    loaded, placed = session(export), Counter[str]()
+    try:
+        loaded, placed = session(export), Counter[str]()
+    except Exception as error:  # ONNX Runtime's derive from nothing else
+        raise ExportError(
+            f"[{export.path}] ONNX Runtime refuses it: {first_line(error)} -> see ferrum-check"
+        ) from error
     if hasattr(loaded, "get_provider_graph_assignment_info"):
         for group in loaded.get_provider_graph_assignment_info():
             placed[group.ep_name] += len(group.get_nodes())
@@ -168,9 +178,7 @@ def _types(tensors: Iterable[Tensor]) -> list[TypeRow]:
     return sorted(rows, key=lambda row: -row.bytes)
 
 
-def _unit(isa: str | None, int8_units: list[str]) -> str:
-    if isa is None:
-        return "none: FERRUM_ISA names no instruction set of this machine"
+def _unit(isa: str, int8_units: list[str]) -> str:
     if not int8_units or isa in int8_units:
         return isa
     return "generic"

@@ -37,3 +37,9 @@ def judged(problems: Sequence[str], found: str) -> Finding:
     if len(problems) > _SHOWN:
         text += f"; and {len(problems) - _SHOWN} more"
     return Finding("fail", text, tuple(problems))
+
+
+def first_line(error: Exception) -> str:
+    """What an error says first; libraries go on for pages."""
+    lines = (line.strip() for line in str(error).splitlines())
+    return next((line for line in lines if line), repr(error))[:300]

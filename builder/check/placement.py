@@ -7,10 +7,23 @@ from collections import Counter
 import onnxruntime as ort
 
 from ferrum.builder.check.export import Export
-from ferrum.builder.check.finding import Finding, judged, skipped
-from ferrum.custom_ops.library import Arithmetic, register
+from ferrum.builder.check.finding import Finding, first_line, judged, skipped
+from ferrum.custom_ops.library import Arithmetic, describe, register
 
 CPU = "CPUExecutionProvider"
+
+
+class LibraryError(ValueError):
+    """FERRUM_LIBRARY or FERRUM_ISA names what cannot be loaded or run here; one line."""
+
+
+def check_library() -> None:
+    """Raise LibraryError where no session could have ferrum's kernels: no fault of an export."""
+    try:
+        describe()
+        register(ort.SessionOptions())
+    except Exception as error:  # ONNX Runtime's, ctypes' and our own have nothing else in common
+        raise LibraryError(f"[library] {first_line(error)}") from error
 
 
 def session(export: Export, arithmetic: Arithmetic = "fast") -> ort.InferenceSession:

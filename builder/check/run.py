@@ -19,7 +19,7 @@ from ferrum.builder.check import (
     structure,
 )
 from ferrum.builder.check.export import Export, NotChecked
-from ferrum.builder.check.finding import Finding, skipped
+from ferrum.builder.check.finding import Finding, first_line, skipped
 from ferrum.custom_ops.ops import OPS
 
 # Ops that a graph has for experts on the CPU, or for activations that are not float32.
@@ -109,8 +109,7 @@ def run_checks(export: Export, options: CheckOptions) -> Iterator[Outcome]:
         except NotChecked as reason:
             finding = skipped(str(reason))
         except Exception as error:  # whatever is wrong with the export, the table goes on
-            line = next((line for line in str(error).splitlines() if line.strip()), "")
-            text = f"{type(error).__name__}: {line[:300]}"
+            text = f"{type(error).__name__}: {first_line(error)}"
             finding = Finding("fail", text, (text,))
         if check.optional and finding.status == "skip" and check.name not in options.only:
             continue

@@ -9,7 +9,7 @@ from pathlib import Path
 import onnx
 
 from ferrum.builder.check.export import Export
-from ferrum.builder.check.finding import Finding, judged, passed
+from ferrum.builder.check.finding import Finding, first_line, judged, passed
 from ferrum.custom_ops.contract import DOMAIN, VERSION
 
 # The oldest ONNX Runtime that the package claims to support, and what it accepts.
@@ -24,7 +24,7 @@ def onnx_checker(export: Export) -> Finding:
         return passed(f"onnx {onnx.__version__}, by path")
     except onnx.checker.ValidationError as error:
         if "multiple hard links" not in str(error):
-            return judged([_first_line(error)], "")
+            return judged([first_line(error)], "")
     # onnx refuses any external file with a second hard link, which --weights link makes. It never
     # reads their bytes (other checks here do), so the same .onnx, byte for byte, is checked beside
     # empty files of the same names and sizes.
@@ -32,7 +32,7 @@ def onnx_checker(export: Export) -> Finding:
         try:
             onnx.checker.check_model(str(_beside_stand_ins(export, Path(folder))))
         except onnx.checker.ValidationError as error:
-            return judged([_first_line(error)], "")
+            return judged([first_line(error)], "")
     return passed(
         f"onnx {onnx.__version__}, the .onnx as it is; weights hard-linked, which onnx refuses, so "
         "sparse stand-ins of their sizes lay beside it"
@@ -57,7 +57,7 @@ def shape_inference(export: Export) -> Finding:
     try:
         model = onnx.shape_inference.infer_shapes(export.model, check_type=True, strict_mode=True)
     except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError) as error:
-        return judged([_first_line(error)], "")
+        return judged([first_line(error)], "")
     return passed(f"strict; {len(model.graph.value_info)} values have types")
 
 
@@ -80,7 +80,3 @@ def versions(export: Export) -> Finding:
     return judged(
         problems, f"IR {model.ir_version}, {opsets}: ONNX Runtime {OLDEST_RUNTIME} takes them"
     )
-
-
-def _first_line(error: Exception) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), repr(error))

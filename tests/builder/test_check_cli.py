@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -94,3 +96,49 @@ def test_metadata_that_are_not_ferrums_get_exit_2(
 def test_wrong_arguments_exit_2_with_what_is_allowed(export: Path, arguments: list[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main([str(export), *arguments])
+
+
+def test_a_report_that_would_cost_the_model_is_refused(
+    export: Path, sample: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "linked"
+    folder.mkdir()
+    gguf = tmp_path / "m.gguf"
+    shutil.copyfile(sample, gguf)
+    build(gguf, folder / "m.onnx", BuildOptions(weights="link", progress=False))
+    for option in ("--json", "--junit"):
+        for target in (folder / "m.onnx", gguf, folder / "m.gguf", folder / "tokenizer.json",
+                       folder / "ferrum.json", tmp_path / "none" / "c.json"):  # fmt: skip
+            before = target.read_bytes() if target.exists() else None
+            assert main([str(folder / "m.onnx"), option, str(target)]) == 2
+            said = capsys.readouterr()
+            assert (said.out, said.err.count("\n")) == ("", 1)  # before any check
+            assert (target.read_bytes() if target.exists() else None) == before
+
+
+def test_reports_are_written_though_no_one_reads_the_table(export: Path, tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    call = [COMMAND, export, "--only", "versions", "--json", tmp_path / "c.json"]
+    done = subprocess.run(call, stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads((tmp_path / "c.json").read_text())["passed"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("FERRUM_ISA", "none-such"), ("FERRUM_LIBRARY", "/none"), ("FERRUM_LIBRARY", "/etc/passwd")],
+)
+def test_kernels_that_cannot_be_had_are_no_fault_of_the_export(
+    export: Path,
+    name: str,
+    value: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv(name, value)
+    assert main([str(export), "--only", "versions"]) == 2
+    said = capsys.readouterr()
+    assert (said.out, said.err.count("\n")) == ("", 1)
+    assert value in said.err

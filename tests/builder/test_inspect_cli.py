@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
+import onnx
 import pytest
 
 from ferrum.builder.build import BuildOptions, build
@@ -92,3 +94,53 @@ def test_what_is_no_model_gets_one_line_and_exit_2(
 def test_wrong_arguments_exit_2(sample: Path, arguments: list[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main([str(sample), *arguments])
+
+
+def test_a_picture_that_would_cost_the_model_is_refused(
+    sample: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gguf, out = tmp_path / "m.gguf", tmp_path / "out" / "m.onnx"
+    shutil.copyfile(sample, gguf)
+    build(gguf, out, BuildOptions(weights="link", progress=False))
+    for model, target in [(gguf, gguf), (out, out), (out, gguf), (out, out.with_name("m.gguf")),
+                          (out, out.with_name("genai_config.json"))]:  # fmt: skip
+        before = target.read_bytes()
+        assert main([str(model), "--svg", str(target)]) == 2
+        said = capsys.readouterr()
+        assert (said.out, said.err.count("\n")) == ("", 1)
+        assert target.read_bytes() == before
+
+
+def test_an_export_that_onnx_runtime_refuses_is_one_line(
+    sample: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    build(sample, tmp_path / "m.onnx", BuildOptions(progress=False))
+    model = onnx.load(tmp_path / "m.onnx", load_external_data=False)
+    model.graph.node[0].input[0] = "no such value"
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    assert main([str(tmp_path / "m.onnx")]) == 2
+    said = capsys.readouterr()
+    assert (said.out, said.err.count("\n")) == ("", 1)
+    assert "ONNX Runtime refuses it" in said.err
+
+
+@pytest.mark.parametrize("kind", ["onnx", "gguf"])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("FERRUM_ISA", "none-such"), ("FERRUM_LIBRARY", "/none"), ("FERRUM_LIBRARY", "/etc/passwd")],
+)
+def test_kernels_that_cannot_be_had_are_one_line(
+    sample: Path,
+    tmp_path: Path,
+    kind: str,
+    name: str,
+    value: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    build(sample, tmp_path / "m.onnx", BuildOptions(progress=False))
+    monkeypatch.setenv(name, value)
+    assert main([str(sample if kind == "gguf" else tmp_path / "m.onnx")]) == 2
+    said = capsys.readouterr()
+    assert (said.out, said.err.count("\n")) == ("", 1)
+    assert value in said.err
