@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from gguf.quants import dequantize
 import ferrum
 from ferrum.builder import genai, manifest
 from ferrum.builder.gguf import GGUF, GGUFError, Tensor
+from ferrum.builder.gguf_header import quoted
 from ferrum.builder.layout import Layout, plan_layout, relaid_path, write_relaid
 from ferrum.builder.outputs import OutputError, publish
 from ferrum.builder.tokenizer import CHAT_TEMPLATE, read_tokenizer
@@ -116,6 +117,7 @@ def build(source: Path, output: Path, options: BuildOptions | None = None) -> Bu
     names = [placement.name for placement in plan if not placement.in_place]
     names += [relaid.path.name] if relaid else []
     names += [*texts, manifest.FILE, *([library.name] if library else []), output.name]
+    _check_file_names([*names, *(placement.name for placement in plan)])
     with publish(
         output.parent,
         names,
@@ -161,6 +163,19 @@ def build(source: Path, output: Path, options: BuildOptions | None = None) -> Bu
         relaid_bytes=relaid.size if relaid else 0,
         files=tuple(names),
     )
+
+
+def _check_file_names(names: Iterable[str]) -> None:
+    """The graph and ferrum.json name each, in UTF-8 and for any system."""
+    for name in names:
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            sound = False
+        else:
+            sound = "\\" not in name
+        if not sound:
+            raise OutputError(f"[{quoted(name)}] a file's name -> UTF-8 without a backslash")
 
 
 def _write_new(path: Path, content: bytes) -> None:

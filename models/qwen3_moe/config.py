@@ -100,7 +100,7 @@ def read_config(
     hidden, heads = reader.whole("embedding_length"), reader.whole("attention.head_count")
     head_dim = reader.whole("attention.key_length", max(hidden // heads, 1))
     config = Qwen3MoeConfig(
-        name=str(metadata.get("general.name", "")),
+        name=_name(metadata.get("general.name", "")),
         layers=reader.whole("block_count"),
         hidden=hidden,
         heads=heads,
@@ -121,6 +121,13 @@ def read_config(
     _check(config, reader)
     _check_unsupported(config, reader)
     return config
+
+
+def _name(value: Any) -> str:
+    """Of the model. Bytes that are not UTF-8, which no JSON can hold, become U+FFFD."""
+    if not isinstance(value, str):
+        return shown(value)
+    return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _check(config: Qwen3MoeConfig, reader: Reader) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,6 +19,11 @@ _LIMITS = {
     "expert_feed_forward_length": 1 << 20,
     "context_length": 1 << 30,
 }
+
+
+# Numbers that are float32 in the graph, and whose products with ordinary ones still are. Files may
+# hold float64.
+_LEAST, _MOST = 1e-30, 1e30
 
 
 class ModelError(ValueError):
@@ -57,8 +61,11 @@ class Reader:
             raise ModelError(f"metadata {ARCHITECTURE}.{key}: missing -> a number")
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise ModelError(f"metadata {ARCHITECTURE}.{key}: {shown(value)} -> a number")
-        if not math.isfinite(value) or value <= 0:
-            raise ModelError(f"metadata {ARCHITECTURE}.{key}: {value} -> a positive finite number")
+        if not _LEAST <= value <= _MOST:
+            raise ModelError(
+                f"metadata {ARCHITECTURE}.{key}: {shown(value)} -> a positive finite number, "
+                f"{_LEAST:g} to {_MOST:g}"
+            )
         return float(value)
 
     def among(self, key: str, allowed: tuple[float, ...]) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from ferrum.custom_ops.quants import QUANTS
 from ferrum.models.graph import StoredTensor
 from ferrum.models.qwen3_moe.config import ModelError, Qwen3MoeConfig
+from ferrum.models.qwen3_moe.metadata import shown
 
 Shape = tuple[int, ...]
 
@@ -79,7 +80,14 @@ def check_tensors(config: Qwen3MoeConfig, tensors: Mapping[str, StoredTensor]) -
     unknown = [name for name in tensors if name not in expected]
     if unknown:
         more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
-        raise ModelError(f"tensor {unknown[0]}{more}: not part of a {config.layers}-layer qwen3moe")
+        raise ModelError(
+            f"tensor {_named(unknown[0])}{more}: not part of a {config.layers}-layer qwen3moe"
+        )
+
+
+def _named(name: str) -> str:
+    """A name from a file in a one-line message: what is not plain is escaped and cut."""
+    return name if name.isprintable() and name.isascii() and len(name) <= 80 else shown(name)
 
 
 def _shown(shape: Shape) -> str:

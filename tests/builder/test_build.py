@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from ferrum.builder.gguf import GGUF
 from ferrum.builder.outputs import OutputError
 from ferrum.builder.weights import Mode
 from ferrum.models.qwen3_moe.config import ModelError
+from ferrum.runtime.artifact import Artifact
 
 
 def references(path: Path) -> dict[str, tuple[Path, int, int]]:
@@ -163,6 +165,37 @@ def test_a_source_with_an_outputs_name_is_refused_and_stays(
         build(source, tmp_path / "out" / "m.onnx", BuildOptions(weights=mode, force=True))
     assert source.read_bytes() == before
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("mode", ["auto", "copy"])
+@pytest.mark.parametrize(
+    ("source", "output"),
+    [(b"m\\.gguf", b"m.onnx"), (b"m\xff.gguf", b"m.onnx"), (b"m.gguf", b"m\\.onnx"),
+     (b"m.gguf", b"m\xff.onnx")],
+)  # fmt: skip
+def test_a_file_name_that_ferrum_json_cannot_hold_is_refused(
+    tmp_path: Path, source: bytes, output: bytes, mode: Mode
+) -> None:
+    gguf, out = tmp_path / os.fsdecode(source), tmp_path / "out" / os.fsdecode(output)
+    write_synthetic(gguf)
+    with pytest.raises(OutputError, match="a file's name -> UTF-8 without a backslash") as caught:
+        build(gguf, out, BuildOptions(weights=mode))
+    assert str(caught.value).isprintable()
+    assert not out.parent.exists()
+
+
+def test_a_source_in_place_needs_such_a_name_too(tmp_path: Path) -> None:
+    write_synthetic(tmp_path / "m\\.gguf")
+    with pytest.raises(OutputError, match="a file's name"):
+        build(tmp_path / "m\\.gguf", tmp_path / "m.onnx")
+
+
+def test_a_model_whose_name_is_not_utf_8_runs(tmp_path: Path) -> None:
+    write_synthetic(tmp_path / "m.gguf", SyntheticSpec(metadata={"general.name": b"tiny\xff"}))
+    build(tmp_path / "m.gguf", tmp_path / "m.onnx")
+    content = json.loads((tmp_path / "ferrum.json").read_bytes())
+    assert content["model"]["name"] == "tiny\ufffd"
+    assert Artifact.open(tmp_path / "m.onnx").manifest.model.name == "tiny\ufffd"
 
 
 def test_a_chat_template_goes_with_the_build_that_had_it(tmp_path: Path) -> None:

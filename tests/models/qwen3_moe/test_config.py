@@ -133,6 +133,28 @@ def test_what_yarn_cannot_be_told_is_refused(key: str, value: float, message: st
         config(SyntheticSpec(rope_scaling="yarn"), **{f"rope__scaling__{key}": value})
 
 
+@pytest.mark.parametrize(
+    ("key", "value"), [("yarn_beta_fast", 1e308), ("yarn_beta_slow", 1e-320), ("factor", 1e-320)]
+)
+def test_a_number_beyond_float32_is_refused(key: str, value: float) -> None:
+    with pytest.raises(ModelError, match=rf"{key}: \S+ -> a positive finite number, 1e-30 to"):
+        config(SyntheticSpec(rope_scaling="yarn"), **{f"rope__scaling__{key}": value})
+
+
+@pytest.mark.parametrize("value", [1e-30, 1e30])
+@pytest.mark.parametrize("key", ["yarn_beta_fast", "yarn_beta_slow", "factor", "attn_factor"])
+def test_any_number_that_is_taken_gives_finite_angles(key: str, value: float) -> None:
+    found = config(SyntheticSpec(rope_scaling="yarn"), **{f"rope__scaling__{key}": value})
+    assert np.isfinite(found.inv_freq()).all()
+    assert np.isfinite(np.float32(found.rope_scale))
+
+
+def test_a_name_that_is_not_utf_8_can_be_told_in_json() -> None:
+    metadata = model_metadata(SyntheticSpec())
+    metadata["general.name"] = b"tiny\xff".decode("utf-8", "surrogateescape")
+    assert read_config(metadata, 512, tied_embeddings=False).name == "tiny\ufffd"
+
+
 def test_a_model_that_llama_cpp_saved_is_as_it_was() -> None:
     """It writes every key it knows, most with what says nothing of this architecture."""
     saved = config(
@@ -167,6 +189,10 @@ def test_another_architecture_is_refused() -> None:
         ("attention.value_length", 32, r"value_length: 32 -> 64, as"),
         ("attention.head_count_kv", 3, r"head_count: 4 -> a multiple of .*kv 3"),
         ("attention.layer_norm_rms_epsilon", float("nan"), r"epsilon: nan -> a positive finite"),
+        ("attention.layer_norm_rms_epsilon", 1e300, r"epsilon: 1e\+300 -> a .*, 1e-30 to 1e\+30"),
+        ("expert_weights_scale", 1e300, r"weights_scale: 1e\+300 -> a positive finite"),
+        ("rope.scaling.attn_factor", 1e300, r"attn_factor: 1e\+300 -> a positive finite"),
+        ("rope.freq_base", 1 << 2000, r"freq_base: 1148130\S*\.\.\. -> a positive finite"),
         ("rope.freq_base", 0.0, r"rope\.freq_base: 0\.0 -> a positive"),
         ("rope.freq_base", 1.0, r"rope\.freq_base: 1\.0 -> more than 1"),
         ("rope.dimension_count", 32, r"dimension_count: 32 -> 64"),

@@ -54,3 +54,12 @@ def test_a_router_for_another_number_of_experts_is_refused(tmp_path: Path) -> No
 def test_a_tensor_that_the_graph_would_leave_out_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"attn_q\.bias: not part of a 2-layer qwen3moe"):
         read(tmp_path, blk__0__attn_q__bias=(256,))
+
+
+@pytest.mark.parametrize("name", ["two\nlines", "x" * 100_000, "ä"])
+def test_an_odd_name_makes_a_short_line(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ModelError, match="not part of a 2-layer qwen3moe") as caught:
+        read(tmp_path, **{f"blk.0.{name}.weight": (256,)})
+    assert str(caught.value).isascii()
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 200
