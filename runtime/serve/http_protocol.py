@@ -23,6 +23,8 @@ class HttpProtocol(HttpToolsProtocol):
 
     _in_head = True  # what comes next belongs to a request's head
     _head: HttpHead
+    _left = 0  # bytes of the body that are still to come; 0 where it comes in chunks
+    _unseen = False  # what is parsed now has not gone through `_head`
     _unread = 0  # bytes of the body that came after the answer
     _timer: asyncio.TimerHandle | None = None
 
@@ -36,21 +38,26 @@ class HttpProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        while self._in_head and data and not self.transport.is_closing():
-            head, data = self._head.take(data)
+        while data and not self.transport.is_closing():
+            self._unseen = not self._in_head
+            some, data = self._head.take(data) if self._in_head else self._of_body(data)
             if self._head.size > MOST_HEAD:
                 self._refuse(ApiError(431, f"the headers are longer than {MOST_HEAD >> 10} KiB"))
                 return
-            super().data_received(head)
-        if data and not self.transport.is_closing():
-            super().data_received(data)
+            super().data_received(some)
         if self._unread > MOST_UNREAD:
             self.transport.close()
         elif not self._busy():
             self._wait()
 
+    def on_message_begin(self) -> None:
+        if self._unseen:
+            raise ValueError("a request right behind another's chunks, of which no head was seen")
+        super().on_message_begin()
+
     def on_headers_complete(self) -> None:
         self._in_head, self._unread = False, 0
+        self._left = int(dict(self.headers).get(b"content-length", 0))
         self._stop_waiting()
         super().on_headers_complete()
 
@@ -70,6 +77,12 @@ class HttpProtocol(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """What uvicorn answers to what is no HTTP, as our other errors read."""
         self._refuse(ApiError(400, msg))
+
+    def _of_body(self, data: bytes) -> tuple[bytes, bytes]:
+        """What there is to parse of the body now, and what comes behind it."""
+        size = self._left or len(data)
+        self._left -= min(self._left, len(data))
+        return data[:size], data[size:]
 
     def _refuse(self, error: ApiError) -> None:
         if self._busy() and self.cycle.response_started:  # a second answer in its midst

@@ -129,6 +129,45 @@ def test_an_offer_of_http_2_is_passed_over(port: int, framing: str, at_once: boo
             assert received.count(b"HTTP/1.1") == 1
 
 
+def test_requests_that_come_before_their_answers_are_told_apart(port: int) -> None:
+    """Wherever one packet ends and the next begins."""
+    body = b"Content-Length: 4\r\n\r\n\r\nhi"
+    sent = 2 * (b"POST / HTTP/1.1\r\nHost: localhost\r\n" + H2C + body)
+    with connect(port) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for cut in range(len(sent)):
+            connection.sendall(sent[:cut])
+            connection.sendall(sent[cut:])
+            received = b""
+            while received.count(b"\r\nhi") < 2:
+                some = connection.recv(1 << 16)
+                assert some
+                received += some
+            assert received.count(b"HTTP/1.1 200") == 2
+
+
+def test_a_request_right_behind_chunks_is_400(port: int) -> None:
+    chunked = b"Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n"
+    sent = b"POST / HTTP/1.1\r\nHost: localhost\r\n" + chunked
+    with connect(port) as connection:
+        connection.sendall(sent + b"\r\n")  # some end their requests so
+        received = b""
+        while not received.endswith(b"\r\na"):
+            received += connection.recv(1 << 16)
+        connection.sendall(2 * sent)
+        assert answer(connection)[0] == 400
+
+
+def test_a_head_behind_a_body_is_measured_too(port: int) -> None:
+    first = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\nhi"
+    with connect(port) as connection:
+        connection.sendall(first + GET + b"X: " + b"x" * MOST_HEAD + b"\r\n\r\n")
+        received = b""
+        while some := connection.recv(1 << 16):
+            received += some
+        assert received.count(b"HTTP/1.1 431") == 1
+
+
 def test_a_head_that_comes_in_one_piece_is_measured_too(port: int) -> None:
     with connect(port) as connection:
         connection.sendall(GET + b"X: " + b"x" * MOST_HEAD + b"\r\n\r\n")
