@@ -55,7 +55,7 @@ def publish(
                 signals.release()
                 yield staging.new
                 signals.hold()
-                _check_targets(folder, names, obsolete, inputs, force)
+                _check_targets(folder, names, obsolete, inputs, force, again=True)
                 staging.commit(names, obsolete)
             finally:
                 signals.hold()
@@ -212,7 +212,11 @@ def _check_targets(
     obsolete: Sequence[str],
     inputs: Sequence[Path],
     force: bool,
+    *,
+    again: bool = False,
 ) -> None:
+    """`again`: what is wrong was not when the build began."""
+    meanwhile = "another build wrote here since this one began; build again"
     existing = [name for name in names if os.path.lexists(folder / name)]
     for name in [*existing, *obsolete]:
         target = folder / name
@@ -220,11 +224,11 @@ def _check_targets(
             raise OutputError(f"[{target}] is a folder -> a file name for the output")
         for source in inputs:
             if target.exists() and source.exists() and target.samefile(source):
-                raise OutputError(f"[{target}] is the input itself; choose another output")
+                remedy = meanwhile if again else "choose another output"
+                raise OutputError(f"[{target}] is the input itself; {remedy}")
     if existing and not force:
-        raise OutputError(
-            f"[{folder}] already there: {', '.join(existing)}; pass --force to replace"
-        )
+        remedy = meanwhile if again else "pass --force to replace"
+        raise OutputError(f"[{folder}] already there: {', '.join(existing)}; {remedy}")
 
 
 @contextmanager

@@ -50,7 +50,10 @@ def plan_weights(sources: Sequence[Path], folder: Path, mode: Mode = "auto") -> 
     """
     if mode not in MODES:
         raise WeightsError(f"[weights] mode {mode!r} -> one of {', '.join(MODES)}")
-    plan = [_plan_file(Path(source), folder, mode) for source in sources]
+    plan = [
+        _plan_file(source, folder, mode, name)
+        for source, name in zip(sources, _shard_names(sources, folder), strict=True)
+    ]
     names = [placement.name for placement in plan]
     for name in names:
         if names.count(name) > 1:
@@ -58,19 +61,32 @@ def plan_weights(sources: Sequence[Path], folder: Path, mode: Mode = "auto") -> 
     return plan
 
 
-def _plan_file(source: Path, folder: Path, mode: Mode) -> Placement:
+def _shard_names(sources: Sequence[Path], folder: Path) -> list[str | None]:
+    """Names that tell which shard of a model each file is; None for a model of one file.
+
+    Links in the output's own folder keep their places, and then all shards take other names.
+    """
+    if len(sources) == 1:
+        return [None]
+    prefix = "ferrum-" if any(_is_link_in(source, folder) for source in sources) else ""
+    return [prefix + source.name for source in sources]
+
+
+def _is_link_in(source: Path, folder: Path) -> bool:
+    return source.is_symlink() and source.parent.resolve() == folder.resolve()
+
+
+def _plan_file(source: Path, folder: Path, mode: Mode, name: str | None) -> Placement:
     real = source.resolve()
-    if folder.is_dir() and real.parent == folder.resolve():
+    if name in (None, real.name) and folder.is_dir() and real.parent == folder.resolve():
         if mode == "copy":
             raise WeightsError(
                 f"[{source}] lies in the output's folder already -> --weights reference, "
                 "or an output elsewhere"
             )
         return Placement(real, real.name, in_place=True)
-    # A link in the output's own folder keeps its place, so the target's own name is taken.
-    occupied = folder / source.name
-    is_itself = occupied.is_symlink() and source.parent.resolve() == folder.resolve()
-    name = real.name if is_itself else source.name
+    if name is None:  # a link in the output's own folder keeps its place
+        name = real.name if _is_link_in(source, folder) else source.name
     target = folder / name
     linked = not target.is_symlink() and target.exists() and target.samefile(real)
     if linked and mode == "copy":
@@ -80,7 +96,7 @@ def _plan_file(source: Path, folder: Path, mode: Mode) -> Placement:
             f"[{source}] does not lie in the output's folder {folder} -> --weights auto, link or "
             "copy, or an output beside it"
         )
-    if is_itself and name == source.name:
+    if name == source.name and _is_link_in(source, folder):
         raise WeightsError(
             f"[{source}] is a symbolic link that leads out of the output's folder, which ONNX "
             "Runtime refuses -> an output in another folder"

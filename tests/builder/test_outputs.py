@@ -33,11 +33,12 @@ def build(
     *,
     names: Sequence[str] = NAMES,
     obsolete: Sequence[str] = (),
+    inputs: Sequence[Path] = (),
     force: bool = False,
     written: Sequence[str] | None = None,
     then: Callable[[], None] = lambda: None,
 ) -> None:
-    with publish(folder, names, obsolete=obsolete, force=force) as staging:
+    with publish(folder, names, obsolete=obsolete, inputs=inputs, force=force) as staging:
         for name in names if written is None else written:
             (staging / name).write_text(text)
         then()
@@ -153,9 +154,24 @@ def test_a_target_that_comes_up_during_the_build_is_not_overwritten(tmp_path: Pa
     def interfere() -> None:
         (tmp_path / "model.onnx").write_text("someone's")
 
-    with pytest.raises(OutputError, match="already there"):
+    with pytest.raises(OutputError, match=r"already there: model\.onnx; another build wrote here"):
         build(tmp_path, "new", then=interfere)
     assert contents(tmp_path) == {"model.onnx": "someone's"}
+
+
+def test_the_slower_of_two_builds_is_told_of_the_other(tmp_path: Path) -> None:
+    """A folder with a copy of the GGUF, which the other build has replaced by a hard link."""
+    source, out = tmp_path / "source.gguf", tmp_path / "out"
+    source.write_text("blocks")
+
+    def link() -> None:
+        (out / "weights.bin").unlink()
+        os.link(source, out / "weights.bin")
+
+    build(out, "blocks", names=["weights.bin"])
+    with pytest.raises(OutputError, match=r"is the input itself; another build wrote here"):
+        build(out, "blocks", names=["weights.bin"], inputs=[source], force=True, then=link)
+    assert (out / "weights.bin").samefile(source)
 
 
 @pytest.mark.parametrize("how", ["itself", "hard link", "symlink"])

@@ -13,9 +13,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from synthetic import SyntheticSpec, write_synthetic
 
 from ferrum.builder import weights
+from ferrum.builder.build import BuildOptions, build
+from ferrum.builder.check.export import Export
+from ferrum.builder.check.run import CheckOptions, run_checks
 from ferrum.builder.outputs import publish
+from ferrum.builder.survey import survey
 from ferrum.builder.weights import (
     MODES,
     Method,
@@ -170,6 +175,39 @@ def test_a_link_within_the_folder_references_the_real_file(source: Path) -> None
     (placement,) = plan_weights([alias], source.parent)
     assert placement.in_place
     assert placement.name == "m.gguf"
+
+
+@pytest.mark.parametrize("output", ["snapshot", "blobs", "elsewhere"])
+def test_shards_that_are_links_to_files_of_other_names_stay_shards(
+    output: str, tmp_path: Path
+) -> None:
+    """As in a download cache: snapshot/m-00001-of-00002.gguf leads to blobs/<hash>."""
+    for name in ("snapshot", "blobs"):
+        (tmp_path / name).mkdir()
+    links = []
+    for number, path in enumerate(write_synthetic(tmp_path / "m.gguf", SyntheticSpec(shards=2))):
+        path.rename(tmp_path / "blobs" / f"hash{number}")
+        links.append(tmp_path / "snapshot" / path.name)
+        links[-1].symlink_to(Path("..", "blobs", f"hash{number}"))
+    out = tmp_path / output / "m.onnx"
+    for force in (False, True):
+        build(links[0], out, BuildOptions(force=force, progress=False))
+    export = Export(out)
+    assert len(export.beside.files) == 2
+    assert all(link.is_symlink() for link in links)
+    wrong = [o for o in run_checks(export, CheckOptions()) if o.finding.status == "fail"]
+    assert wrong == []
+    assert survey(out).config.layers == 2
+
+
+def test_shards_of_which_one_is_a_link_within_the_folder_stay_shards(tmp_path: Path) -> None:
+    first, second = write_synthetic(tmp_path / "m.gguf", SyntheticSpec(shards=2))
+    second.rename(tmp_path / "hash")
+    second.symlink_to("hash")
+    build(first, tmp_path / "m.onnx", BuildOptions(progress=False))
+    names = [record["file"] for record in Export(tmp_path / "m.onnx").records]
+    assert names == [f"ferrum-{first.name}", f"ferrum-{second.name}"]
+    assert survey(tmp_path / "m.onnx").config.layers == 2
 
 
 def test_shards_are_placed_together(source: Path, tmp_path: Path) -> None:
