@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 MANIFEST = "ferrum.json"
 
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, lt=1 << 63)]
 FileName = Annotated[str, Field(min_length=1, pattern=r"^[^/\\]+$")]
 
 
@@ -110,6 +110,13 @@ class Artifact:
     def weights(self) -> list[Path]:
         """The files that hold the weights."""
         return [self.path.parent / source.file for source in self.manifest.source.files]
+
+    @property
+    def files(self) -> list[Path]:
+        """All that belongs to the export, the weights too."""
+        folder, template = self.path.parent, self.chat_template
+        own = [self.path, folder / MANIFEST, self.tokenizer, *([template] if template else [])]
+        return [*own, *self.weights]
 
     @property
     def tokenizer(self) -> Path:

@@ -12,6 +12,7 @@ from typing import Any
 import onnxruntime as ort
 
 from ferrum.runtime.profile import Span
+from ferrum.runtime.report_file import ReportError, new_file
 
 _READINGS = 20
 
@@ -23,15 +24,20 @@ def write_chrome_trace(file: Path, session: ort.InferenceSession, spans: Sequenc
     """
     began = session.get_profiling_start_time_ns()  # of the system's clock
     profile = Path(session.end_profiling())
-    events: list[dict[str, Any]] = json.loads(profile.read_text())
-    profile.unlink()
+    try:
+        events: list[dict[str, Any]] = json.loads(profile.read_text())
+    except ValueError:  # cut off, as by a full disk
+        raise ReportError(f"[trace_out] ONNX Runtime's part of {file} was not written") from None
+    finally:
+        profile.unlink()
     shift = _apart() - began
     for span in spans:
         events.append({
             "cat": "ferrum", "name": span.name, "ph": "X", "pid": os.getpid(), "tid": 0,
             "ts": (span.start + shift) / 1e3, "dur": (span.end - span.start) / 1e3, "args": {},
         })  # fmt: skip
-    file.write_text(json.dumps({"traceEvents": events, "displayTimeUnit": "ms"}))
+    with new_file(file) as part:
+        part.write_text(json.dumps({"traceEvents": events, "displayTimeUnit": "ms"}))
 
 
 def _apart() -> int:

@@ -11,6 +11,7 @@ from typing import Any
 
 from ferrum.runtime.one_line_parser import OneLineParser, complain
 from ferrum.runtime.options import OptionError, add_options, given
+from ferrum.runtime.report_file import check_report
 from ferrum.runtime.sampler import SamplingError, SamplingParams
 from ferrum.runtime.settings import Settings, SettingsError
 
@@ -72,16 +73,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         params = SamplingParams(**given(arguments, SamplingParams))
         settings = Settings.read(**given(arguments, Settings))
         variables = _chat_options(arguments.chat_option)
-        if arguments.trace_file and not settings.trace:
-            raise OptionError("[trace_file] is given without --trace, which names what to save")
-        if arguments.trace_file and not arguments.trace_file.absolute().parent.is_dir():
-            raise OptionError(
-                f"[trace_file] {arguments.trace_file} -> a file in an existing folder"
-            )
+        _check(arguments, settings)
         prompt = _prompt(arguments)
-        if arguments.json and prompt is None:
-            raise OptionError("[json] is given without a prompt -> -p or -f")
-    except (OptionError, SamplingError, SettingsError, OSError, UnicodeDecodeError) as error:
+    except (OptionError, SamplingError, SettingsError, OSError) as error:
         return complain("ferrum-run", error, 2)
     except KeyboardInterrupt:
         return 130
@@ -99,7 +93,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with LLM(arguments.model, settings) as llm:
             _tell_if_streaming(llm)
-            run = Run(llm, params, arguments.trace_file or Path("trace.npz"), arguments.json)
+            trace_file = arguments.trace_file or Path("trace.npz")
+            if settings.trace:
+                check_report("trace_file", trace_file, llm.artifact.files)
+            run = Run(llm, params, trace_file, arguments.json)
             conversation = Conversation(llm, arguments.system, variables)
             if prompt is None:
                 return run.converse(conversation)
@@ -126,13 +123,33 @@ def _tell_if_streaming(llm: Any) -> None:
     print(f"ferrum-run: {streaming_notice(llm.artifact, llm.session.pages)}", file=sys.stderr)
 
 
+def _check(arguments: argparse.Namespace, settings: Settings) -> None:
+    """OptionError for options that mean nothing beside the others."""
+    prompt = arguments.prompt is not None or arguments.file is not None
+    if arguments.trace_file and not settings.trace:
+        raise OptionError("[trace_file] is given without --trace, which names what to save")
+    if settings.trace:
+        check_report("trace_file", arguments.trace_file or Path("trace.npz"), ())
+    if arguments.json and not prompt:
+        raise OptionError("[json] is given without a prompt -> -p or -f")
+    for option in ("system", "chat_option"):
+        if getattr(arguments, option) and prompt and not arguments.chat:
+            raise OptionError(f"[{option}] is given for a prompt that is continued -> --chat too")
+    if arguments.file in (None, "-") and arguments.prompt is None and sys.stdin is None:
+        raise OptionError("[standard input] is closed -> -p or -f")
+
+
 def _prompt(arguments: argparse.Namespace) -> str | None:
     if arguments.file is None:
         prompt: str | None = arguments.prompt
         return prompt
-    if arguments.file == "-":
-        return sys.stdin.read()
-    return Path(arguments.file).read_text(encoding="utf-8")
+    name = "standard input" if arguments.file == "-" else arguments.file
+    try:
+        if arguments.file == "-":
+            return sys.stdin.read()
+        return Path(arguments.file).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise OptionError(f"[{name}] byte {error.start} is no UTF-8 -> a text") from None
 
 
 def _chat_options(texts: Sequence[str]) -> dict[str, Any]:
@@ -146,4 +163,6 @@ def _chat_options(texts: Sequence[str]) -> dict[str, Any]:
                               ) from None  # fmt: skip
         if not equals or not name.isidentifier():
             raise OptionError(f"[chat_option] {text!r} -> NAME=JSON, such as enable_thinking=false")
+        if name in ("self", "messages", "add_generation_prompt"):
+            raise OptionError(f"[chat_option] {name} -> one of the template's own variables")
     return found

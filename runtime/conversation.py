@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ferrum.runtime.chat_template import ChatError
 from ferrum.runtime.llm import LLM
+from ferrum.runtime.one_line_parser import complain
 from ferrum.runtime.profile import table
 from ferrum.runtime.request import Completion
 from ferrum.runtime.sampler import SamplingParams
+from ferrum.runtime.session_errors import BadText, SessionError
 from ferrum.runtime.stream import Stream
 
 
@@ -32,6 +37,10 @@ class Conversation:
         """Note the answer."""
         self._messages.append({"role": "assistant", "content": text})
 
+    def unasked(self) -> None:
+        """Forget the last question, which cannot be answered."""
+        self._messages.pop()
+
 
 class Run:
     """Streams completions to the standard output and reports to the standard error."""
@@ -42,36 +51,35 @@ class Run:
 
     def once(self, prompt: str) -> int:
         """Continue one prompt; the exit status."""
-        completion = self._complete(prompt)
-        if self._json:
-            print(json.dumps(self._as_dict(completion), indent=1))
-        else:
-            print(flush=True)
-            print(speeds(completion), file=sys.stderr)
-        self._reports()
+        with self._reports():
+            completion = self._complete(prompt)
+            if self._json:
+                print(json.dumps(self._as_dict(completion), indent=1))
+            else:
+                print(flush=True)
+                print(speeds(completion), file=sys.stderr)
         return 130 if completion.finish_reason == "cancelled" else 0
 
     def converse(self, conversation: Conversation) -> int:
         """Answer line after line until the input ends; the exit status."""
         interactive = sys.stdin.isatty()
-        status = 0
-        while status == 0:
-            if interactive:
-                print("> ", end="", file=sys.stderr, flush=True)
-            line = sys.stdin.readline()
-            if not line:
-                break
-            if not line.strip():
-                continue
-            completion = self._complete(conversation.ask(line.rstrip("\n")))
-            conversation.answered(completion.text)
-            print(flush=True)
-            print(speeds(completion), file=sys.stderr)
-            # At a terminal Ctrl-C stops an answer; between answers, and in a pipe, the program.
-            if completion.finish_reason == "cancelled" and not interactive:
-                status = 130
-        self._reports()
-        return status
+        with self._reports():
+            for line in _lines(interactive):
+                try:
+                    completion = self._complete(conversation.ask(line))
+                except (SessionError, ChatError) as error:
+                    if not interactive:
+                        raise
+                    conversation.unasked()
+                    complain("ferrum-run", error, 2)
+                    continue
+                conversation.answered(completion.text)
+                print(flush=True)
+                print(speeds(completion), file=sys.stderr)
+                # At a terminal Ctrl-C stops an answer; between answers, and in a pipe, the program.
+                if completion.finish_reason == "cancelled" and not interactive:
+                    return 130
+        return 0
 
     def _complete(self, prompt: str) -> Completion:
         # A chat prompt spells out its first token; for other models none is asked for.
@@ -90,7 +98,15 @@ class Run:
             if piece.text and not self._json:
                 print(piece.text, end="", flush=True)
 
-    def _reports(self) -> None:
+    @contextmanager
+    def _reports(self) -> Iterator[None]:
+        """Write them when the block ends, and also where it fails."""
+        try:
+            yield
+        finally:
+            self._report()
+
+    def _report(self) -> None:
         settings = self._llm.settings
         if settings.profile and not self._json:
             print(table(self._llm.profile(), self._llm.clock.steps), file=sys.stderr)
@@ -128,6 +144,21 @@ class Run:
         if self._llm.settings.expert_load:
             result["expert_load"] = self._expert_load()
         return result
+
+
+def _lines(interactive: bool) -> Iterator[str]:
+    """The lines of the standard input that say something; BadText for what is no UTF-8."""
+    while True:
+        if interactive:
+            print("> ", end="", file=sys.stderr, flush=True)
+        try:
+            line = sys.stdin.readline()
+        except UnicodeDecodeError as error:
+            raise BadText(f"[standard input] {error.reason} -> a text of UTF-8") from None
+        if not line:
+            return
+        if line.strip():
+            yield line.rstrip("\n")
 
 
 def rates(completion: Completion) -> tuple[float | None, float | None]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,15 +28,15 @@ from ferrum.runtime.graph import Graph
 from ferrum.runtime.logprobs import logprobs_of
 from ferrum.runtime.placement import Caches
 from ferrum.runtime.profile import Clock, Stage, stages
+from ferrum.runtime.prompt import Prompt, as_list, token_ids
+from ferrum.runtime.report_file import check_report
 from ferrum.runtime.request import Completion
 from ferrum.runtime.sampler import SamplingParams
 from ferrum.runtime.session import Session
-from ferrum.runtime.settings import Settings, SettingsError
+from ferrum.runtime.settings import Settings
 from ferrum.runtime.stream import Stream
 from ferrum.runtime.tokenizer import Tokenizer
 from ferrum.runtime.trace import EXPERT_IDS, Trace, load_with_trace
-
-Prompt = str | Sequence[int]
 
 
 class LLM:
@@ -59,12 +59,9 @@ class LLM:
         self.settings = (
             Settings.read(**overrides) if settings is None else settings.but(**overrides)
         )
-        trace_out = self.settings.trace_out
-        if trace_out is not None and not trace_out.absolute().parent.is_dir():
-            raise SettingsError(
-                f"[settings] trace_out, got {trace_out} -> an existing folder's file"
-            )
         self.artifact = Artifact.open(path)
+        if self.settings.trace_out is not None:
+            check_report("trace_out", self.settings.trace_out, self.artifact.files)
         manifest = self.artifact.manifest
         self.tokenizer = Tokenizer(self.artifact.tokenizer, manifest.tokenizer)
         self._template: ChatTemplate | None = None
@@ -99,9 +96,10 @@ class LLM:
         """Continue prompts, all of them together; results in the prompts' order.
 
         A prompt is a text or token ids; `params` are for all (None is greedy) or one for each.
-        SessionError where a prompt is empty, has an unknown token, or does not fit.
+        SessionError where a prompt is empty, has an unknown token, or does not fit; TypeError for
+        what is no prompt.
         """
-        texts = _prompts(prompts)
+        texts = as_list(prompts)
         if params is None or isinstance(params, SamplingParams):
             each: list[SamplingParams | None] = [params] * len(texts)
         else:
@@ -124,8 +122,7 @@ class LLM:
 
         Of requests that wait for each other those of lower `priority` are served earlier.
         """
-        ids = self.tokenizer.encode(prompt) if isinstance(prompt, str) else [int(i) for i in prompt]
-        return self._start(ids, params, priority)
+        return self._start(token_ids(prompt, self.tokenizer), params, priority)
 
     def chat(
         self,
@@ -162,7 +159,8 @@ class LLM:
         The mean, negated, is the prompt's cross entropy in nats; exp of that its perplexity.
         CacheFull where running requests leave too few blocks.
         """
-        ids = self.tokenizer.encode(prompt) if isinstance(prompt, str) else [int(i) for i in prompt]
+        ids = token_ids(prompt, self.tokenizer)
+        self.session.check(ids)
         following = [*ids[1:], *ids[-1:]]  # the last scores itself, and is left out
         name, scores = object(), np.empty(len(ids), np.float64)
         with self.lock:
@@ -246,9 +244,12 @@ class LLM:
         self.close()
 
     def _start(self, ids: list[int], params: SamplingParams | None, priority: int = 0) -> Stream:
+        chosen = SamplingParams() if params is None else params
+        if not isinstance(chosen, SamplingParams):
+            raise TypeError(f"[params] got {type(params).__name__} -> SamplingParams")
         with self.lock:
             self._check_open()
-            request = self.engine.add(ids, SamplingParams() if params is None else params, priority)
+            request = self.engine.add(ids, chosen, priority)
             return Stream(self.engine, request, self.lock)
 
     def _cache_file(self, path: str | Path) -> tuple[Path, BlockPool, Caches, Stamp]:
@@ -265,8 +266,12 @@ class LLM:
         files = self.artifact.manifest.tokenizer
         tokens = {"bos_token": files.bos, "eos_token": next(iter(files.eos), None),
                   "pad_token": files.pad}  # fmt: skip
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            raise ChatError(f"[{path}] is no UTF-8 -> export the model anew") from None
         return ChatTemplate(
-            path.read_text(encoding="utf-8"),
+            text,
             {name: "" if id is None else self.tokenizer.token(id) for name, id in tokens.items()},
         )
 
@@ -281,15 +286,3 @@ class LLM:
     def _check_open(self) -> None:
         if self._closed:
             raise RuntimeError("[LLM] is closed")
-
-
-def _prompts(prompts: Prompt | Sequence[Prompt]) -> list[Prompt]:
-    """One prompt (a text, or token ids) or several, as a list of them."""
-    if isinstance(prompts, str):
-        return [prompts]
-    several: list[Prompt] = []
-    for prompt in prompts:
-        if isinstance(prompt, (int, np.integer)):
-            return [[int(token) for token in cast(Sequence[int], prompts)]]
-        several.append(prompt)
-    return several

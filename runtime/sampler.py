@@ -26,6 +26,9 @@ Mask = Callable[[Sequence[int]], "npt.NDArray[np.bool_] | None"]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
+_COLDEST = 1e-20  # below it a draw is the likeliest token, and float32 has no room for the scale
+
+
 class SamplingError(ValueError):
     """A sampling parameter that does not exist or has a value that is not allowed; one line."""
 
@@ -39,7 +42,7 @@ class SamplingParams(BaseModel):
 
     temperature: Finite = Field(
         0.0, ge=0.0, description="0 takes the likeliest token; 1 draws as the model says"
-    )
+    )  # what is colder than _COLDEST is 0
     top_k: int = Field(0, ge=0, description="draw from the k likeliest tokens; 0 from all")
     top_p: Finite = Field(
         1.0, gt=0.0, le=1.0, description="draw from the likeliest tokens that make up this share"
@@ -49,16 +52,18 @@ class SamplingParams(BaseModel):
         description="drop tokens less likely than this share of the likeliest",
     )  # fmt: skip
     repetition_penalty: Finite = Field(
-        1.0, gt=0.0,
+        1.0, ge=0.01, le=100.0,
         description="divide positive and multiply negative logits of tokens that prompt or text "
         "already have",
     )  # fmt: skip
     presence_penalty: Finite = Field(
-        0.0, description="subtract from the logits of tokens that the text already has"
-    )
+        0.0, ge=-1000.0, le=1000.0,
+        description="subtract from the logits of tokens that the text already has",
+    )  # fmt: skip
     frequency_penalty: Finite = Field(
-        0.0, description="subtract as often as the text has the token"
-    )
+        0.0, ge=-1000.0, le=1000.0,
+        description="subtract as often as the text has the token",
+    )  # fmt: skip
     seed: int | None = Field(None, ge=0, description="the same seed draws the same text")
     max_tokens: int | None = Field(
         512,
@@ -86,6 +91,11 @@ class SamplingParams(BaseModel):
             super().__init__(**values)
         except ValidationError as error:
             raise SamplingError(_sentence(error)) from None
+
+    @field_validator("temperature")
+    @classmethod
+    def _scale(cls, value: float) -> float:
+        return value if value >= _COLDEST else 0.0
 
     @field_validator("stop", mode="before")
     @classmethod

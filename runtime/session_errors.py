@@ -23,6 +23,10 @@ class BadToken(SessionError):
     """A token id that the vocabulary does not have."""
 
 
+class BadText(SessionError):
+    """A text that UTF-8 cannot write, such as bytes of another encoding read as one."""
+
+
 class StartMismatch(SessionError):
     """The position that the caller counts on is not where the sequence ends."""
 

@@ -10,6 +10,7 @@ from tokenizers import Tokenizer as _Tokenizer
 from tokenizers.decoders import ByteLevel
 
 from ferrum.runtime.artifact import ArtifactError, TokenizerFiles
+from ferrum.runtime.session_errors import BadText
 from ferrum.runtime.tags import TAGS
 
 _PIECE = 1 << 16  # characters
@@ -31,6 +32,7 @@ class Tokenizer:
             kind = None if decoder is None else type(decoder).__name__
             raise ArtifactError(f"[{path}] decoder is {kind} -> ByteLevel, as ferrum-build writes")
         added = self._tokenizer.get_added_tokens_decoder()
+        self._added = frozenset(added)
         # Thoughts and tool calls are told by their tags, so those are text in every file.
         self._special = {
             token for token, how in added.items() if how.special and how.content not in TAGS
@@ -45,11 +47,15 @@ class Tokenizer:
     def encode(self, text: str, *, add_bos: bool | None = None) -> list[int]:
         """Ids of a text; special tokens that it spells out, such as <|im_start|>, are recognized.
 
-        `add_bos` None puts the model's first token in front where the model wants it.
+        `add_bos` None puts the model's first token in front where the model wants it. BadText for
+        one that is no UTF-8.
         """
         # Of a batch, even of one: that lets go of the interpreter's lock, under which nothing else
         # would get on for the second that a text of megabytes takes.
-        (encoding,) = self._tokenizer.encode_batch_fast([text], add_special_tokens=False)
+        try:
+            (encoding,) = self._tokenizer.encode_batch_fast([text], add_special_tokens=False)
+        except TypeError:  # what the tokenizers library says of lone surrogates
+            raise BadText(_why_not_text(text)) from None
         ids: list[int] = encoding.ids
         wanted = self.files.add_bos if add_bos is None else add_bos
         return [self.files.bos, *ids] if wanted and self.files.bos is not None else ids
@@ -86,10 +92,9 @@ class Tokenizer:
         written = self._tokenizer.id_to_token(token)
         if written is None or token in self._special:
             return b""
-        try:
-            return bytes(self._alphabet[character] for character in written)
-        except KeyError:  # an added token is written as it reads
+        if token in self._added:  # which is written as it reads
             return str(written).encode()
+        return bytes(self._alphabet[character] for character in written)
 
 
 class Detokenizer:
@@ -137,6 +142,14 @@ class StopStrings:
         """What was held back, when no more text comes."""
         shown, self._held = self._held, ""
         return shown
+
+
+def _why_not_text(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        return f"[prompt] character {error.start}, got {text[error.start]!r} -> a text of UTF-8"
+    return f"[prompt] got {type(text).__name__} -> a text"
 
 
 def _overlap(text: str, stop: str) -> int:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from ferrum.runtime.artifact import Artifact
 from ferrum.runtime.batcher import StepArrays
 from ferrum.runtime.graph import Graph
+from ferrum.runtime.report_file import new_file
 from ferrum.runtime.settings import Settings
 
 EXPERT_IDS = "blk.*.expert_ids"
@@ -62,7 +63,7 @@ class Trace:
 
     def save(self, file: Path) -> None:
         """Write `arrays` to an .npz."""
-        with file.open("wb") as out:
+        with new_file(file) as part, part.open("wb") as out:
             np.savez(out, allow_pickle=False, **self.arrays())
 
     def expert_load(self, experts: int) -> npt.NDArray[np.int64]:

@@ -159,6 +159,27 @@ BAD = {
     "json without a prompt": (["TINY", "--json"], "without a prompt"),
     "missing prompt file": (["TINY", "-f", "nowhere.txt"], "nowhere.txt"),
     "chat option": (["TINY", "-p", "x", "--chat", "--chat-option", "a=b"], "NAME=JSON"),
+    "messages as chat option": (
+        ["TINY", "-p", "x", "--chat", "--chat-option", "messages=1"],
+        r"\[chat_option\] messages -> one of the template's own",
+    ),
+    "chat option of no chat": (["TINY", "-p", "x", "--chat-option", "a=1"], "--chat too"),
+    "system message of no chat": (["TINY", "-p", "x", "--system", "be"], "--chat too"),
+    "prompt of another encoding": (
+        ["TINY", "-p", "a\udcffb"], r"\[prompt\] character 1, got .* -> a text of UTF-8"
+    ),
+    "trace file that is a folder": (
+        ["TINY", "-p", "x", "--trace", "*.sum", "--trace-file", "/"], r"\[trace_file\] /"
+    ),
+    "trace file that is the model": (
+        ["TINY", "-p", "x", "--trace", "*.sum", "--trace-file", "TINY"], "is a file of the model"
+    ),
+    "Chrome trace that is the model": (
+        ["TINY", "-p", "x", "--trace-out", "TINY"], "is a file of the model"
+    ),
+    "more caches than there can be": (
+        ["TINY", "-p", "x", "--kv-capacity", "999999999999"], "kv_capacity, got 9{12} -> less"
+    ),
 }  # fmt: skip
 
 
@@ -197,6 +218,36 @@ def imported_by(program: str, *modules: str) -> tuple[str, list[str]]:
     done = subprocess.run([sys.executable, "-c", program + asked], text=True, capture_output=True)
     *printed, last = done.stdout.splitlines()
     return "\n".join(printed), json.loads(last.replace("'", '"'))
+
+
+@pytest.mark.parametrize("words", [["-f", "-"], ["-f", "FILE"], []])
+def test_input_of_another_encoding_is_named(tiny: Path, tmp_path: Path, words: list[str]) -> None:
+    file = tmp_path / "latin.txt"
+    file.write_bytes(b"caf\xe9\n")
+    given = [str(file) if word == "FILE" else word for word in words]
+    strict = {**os.environ, "PYTHONIOENCODING": "utf-8"}
+    done = subprocess.run([*RUN, str(tiny), *given, *TINY], input=file.read_bytes(),
+                          capture_output=True, env=strict)  # fmt: skip
+    assert done.returncode == 2
+    wanted = rb"ferrum-run: \[(standard input|prompt|.*latin\.txt)\] .*UTF-8.*\n"
+    assert re.fullmatch(wanted, done.stderr)
+
+
+def test_a_closed_standard_input_is_one_line(tiny: Path) -> None:
+    words = ["sh", "-c", '"$@" <&-', "sh", *RUN, str(tiny), *TINY]
+    done = subprocess.run(words, text=True, capture_output=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "ferrum-run: [standard input] is closed -> -p or -f\n"
+
+
+def test_a_chat_that_fails_still_reports(exported: Path, tmp_path: Path) -> None:
+    file = tmp_path / "ids.npz"
+    words = ["--max-tokens", 2, "--trace", "blk.0.expert_ids", "--trace-file", file, "--profile"]
+    done = run(exported, *words, input="hello\n" + "word " * 2000 + "\n")
+    assert done.returncode == 2
+    assert np.load(file)["blk.0.expert_ids"].size
+    assert "head" in done.stderr
+    assert re.search(r"^ferrum-run: .* -> at most .*\n\Z", done.stderr, re.MULTILINE)
 
 
 def test_help_does_not_wait_for_the_runtime() -> None:
@@ -264,6 +315,22 @@ def test_at_a_terminal_ctrl_c_stops_the_answer_and_the_chat_goes_on(exported: Pa
     process.communicate(timeout=60)
     os.close(master)
     assert process.returncode == 130
+
+
+def test_at_a_terminal_a_message_too_long_is_dropped_and_the_chat_goes_on(exported: Path) -> None:
+    master, slave = pty.openpty()
+    process = start(exported, "--max-tokens", "2", "--kv-capacity", "64", "--block-size", "16",
+                    stdin=slave)  # fmt: skip
+    os.close(slave)
+    assert process.stderr is not None
+    os.write(master, b"over and over " * 20 + b"\n")
+    assert b" -> at most 64: " in until(process.stderr.fileno(), b"\n> ")
+    os.write(master, b"hi\n")
+    assert b"generation: 2 tokens" in until(process.stderr.fileno(), b"length]\n> ")
+    os.write(master, b"\x04")  # the end of the input
+    assert process.communicate(timeout=60)[1] == b""
+    os.close(master)
+    assert process.returncode == 0
 
 
 def until(descriptor: int, ending: bytes) -> bytes:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gc
 import threading
+import weakref
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -320,6 +322,36 @@ def test_a_prepared_model_gives_the_same_and_has_all_its_blocks(tiny_llm: Open) 
     assert len(prepared.trace.arrays()["token"]) == 3 + 4
     with pytest.raises(ContextTooLong):
         prepared.prepare(1000)
+
+
+@pytest.mark.parametrize("bad", [b"abc", [1.5, 2.5], {"a": 1}])
+def test_what_is_no_prompt_is_refused(tiny_llm: Open, bad: Any) -> None:
+    llm = tiny_llm()
+    for use in (llm.generate, llm.stream, llm.score):
+        with pytest.raises(TypeError, match=r"^\[prompt\] "):
+            use(bad)
+
+
+def test_what_are_no_parameters_is_refused(tiny_llm: Open) -> None:
+    params: Any = {"max_tokens": 3}
+    with pytest.raises(TypeError, match=r"^\[params\] got dict -> SamplingParams$"):
+        tiny_llm().stream([1], params)
+
+
+def test_a_score_of_nothing_says_so(tiny_llm: Open) -> None:
+    with pytest.raises(NoTokens, match="no tokens -> at least one") as caught:
+        tiny_llm().score([])
+    assert "object at" not in str(caught.value)
+
+
+def test_a_closed_model_gives_its_memory_back(tiny_llm: Open) -> None:
+    llm = tiny_llm()
+    llm.generate([1, 2], SamplingParams(max_tokens=3))
+    parts = [llm.session.caches, llm.session._binding, llm._graph.session]
+    held = [weakref.ref(part) for part in parts]
+    del parts
+    llm.close()
+    assert [part() for part in held] == [None] * 3
 
 
 def test_a_closed_model_is_closed(tiny_llm: Open) -> None:

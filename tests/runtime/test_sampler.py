@@ -207,6 +207,12 @@ def test_a_draw_is_where_the_running_sum_passes_it(
         ({"top_k": True}, "top_k, got True"),
         ({"max_tokens": 0}, "max_tokens, got 0"),
         ({"repetition_penalty": 0.0}, "repetition_penalty, got 0.0"),
+        (
+            {"repetition_penalty": 1e300},
+            "repetition_penalty, got 1e.300 -> less than or eq",
+        ),
+        ({"presence_penalty": 1e300}, "presence_penalty, got 1e.300 -> less than or eq"),
+        ({"frequency_penalty": -1e300}, "frequency_penalty, got -1e.300 -> greater than or equal"),
         ({"stop": [""]}, "stop, got .* -> strings that are not empty"),
         ({"stop": [3]}, "stop"),
         ({"mask": 3}, "mask"),
@@ -216,6 +222,15 @@ def test_a_bad_parameter_is_named_in_one_line(values: dict[str, Any], sentence: 
     with pytest.raises(SamplingError, match=sentence) as caught:
         SamplingParams(**values)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("temperature", [1e-320, 1e-39, 1e-21, 1e-20, 1e-6])
+@pytest.mark.parametrize("cut", [{}, {"top_k": 2}, {"top_p": 0.9}, {"min_p": 0.1}])
+def test_next_to_no_temperature_takes_the_likeliest(
+    temperature: float, cut: dict[str, Any]
+) -> None:
+    sampler = Sampler(SamplingParams(temperature=temperature, seed=1, **cut), [], 4)
+    assert sampler.pick(np.array([1, 30, 20, -50], np.float32), []) == 1
 
 
 def test_parameters_take_what_people_write() -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tokenizers import decoders
 
 from ferrum.runtime.artifact import ArtifactError, TokenizerFiles
+from ferrum.runtime.session_errors import BadText
 from ferrum.runtime.tokenizer import Detokenizer, StopStrings, Tokenizer
 
 
@@ -37,6 +38,31 @@ def test_text_survives_the_round_trip(tokenizer: Tokenizer, text: str) -> None:
     ids = tokenizer.encode(text)
     assert tokenizer.decode(ids) == text
     assert "".join(streamed(tokenizer, ids)) == text
+
+
+def test_an_added_token_is_written_as_it_reads(tiny: Path, tmp_path: Path) -> None:
+    """Though its letters stand for bytes in all other tokens."""
+    changed = tokenizers.Tokenizer.from_file(str(tiny.parent / "tokenizer.json"))
+    changed.add_tokens([tokenizers.AddedToken("na\u00efve", normalized=False)])
+    changed.save(str(tmp_path / "tokenizer.json"))
+    ours = Tokenizer(tmp_path / "tokenizer.json", files())
+    assert ours.decode(ours.encode("a na\u00efve b")) == "a na\u00efve b"
+
+
+def test_a_text_that_is_no_utf_8_is_refused(tokenizer: Tokenizer) -> None:
+    with pytest.raises(BadText, match=r"^\[prompt\] character 2, got '.udcff' -> a text of UTF-8$"):
+        tokenizer.encode("ab\udcff")
+
+
+@pytest.mark.parametrize("text", ["", "the youth", "the youth " * 200])
+def test_a_text_is_not_longer_than_it_is(tokenizer: Tokenizer, text: str) -> None:
+    count = len(tokenizer.encode(text))
+    assert not tokenizer.is_longer(text, count)
+    assert not tokenizer.is_longer(text, max(0, count - 64))
+
+
+def test_a_text_far_too_long_is_known_by_its_beginning(tokenizer: Tokenizer) -> None:
+    assert tokenizer.is_longer("the youth " * 1_000_000, 1000)
 
 
 def test_a_character_comes_out_with_its_last_byte(tokenizer: Tokenizer) -> None:
