@@ -48,10 +48,10 @@ class Place:
         try:
             any_of: set[asyncio.Future[Any]] = {work, gone, self._over}
             await asyncio.wait(any_of, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            if self._over.done():  # first, as the work may have been cancelled with it
+                raise self._over.result()
             if work.done():
                 return work.result()
-            if self._over.done():
-                raise self._over.result()
             raise ClientDisconnect if gone.done() else TimeLimit(self._timeout)
         finally:
             gone.cancel()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from contextlib import ExitStack, suppress
 from typing import Any
 
@@ -144,6 +145,24 @@ def test_who_is_made_ready_when_all_ends_waits_no_longer(
             with pytest.raises(kind):
                 await waits
             assert work.cancelled()
+
+    run(sample_llm, test)
+
+
+def test_work_that_will_not_begin_any_more_has_been_stopped(sample_llm: LLM) -> None:
+    go_on = threading.Event()
+
+    async def test(service: Service) -> None:
+        running = service.lanes.compile(lambda: go_on.wait(60))
+        with service.engine.place() as place:
+            waits = asyncio.create_task(place.until(service.lanes.compile(dict), never))
+            await asyncio.sleep(0)
+            service.engine.stop()
+            service.lanes.close()
+            with pytest.raises(Stopped):
+                await waits
+        go_on.set()
+        assert await running
 
     run(sample_llm, test)
 
