@@ -89,9 +89,9 @@ class Metrics:
         if request.first_token is None:
             return
         self._model.prompts += request.prompt_tokens
-        self._first.observe(request.first_token - request.arrived)
+        self._first.observe(ticket.waited + request.first_token - request.arrived)
         if request.finished is not None and request.finish_reason in ("stop", "length"):
-            self._whole.observe(request.finished - request.arrived)
+            self._whole.observe(ticket.waited + request.finished - request.arrived)
             later = len(request.tokens) - request.prompt_tokens - 1
             if later > 0:
                 self._token.observe((request.finished - request.first_token) / later)

@@ -28,8 +28,8 @@ class Ticket:
         waited: float = 0.0,
     ) -> None:
         """`cancel` has the request ended soon. `timeout` is in seconds, 0 for none, of which
-        `waited` have passed."""
-        self.request, self._cancel = request, cancel
+        `waited` have passed before the request was made."""
+        self.request, self.waited, self._cancel = request, waited, cancel
         self._pieces: list[Piece] = []
         self._ended = self._given_up = self._expired = False
         self._error: Exception | None = None

@@ -63,6 +63,28 @@ def test_requests_are_counted_by_how_they_ended_and_their_tokens(slow_llm: LLM) 
     assert found["ferrum_request_seconds_count"] == 2
 
 
+def test_a_requests_times_begin_with_its_arrival(sample_llm: LLM) -> None:
+    metrics = Metrics(sample_llm)
+
+    async def test() -> None:
+        engine = EngineThread(sample_llm, metrics, 8)
+        engine.start()
+        with engine.place() as place:
+            place._since -= 1000.0
+            params = SamplingParams(max_tokens=2, ignore_eos=True)
+            (ticket,) = engine.submit_all(PROMPT, [params], place=place)
+            place.leave()
+            await ticket.finish()
+        engine.stop()
+        await engine.stopped()
+
+    asyncio.run(test())
+    found = read(metrics)
+    assert found["ferrum_time_to_first_token_seconds_sum"] > 1000
+    assert found["ferrum_request_seconds_sum"] > 1000
+    assert found["ferrum_time_per_output_token_seconds_sum"] < 1000
+
+
 def test_blocks_and_prefixes_are_those_of_the_model(sample_llm: LLM) -> None:
     sample_llm.engine.reset()
     metrics = Metrics(sample_llm)
