@@ -108,7 +108,7 @@ typecheck: $(VENV)/.test-ready
 	rm -rf build/typecheck && mkdir -p build/typecheck/ferrum
 	cp packaging/init.py.in build/typecheck/ferrum/__init__.py
 	touch build/typecheck/ferrum/py.typed
-	for folder in builder custom_ops models runtime; do \
+	for folder in builder commands custom_ops models runtime; do \
 		ln -s ../../../$$folder build/typecheck/ferrum/$$folder; done
 	MYPYPATH=build/typecheck $(BIN)/mypy --package ferrum
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ferrum.builder.command_line import OneLineParser, complain, run_command, show
+from ferrum.commands.command_line import OneLineParser, complain, run_command, show
 
 if TYPE_CHECKING:
     from ferrum.builder.check.run import Outcome
@@ -74,7 +74,7 @@ def _check(arguments: argparse.Namespace) -> int:
     from ferrum.builder.check.report import failed, print_table
     from ferrum.builder.check.run import CheckOptions, checks, run_checks
     from ferrum.builder.gguf import GGUF, GGUFError
-    from ferrum.builder.report_file import ReportError, check_reports
+    from ferrum.commands.report_file import ReportError, check_reports
 
     options = CheckOptions(arguments.seed, arguments.samples, arguments.quick,
                            only=tuple(arguments.only))  # fmt: skip

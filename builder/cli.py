@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ferrum.builder.command_line import OneLineParser, complain, run_command, show
+from ferrum.commands.command_line import OneLineParser, complain, run_command, show
 
 if TYPE_CHECKING:
     from ferrum.builder.build import BuildResult

@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from ferrum.builder.command_line import OneLineParser, complain, run_command, show
+from ferrum.commands.command_line import OneLineParser, complain, run_command, show
 
 _DESCRIPTION = """\
 Show what is in a model: config, types with sizes, memory at run time, where it
@@ -62,9 +62,9 @@ def _inspect(arguments: argparse.Namespace) -> int:
     from ferrum.builder.check.placement import LibraryError
     from ferrum.builder.gguf import GGUFError
     from ferrum.builder.layer_svg import layer_svg
-    from ferrum.builder.report_file import ReportError, check_reports, write_report
     from ferrum.builder.survey import survey
     from ferrum.builder.survey_page import print_survey
+    from ferrum.commands.report_file import ReportError, check_reports, write_report
     from ferrum.models.qwen3_moe.config import ModelError
 
     if arguments.batch < 1 or (arguments.context is not None and arguments.context < 1):

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ferrum.runtime.one_line_parser import OneLineParser, complain
+from ferrum.commands.command_line import OneLineParser, complain, run_command
+from ferrum.commands.report_file import ReportError, write_report
 
 _STDOUT = Path("-")
 
@@ -117,7 +118,10 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ferrum-bench; returns the exit status."""
     given = sys.argv[1:] if argv is None else list(argv)
-    arguments = parser().parse_args(given)
+    return run_command("ferrum-bench", lambda: _main(parser().parse_args(given), given))
+
+
+def _main(arguments: argparse.Namespace, given: Sequence[str]) -> int:
     # Imported here so that --help and a wrong option answer at once.
     from ferrum.custom_ops.measure import MeasureError
     from ferrum.runtime.artifact import ArtifactError
@@ -138,21 +142,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         report = _report(arguments, shlex.join(["ferrum-bench", *given]))
         _say("")
         text = json.dumps(report.as_dict(), indent=1) + "\n"
+        if arguments.json not in (None, _STDOUT):
+            write_report(arguments.json, text.encode())
+        if arguments.chart:
+            write_chart(report, arguments.chart)
         if arguments.json == _STDOUT:
             sys.stdout.write(text)
         else:
             print_report(report)
-        if arguments.json not in (None, _STDOUT):
-            arguments.json.write_text(text, encoding="utf-8")
-        if arguments.chart:
-            write_chart(report, arguments.chart)
     except SideFailed as error:
         return _complain(error, 1)
-    except (ArtifactError, BenchError, MeasureError, SettingsError, OSError) as error:
+    except BrokenPipeError:  # whoever read has seen enough
+        return 0
+    except (ArtifactError, BenchError, MeasureError, ReportError, SettingsError, OSError) as error:
         return _complain(error, 2)
-    except KeyboardInterrupt:
-        print("ferrum-bench: stopped", file=sys.stderr)
-        return 130
     return 0
 
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import onnxruntime as ort
 
+from ferrum.commands.report_file import ReportError, write_report
 from ferrum.runtime.profile import Span
-from ferrum.runtime.report_file import ReportError, new_file
 
 _READINGS = 20
 
@@ -36,8 +36,8 @@ def write_chrome_trace(file: Path, session: ort.InferenceSession, spans: Sequenc
             "cat": "ferrum", "name": span.name, "ph": "X", "pid": os.getpid(), "tid": 0,
             "ts": (span.start + shift) / 1e3, "dur": (span.end - span.start) / 1e3, "args": {},
         })  # fmt: skip
-    with new_file(file) as part:
-        part.write_text(json.dumps({"traceEvents": events, "displayTimeUnit": "ms"}))
+    content = {"traceEvents": events, "displayTimeUnit": "ms"}
+    write_report(file, json.dumps(content).encode())
 
 
 def _apart() -> int:

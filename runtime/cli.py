@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ferrum.runtime.one_line_parser import OneLineParser, complain
+from ferrum.commands.command_line import OneLineParser, complain, run_command
+from ferrum.commands.report_file import ReportError, check_reports
 from ferrum.runtime.options import OptionError, add_options, given
-from ferrum.runtime.report_file import check_report
 from ferrum.runtime.sampler import SamplingError, SamplingParams
 from ferrum.runtime.settings import Settings, SettingsError
 
@@ -68,17 +68,18 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ferrum-run; returns the exit status."""
-    arguments = parser().parse_args(argv)
+    return run_command("ferrum-run", lambda: _main(parser().parse_args(argv)))
+
+
+def _main(arguments: argparse.Namespace) -> int:
     try:
         params = SamplingParams(**given(arguments, SamplingParams))
         settings = Settings.read(**given(arguments, Settings))
         variables = _chat_options(arguments.chat_option)
         _check(arguments, settings)
         prompt = _prompt(arguments)
-    except (OptionError, SamplingError, SettingsError, OSError) as error:
+    except (OptionError, ReportError, SamplingError, SettingsError, OSError) as error:
         return complain("ferrum-run", error, 2)
-    except KeyboardInterrupt:
-        return 130
     # Imported here so that --help and a wrong option answer at once.
     from ferrum.runtime.artifact import ArtifactError
     from ferrum.runtime.binding import GraphError
@@ -89,13 +90,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     from ferrum.runtime.trace import TraceError
 
     bad_input = (ArtifactError, SettingsError, SamplingError, SessionError, TraceError, ChatError,
-                 OSError)  # fmt: skip
+                 ReportError, OSError)  # fmt: skip
     try:
         with LLM(arguments.model, settings) as llm:
             _tell_if_streaming(llm)
             trace_file = arguments.trace_file or Path("trace.npz")
             if settings.trace:
-                check_report("trace_file", trace_file, llm.artifact.files)
+                check_reports([trace_file], llm.artifact.files)
             run = Run(llm, params, trace_file, arguments.json)
             conversation = Conversation(llm, arguments.system, variables)
             if prompt is None:
@@ -109,9 +110,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return complain("ferrum-run", error, 2)
     except GraphError as error:
         return complain("ferrum-run", error, 1)
-    except KeyboardInterrupt:
-        print("ferrum-run: stopped", file=sys.stderr)
-        return 130
 
 
 def _tell_if_streaming(llm: Any) -> None:
@@ -129,7 +127,7 @@ def _check(arguments: argparse.Namespace, settings: Settings) -> None:
     if arguments.trace_file and not settings.trace:
         raise OptionError("[trace_file] is given without --trace, which names what to save")
     if settings.trace:
-        check_report("trace_file", arguments.trace_file or Path("trace.npz"), ())
+        check_reports([arguments.trace_file or Path("trace.npz")], [])
     if arguments.json and not prompt:
         raise OptionError("[json] is given without a prompt -> -p or -f")
     for option in ("system", "chat_option"):

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ferrum.commands.command_line import complain
 from ferrum.runtime.chat_template import ChatError
 from ferrum.runtime.llm import LLM
-from ferrum.runtime.one_line_parser import complain
 from ferrum.runtime.profile import table
 from ferrum.runtime.request import Completion
 from ferrum.runtime.sampler import SamplingParams

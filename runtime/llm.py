@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ferrum.commands.report_file import ReportError, check_reports
 from ferrum.custom_ops.library import read_profile
 from ferrum.runtime.artifact import Artifact
 from ferrum.runtime.block_pool import BlockPool
@@ -29,11 +30,10 @@ from ferrum.runtime.logprobs import logprobs_of
 from ferrum.runtime.placement import Caches
 from ferrum.runtime.profile import Clock, Stage, stages
 from ferrum.runtime.prompt import Prompt, as_list, token_ids
-from ferrum.runtime.report_file import check_report
 from ferrum.runtime.request import Completion
 from ferrum.runtime.sampler import SamplingParams
 from ferrum.runtime.session import Session
-from ferrum.runtime.settings import Settings
+from ferrum.runtime.settings import Settings, SettingsError
 from ferrum.runtime.stream import Stream
 from ferrum.runtime.tokenizer import Tokenizer
 from ferrum.runtime.trace import EXPERT_IDS, Trace, load_with_trace
@@ -61,7 +61,7 @@ class LLM:
         )
         self.artifact = Artifact.open(path)
         if self.settings.trace_out is not None:
-            check_report("trace_out", self.settings.trace_out, self.artifact.files)
+            _check_trace_out(self.settings.trace_out, self.artifact)
         manifest = self.artifact.manifest
         self.tokenizer = Tokenizer(self.artifact.tokenizer, manifest.tokenizer)
         self._template: ChatTemplate | None = None
@@ -286,3 +286,10 @@ class LLM:
     def _check_open(self) -> None:
         if self._closed:
             raise RuntimeError("[LLM] is closed")
+
+
+def _check_trace_out(file: Path, artifact: Artifact) -> None:
+    try:
+        check_reports([file], artifact.files)
+    except ReportError as error:
+        raise SettingsError(f"[settings] trace_out: {error}") from None

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ferrum.commands.report_file import new_report
 from ferrum.runtime.artifact import Artifact
 from ferrum.runtime.batcher import StepArrays
 from ferrum.runtime.graph import Graph
-from ferrum.runtime.report_file import new_file
 from ferrum.runtime.settings import Settings
 
 EXPERT_IDS = "blk.*.expert_ids"
@@ -63,7 +63,7 @@ class Trace:
 
     def save(self, file: Path) -> None:
         """Write `arrays` to an .npz."""
-        with new_file(file) as part, part.open("wb") as out:
+        with new_report(file) as out:
             np.savez(out, allow_pickle=False, **self.arrays())
 
     def expert_load(self, experts: int) -> npt.NDArray[np.int64]:

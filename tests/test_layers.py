@@ -1,4 +1,7 @@
-"""Folders import only from below: custom_ops, then models, then builder; and runtime beside."""
+"""Folders import only from below: custom_ops, then models, then builder; and runtime beside.
+
+What commands share lies below both.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,11 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 ALLOWED = {
+    "commands": {"commands"},
     "custom_ops": {"custom_ops"},
     "models": {"models", "custom_ops"},
-    "builder": {"builder", "models", "custom_ops"},
-    "runtime": {"runtime", "custom_ops"},
+    "builder": {"builder", "models", "custom_ops", "commands"},
+    "runtime": {"runtime", "custom_ops", "commands"},
 }
 
 

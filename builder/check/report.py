@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 
 from ferrum.builder.check.finding import Status
 from ferrum.builder.check.run import Outcome
-from ferrum.builder.report_file import write_report
+from ferrum.commands.report_file import write_report
 
 _COLOURS = {"pass": "green", "fail": "bold red", "skip": "yellow"}
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ferrum.runtime.one_line_parser import OneLineParser, complain
+from ferrum.commands.command_line import OneLineParser, complain, run_command
 from ferrum.runtime.options import OptionError, add_options, given
 from ferrum.runtime.serve.settings import ServeSettings
 from ferrum.runtime.settings import Settings, SettingsError
@@ -53,7 +53,10 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ferrum-serve; returns the exit status."""
-    arguments = parser().parse_args(argv)
+    return run_command("ferrum-serve", lambda: _main(parser().parse_args(argv)))
+
+
+def _main(arguments: argparse.Namespace) -> int:
     try:
         serve = ServeSettings.read(**given(arguments, ServeSettings))
         settings = Settings.read(**given(arguments, Settings))
@@ -75,8 +78,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return run(arguments.model, settings, serve)
     except bad_input as error:
         return complain("ferrum-serve", error, 2)
-    except KeyboardInterrupt:  # while the model was loaded
-        return 130
 
 
 def _check_cache_file(serve: ServeSettings, settings: Settings) -> None:

@@ -7,8 +7,8 @@ import logging
 import sys
 from pathlib import Path
 
+from ferrum.commands.command_line import complain, tell
 from ferrum.runtime.cache_file import CacheFileError
-from ferrum.runtime.one_line_parser import complain, tell
 from ferrum.runtime.serve.app import create_app
 from ferrum.runtime.serve.listen import address, listen
 from ferrum.runtime.serve.server import Server

@@ -169,13 +169,13 @@ BAD = {
         ["TINY", "-p", "a\udcffb"], r"\[prompt\] character 1, got .* -> a text of UTF-8"
     ),
     "trace file that is a folder": (
-        ["TINY", "-p", "x", "--trace", "*.sum", "--trace-file", "/"], r"\[trace_file\] /"
+        ["TINY", "-p", "x", "--trace", "*.sum", "--trace-file", "/"], r"\[/\] is a folder"
     ),
     "trace file that is the model": (
-        ["TINY", "-p", "x", "--trace", "*.sum", "--trace-file", "TINY"], "is a file of the model"
+        ["TINY", "-p", "x", "--trace", "*.sum", "--trace-file", "TINY"], "itself -> another file"
     ),
     "Chrome trace that is the model": (
-        ["TINY", "-p", "x", "--trace-out", "TINY"], "is a file of the model"
+        ["TINY", "-p", "x", "--trace-out", "TINY"], "itself -> another file for the report"
     ),
     "more caches than there can be": (
         ["TINY", "-p", "x", "--kv-capacity", "999999999999"], "kv_capacity, got 9{12} -> less"

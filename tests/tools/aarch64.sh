@@ -108,7 +108,7 @@ install_package() {
   rm -rf "$folder/package"
   mkdir -p "$folder/package/ferrum"
   cp packaging/init.py.in "$folder/package/ferrum/__init__.py"
-  cp -R builder custom_ops models runtime "$folder/package/ferrum"
+  cp -R builder commands custom_ops models runtime "$folder/package/ferrum"
   cmake --install "$folder/library" --prefix "$folder/package" >/dev/null
 }
 

@@ -190,7 +190,7 @@ print(json.dumps([name for name in slow if name in sys.modules]))
     assert "exit status" in text
 
 
-def test_ctrl_c_while_the_model_is_loaded_ends_it_quietly() -> None:
+def test_ctrl_c_while_the_model_is_loaded_is_one_line() -> None:
     program = """
 import os, signal, sys
 from ferrum.runtime import llm
@@ -202,4 +202,4 @@ service.LLM = Slow
 sys.exit(main(["x", "--port", "0"]))
 """
     done = subprocess.run([sys.executable, "-c", program], text=True, capture_output=True)
-    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "ferrum-serve: stopped\n")

@@ -6,8 +6,10 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 
 class ReportError(ValueError):
@@ -66,24 +68,35 @@ def _target(path: Path) -> Path:
 
 
 def write_report(path: Path, content: bytes) -> None:
-    """Put `content` in the place of what is there; pipes and devices are written into.
+    """As `new_report`, for content that is there."""
+    with new_report(path) as file:
+        file.write(content)
 
-    ReportError where that fails, and what is there is as it was.
+
+@contextmanager
+def new_report(path: Path) -> Iterator[BinaryIO]:
+    """A file to write, which takes the place of what is there when the block ends well; pipes and
+    devices are written into.
+
+    ReportError where it cannot be written, and what is there is as it was.
     """
     try:
         if path.exists() and not path.is_file():
-            path.write_bytes(content)
+            with path.open("wb") as file:
+                yield file
         else:
-            _replace(_target(path), content)
+            with _replacing(_target(path)) as file:
+                yield file
     except OSError as error:
         raise ReportError(f"[{path}] cannot be written: {error.strerror}") from error
 
 
-def _replace(target: Path, content: bytes) -> None:
+@contextmanager
+def _replacing(target: Path) -> Iterator[BinaryIO]:
     draft = target.with_name(f".ferrum-report-{secrets.token_hex(8)}")
     try:
         with draft.open("xb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         if target.exists():

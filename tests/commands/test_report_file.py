@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ferrum.builder.report_file import ReportError, check_reports, write_report
+from ferrum.commands.report_file import ReportError, check_reports, new_report, write_report
 
 
 def refused(path: Path, *kept: Path, says: str) -> None:
@@ -86,7 +86,7 @@ def test_a_disk_that_is_full_leaves_the_old_report(tmp_path: Path) -> None:
     script = """
         import sys
         from pathlib import Path
-        from ferrum.builder.report_file import ReportError, write_report
+        from ferrum.commands.report_file import ReportError, write_report
         try:
             write_report(Path(sys.argv[1]), bytes(1 << 20))
         except ReportError as error:
@@ -102,3 +102,15 @@ def test_a_disk_that_is_full_leaves_the_old_report(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "cannot be written: File too large" in done.stderr
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"r.json": "old"}
+
+
+def test_work_that_fails_while_it_writes_leaves_the_old_report(tmp_path: Path) -> None:
+    def fail() -> None:
+        with new_report(tmp_path / "r.npz") as file:
+            file.write(b"ha")
+            raise ValueError("no number")
+
+    (tmp_path / "r.npz").write_text("old")
+    with pytest.raises(ValueError, match="no number"):
+        fail()
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"r.npz": "old"}

@@ -1,8 +1,4 @@
-"""What the builder's commands share: mistakes told in one line, and an end that the status fits.
-
-`OneLineParser` and `complain` are as in runtime/one_line_parser.py: this layer imports nothing of
-that one.
-"""
+"""A command's line and its end: mistakes told in one line, and an exit status that fits."""
 
 from __future__ import annotations
 
@@ -15,10 +11,15 @@ from contextlib import suppress
 from typing import NoReturn
 
 
+def tell(program: str, text: str) -> None:
+    """Say something in one line, whatever its length."""
+    with suppress(OSError):  # no one listens
+        print(f"{program}: {' '.join(text.split())}", file=sys.stderr)
+
+
 def complain(program: str, error: Exception | str, status: int) -> int:
     """Say in one line what is wrong; returns the exit status."""
-    with suppress(OSError):  # no one listens
-        print(f"{program}: {' '.join(str(error).split())}", file=sys.stderr)
+    tell(program, str(error))
     return status
 
 

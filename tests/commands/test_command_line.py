@@ -11,11 +11,18 @@ from pathlib import Path
 import pytest
 
 from ferrum.builder.build import BuildOptions, build
-from ferrum.builder.command_line import OneLineParser, run_command
+from ferrum.commands.command_line import OneLineParser, run_command
 
 BIN = Path(sys.executable).parent
 COMMANDS = ("ferrum-build", "ferrum-check", "ferrum-inspect")
-MODULES = {"ferrum-build": "cli", "ferrum-check": "check_cli", "ferrum-inspect": "inspect_cli"}
+MODULES = {
+    "ferrum-build": "builder.cli",
+    "ferrum-check": "builder.check_cli",
+    "ferrum-inspect": "builder.inspect_cli",
+    "ferrum-bench": "runtime.bench_cli",
+    "ferrum-run": "runtime.cli",
+    "ferrum-serve": "runtime.serve.cli",
+}
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +38,9 @@ def command(name: str, export: Path, sample: Path, out: Path) -> list[str | Path
         "ferrum-build": [sample, out / "new" / "m.onnx"],
         "ferrum-check": [export, "--only", "versions"],
         "ferrum-inspect": [export],
+        "ferrum-bench": [export],
+        "ferrum-run": [export, "-p", "x"],
+        "ferrum-serve": [export, "--port", "0"],
     }
     return [BIN / name, *arguments[name]]
 
@@ -97,8 +107,11 @@ def test_names_that_the_output_cannot_spell_are_escaped(
     assert "mod\\xe8le" in done.stdout
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-@pytest.mark.parametrize("during", ["onnx", "ferrum.builder.gguf"])
+@pytest.mark.parametrize(
+    ("name", "during"),
+    [(name, during) for name in COMMANDS for during in ("onnx", "ferrum.builder.gguf")]
+    + [(name, "onnxruntime") for name in MODULES if name not in COMMANDS],
+)
 def test_ctrl_c_is_one_line_and_130(
     name: str, during: str, export: Path, sample: Path, tmp_path: Path
 ) -> None:
@@ -109,7 +122,7 @@ def test_ctrl_c_is_one_line_and_130(
                 if name == {during!r}:
                     os.kill(os.getpid(), signal.SIGINT)
         sys.meta_path.insert(0, Interrupt())
-        from ferrum.builder.{MODULES[name]} import main
+        from ferrum.{MODULES[name]} import main
         sys.exit(main(sys.argv[1:]))
     """
     arguments = command(name, export, sample, tmp_path)[1:]
@@ -118,7 +131,7 @@ def test_ctrl_c_is_one_line_and_130(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", MODULES)
 @pytest.mark.parametrize("arguments", [[], ["--no-such-option"], ["a", "b", "c"]])
 def test_wrong_arguments_are_one_line(name: str, arguments: list[str]) -> None:
     done = run([BIN / name, *arguments])
