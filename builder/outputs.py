@@ -19,6 +19,7 @@ from pathlib import Path
 
 from ferrum.builder.interrupts import catch_interrupts
 
+_JOURNAL = "commit.json"
 _GONE: list[int] = []  # the identity of no file
 _STAGING_NAME = re.compile(r"\.ferrum-(\d+)-[0-9a-f]{8}")
 
@@ -82,13 +83,23 @@ def recover(folder: Path) -> None:
                 staging.remove()
 
 
+def half_done(folder: Path) -> bool:
+    """Whether a build was killed among its renames: files of two builds lie there, until the next
+    build in `folder` puts the old ones back."""
+    for journal in folder.glob(f".ferrum-*/{_JOURNAL}"):
+        with suppress(OSError):  # gone meanwhile, or another user's
+            if any((journal.parent / "new").iterdir()):
+                return True
+    return False
+
+
 class _Staging:
     """The hidden folder: `new/` is written by the build, `old/` holds what is replaced."""
 
     def __init__(self, folder: Path, path: Path) -> None:
         self.folder, self.path = folder, path
         self.new, self.old = path / "new", path / "old"
-        self.journal = path / "commit.json"
+        self.journal = path / _JOURNAL
         self._lock: int | None = None
 
     def make(self) -> None:

@@ -14,6 +14,7 @@ from ferrum.builder import genai, manifest
 from ferrum.builder.check.export import Export, NotChecked
 from ferrum.builder.check.finding import Finding, judged
 from ferrum.builder.gguf_header import quoted
+from ferrum.builder.outputs import half_done
 from ferrum.builder.tokenizer import CHAT_TEMPLATE
 
 _DEPTH = 3  # of keys that a difference is told by
@@ -43,6 +44,8 @@ def manifest_file(export: Export) -> Finding:
     if found.get("format") != manifest.FORMAT:
         problems.append(f"{manifest.FILE}: format {found.get('format')} -> {manifest.FORMAT}")
     problems += _token_ids(export, found)
+    if half_done(export.folder):
+        problems.append("a build in this folder was killed half-way -> build anew")
     return judged(
         problems, f"{manifest.FILE}: model, sources, version and token ids as in graph and GGUF"
     )

@@ -61,6 +61,17 @@ def test_graphs_of_older_builders_have_no_experts_on_the_cpu(export: Path) -> No
     assert Artifact.open(export).manifest.graph.cpu_experts == 0
 
 
+def test_a_build_that_was_killed_among_its_renames_is_told(export: Path) -> None:
+    journal = export.parent / ".ferrum-1-00000000" / "commit.json"
+    (journal.parent / "new").mkdir(parents=True)
+    journal.write_text("{}")
+    Artifact.open(export)  # all its files were in place
+    (journal.parent / "new" / export.name).write_text("of the new build")
+    refused(export, r"a build was killed half-way here -> ferrum-build once more")
+    journal.unlink()
+    Artifact.open(export)  # it had not begun
+
+
 def test_a_chat_template_is_optional(export: Path) -> None:
     edited(export, lambda m: m["tokenizer"].update(chat_template=None))
     assert Artifact.open(export).chat_template is None

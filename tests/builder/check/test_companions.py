@@ -38,6 +38,16 @@ def test_a_sound_export_passes(pristine: ExportFolder) -> None:
     )
 
 
+def test_a_build_that_was_killed_among_its_renames_fails(export: ExportFolder) -> None:
+    left = export.path.parent / ".ferrum-1-00000000"
+    (left / "new").mkdir(parents=True)
+    (left / "new" / "tokenizer.json").write_text("of the new build")
+    (left / "commit.json").write_text("{}")
+    assert failing(export) == {
+        "manifest": "a build in this folder was killed half-way -> build anew"
+    }
+
+
 def test_a_model_without_a_template_needs_none(tmp_path: Path) -> None:
     (gguf,) = write_synthetic(
         tmp_path / "m.gguf", SyntheticSpec(metadata={"tokenizer.chat_template": None})
