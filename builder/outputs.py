@@ -18,8 +18,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ferrum.builder.interrupts import catch_interrupts
+from ferrum.commands.journal import JOURNAL, identity
 
-_JOURNAL = "commit.json"
 _GONE: list[int] = []  # the identity of no file
 _STAGING_NAME = re.compile(r"\.ferrum-(\d+)-[0-9a-f]{8}")
 
@@ -83,23 +83,13 @@ def recover(folder: Path) -> None:
                 staging.remove()
 
 
-def half_done(folder: Path) -> bool:
-    """Whether a build was killed among its renames: files of two builds lie there, until the next
-    build in `folder` puts the old ones back."""
-    for journal in folder.glob(f".ferrum-*/{_JOURNAL}"):
-        with suppress(OSError):  # gone meanwhile, or another user's
-            if any((journal.parent / "new").iterdir()):
-                return True
-    return False
-
-
 class _Staging:
     """The hidden folder: `new/` is written by the build, `old/` holds what is replaced."""
 
     def __init__(self, folder: Path, path: Path) -> None:
         self.folder, self.path = folder, path
         self.new, self.old = path / "new", path / "old"
-        self.journal = path / _JOURNAL
+        self.journal = path / JOURNAL
         self._lock: int | None = None
 
     def make(self) -> None:
@@ -116,15 +106,18 @@ class _Staging:
     def abandoned(self, pid: int) -> Iterator[_Staging | None]:
         """This folder, locked, if its process is gone; else None.
 
-        The lock tells of a builder in another container, whose pid means nothing here; the pid
-        tells of one that has made its folder but not yet its lock.
+        The lock tells, for a pid means nothing in another container, and another process may have
+        it by now. A builder has its lock before it makes `new`; until then the pid tells, and where
+        the file system has no locks.
         """
-        if _alive(pid):
+        if not self.new.exists() and _alive(pid):
             yield None
             return
         self._lock = os.open(self.path / "lock", os.O_CREAT | os.O_RDWR, 0o600)
         try:
-            yield self if _try_lock(self._lock) else None
+            locked = _try_lock(self._lock)
+            gone = not _alive(pid) if locked is None else locked
+            yield self if gone else None
         finally:
             self.release()
 
@@ -138,7 +131,7 @@ class _Staging:
             # minutes; it is not ours to wait for.
             if (self.new / name).stat().st_nlink == 1:
                 _sync(self.new / name)
-        staged = {name: _identity(self.new / name) for name in names}
+        staged = {name: identity(self.new / name) for name in names}
         staged |= dict.fromkeys(obsolete, _GONE)
         draft = self.path / "commit.draft"
         draft.write_text(json.dumps(staged))
@@ -173,10 +166,10 @@ class _Staging:
         staged: dict[str, list[int]] = json.loads(self.journal.read_text())
         if not any(os.path.lexists(self.new / name) for name in staged):
             return
-        for name, identity in staged.items():
+        for name, moved in staged.items():
             target = self.folder / name
             placed = os.path.lexists(target)
-            if placed and _identity(target) != identity:
+            if placed and identity(target) != moved:
                 continue  # not reached yet, or changed by someone since
             if os.path.lexists(self.old / name):
                 (self.old / name).replace(target)
@@ -199,12 +192,6 @@ class _Staging:
 
 def _staging_path(folder: Path) -> Path:
     return folder / f".ferrum-{os.getpid()}-{secrets.token_hex(4)}"
-
-
-def _identity(path: Path) -> list[int]:
-    """What tells a file from another that later gets its name, and perhaps its inode."""
-    status = path.lstat()
-    return [status.st_ino, status.st_size, status.st_mtime_ns]
 
 
 def _check_names(names: Sequence[str]) -> None:
@@ -271,13 +258,14 @@ def _alive(pid: int) -> bool:
     return True
 
 
-def _try_lock(lock: int) -> bool:
+def _try_lock(lock: int) -> bool | None:
+    """Whether it is ours now; None where there are no locks."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    except OSError:  # a file system without locks: the pid alone must do
-        return True
+    except OSError:
+        return None
     return True
 
 

@@ -55,7 +55,9 @@ def run_command(program: str, work: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         return complain(program, "stopped", 130)
     except SystemExit as end:  # --help, a wrong option, a signal
-        status = end.code if isinstance(end.code, int) else 0
+        if isinstance(end.code, str):
+            complain(program, end.code, 1)
+        status = end.code if isinstance(end.code, int) else int(end.code is not None)
         raise SystemExit(show(program, status)) from None
 
 

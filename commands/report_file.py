@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import shutil
@@ -35,6 +36,8 @@ def check_reports(paths: Iterable[Path], kept: Iterable[Path]) -> None:
 
 
 def _same(path: Path, other: Path) -> bool:
+    if path.exists() and not path.is_file():  # devices and pipes take any number of reports
+        return False
     if path.exists() and other.exists():
         return path.samefile(other)
     return os.path.realpath(path) == os.path.realpath(other)
@@ -51,8 +54,16 @@ def _check_target(path: Path) -> None:
         folder = _target(path).parent
         if not folder.is_dir():
             raise ReportError(f"[{path}] no folder {folder} -> a file in an existing folder")
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        if not _in_place(path):
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+
+
+def _in_place(path: Path) -> bool:
+    """Whether nothing can take its place: no file, or one in a folder that we cannot change."""
+    if not path.exists():
+        return False
+    return not path.is_file() or not os.access(_target(path).parent, os.W_OK)
 
 
 def _is_output(path: Path) -> bool:
@@ -81,7 +92,7 @@ def new_report(path: Path) -> Iterator[BinaryIO]:
     ReportError where it cannot be written, and what is there is as it was.
     """
     try:
-        if path.exists() and not path.is_file():
+        if _in_place(path):
             with path.open("wb") as file:
                 yield file
         else:
@@ -101,7 +112,13 @@ def _replacing(target: Path) -> Iterator[BinaryIO]:
             os.fsync(file.fileno())
         if target.exists():
             shutil.copymode(target, draft)
-        draft.replace(target)
+        try:
+            draft.replace(target)
+        except OSError as error:
+            if error.errno != errno.EBUSY:  # a mount of its own, as containers have files
+                raise
+            shutil.copyfile(draft, target)
+            draft.unlink()
     except BaseException:
         draft.unlink(missing_ok=True)
         raise

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ferrum.commands.journal import half_done
 
 MANIFEST = "ferrum.json"
 
@@ -93,7 +94,11 @@ class Artifact:
         if not given.exists():
             raise ArtifactError(f"[{given}] no such file -> an .onnx written by ferrum-build")
         folder = given if given.is_dir() else given.parent
-        _check_whole(folder)
+        if half_done(folder):
+            raise ArtifactError(
+                f"[{folder}] a build here has not ended, or was killed half-way -> try again, or "
+                "ferrum-build once more, which puts it right"
+            )
         manifest = _read_manifest(folder, given)
         graph = folder / manifest.graph.file
         if not given.is_dir() and given.name != graph.name:
@@ -146,17 +151,6 @@ def _read_manifest(folder: Path, given: Path) -> Manifest:
         raise ArtifactError(f"[{file}] {message} -> export the model anew") from None
     except OSError as error:
         raise ArtifactError(f"[{file}] cannot be read: {error.strerror}") from None
-
-
-def _check_whole(folder: Path) -> None:
-    """A build that was killed among its renames has left files of two: ferrum-build's journal."""
-    for journal in folder.glob(".ferrum-*/commit.json"):
-        with suppress(OSError):  # gone meanwhile, or another user's
-            if any((journal.parent / "new").iterdir()):
-                raise ArtifactError(
-                    f"[{folder}] a build was killed half-way here -> ferrum-build once more, "
-                    "which puts it right"
-                )
 
 
 def _check_source(folder: Path, source: SourceFile) -> None:

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ferrum.commands.command_line import OneLineParser, complain, run_command
-from ferrum.commands.report_file import ReportError, write_report
+from ferrum.commands.command_line import OneLineParser, complain, run_command, show
+from ferrum.commands.report_file import ReportError, check_reports, write_report
 
 _STDOUT = Path("-")
 
@@ -133,6 +133,7 @@ def _main(arguments: argparse.Namespace, given: Sequence[str]) -> int:
     try:
         if arguments.json:
             _check_json(arguments.json)
+        _check_reports(arguments)
         if arguments.model is None and not arguments.roofline:
             raise BenchError("OUT.onnx or --roofline is required; see ferrum-bench --help")
         if arguments.roofline:
@@ -142,21 +143,19 @@ def _main(arguments: argparse.Namespace, given: Sequence[str]) -> int:
         report = _report(arguments, shlex.join(["ferrum-bench", *given]))
         _say("")
         text = json.dumps(report.as_dict(), indent=1) + "\n"
+        if arguments.json == _STDOUT:
+            status = show("ferrum-bench", 0, lambda: print(text, end=""))
+        else:
+            status = show("ferrum-bench", 0, lambda: print_report(report))
         if arguments.json not in (None, _STDOUT):
             write_report(arguments.json, text.encode())
         if arguments.chart:
             write_chart(report, arguments.chart)
-        if arguments.json == _STDOUT:
-            sys.stdout.write(text)
-        else:
-            print_report(report)
     except SideFailed as error:
         return _complain(error, 1)
-    except BrokenPipeError:  # whoever read has seen enough
-        return 0
     except (ArtifactError, BenchError, MeasureError, ReportError, SettingsError, OSError) as error:
         return _complain(error, 2)
-    return 0
+    return status
 
 
 def _report(arguments: argparse.Namespace, command: str) -> Report:
@@ -209,6 +208,17 @@ def _check_json(path: Path) -> None:
         raise BenchError(f"[--json] {path} -> a file for the figures; OUT.onnx comes first")
     if not path.absolute().parent.is_dir():
         raise BenchError(f"[--json] {path} -> a file in an existing folder")
+
+
+def _check_reports(arguments: argparse.Namespace) -> None:
+    """ReportError for a place where a report would cost the model, or cannot be written."""
+    from ferrum.runtime.artifact import Artifact
+
+    wanted = [path for path in (arguments.json, arguments.chart) if path not in (None, _STDOUT)]
+    kept = [] if arguments.vs is None else [arguments.vs]
+    if wanted and arguments.model is not None:
+        kept += Artifact.open(arguments.model).files
+    check_reports(wanted, kept)
 
 
 def _say(what: str) -> None:

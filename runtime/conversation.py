@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ferrum.commands.command_line import complain
+from ferrum.commands.command_line import complain, tell
+from ferrum.commands.report_file import ReportError
 from ferrum.runtime.chat_template import ChatError
 from ferrum.runtime.llm import LLM
 from ferrum.runtime.profile import table
@@ -100,11 +101,17 @@ class Run:
 
     @contextmanager
     def _reports(self) -> Iterator[None]:
-        """Write them when the block ends, and also where it fails."""
+        """Write them when the block ends, and also where it fails after a step."""
         try:
             yield
-        finally:
-            self._report()
+        except BaseException:
+            if self._llm.clock.steps:
+                try:
+                    self._report()
+                except ReportError as error:  # beside the one that is raised
+                    tell("ferrum-run", str(error))
+            raise
+        self._report()
 
     def _report(self) -> None:
         settings = self._llm.settings

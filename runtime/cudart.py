@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import io
+import sys
 import threading
 from dataclasses import dataclass
 from functools import cache
@@ -92,7 +93,10 @@ class CudaRuntime:
         return address.value or 0
 
     def free(self, address: int) -> None:
-        """Give memory back. No error: at the end of a process CUDA may be gone already."""
+        """Give memory back. No error: at the end of a process CUDA may be gone already, and a
+        thread that has the turn is never heard of again."""
+        if sys.is_finalizing():
+            return
         with self.turn:
             self._library.cudaFree(address)
 

@@ -36,6 +36,8 @@ def _on_the_gpu() -> Iterator[None]:
     with cuda_runtime().turn:
         try:
             yield
+        except AssertionError:  # our own, which no other step puts right
+            raise
         except Exception as error:  # ONNX Runtime's errors have no base class of their own
             if out_of_memory(error):
                 raise GraphError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,12 +55,15 @@ class Graph:
         captured: tuple[str, ...] = (),
         *,
         cuda_graphs: bool = False,
+        turn: AbstractContextManager[object] | None = None,
     ) -> None:
+        """`turn` is for whatever uses the device, where that is for one at a time."""
         self.session, self.manifest = session, manifest
         self.pages = pages  # of the weights, as they were before the graph was loaded
         self.caches = cache_names(manifest.model.layers)
         self.captured = captured  # outputs beyond logits and caches
         self.cuda_graphs = cuda_graphs  # whether steps can be captured and replayed
+        self.turn = nullcontext() if turn is None else turn
 
     def close(self) -> None:
         """Give back what the session has; it ends with the last binding of its."""
@@ -109,7 +113,8 @@ class Graph:
         except Exception as error:  # ONNX Runtime's errors have no base class of their own
             raise _refused(artifact, on_gpu, error) from error
         _check(artifact.path, session, artifact.manifest)
-        return cls(session, artifact.manifest, pages, captured, cuda_graphs=graphs)
+        turn = cuda_runtime().turn if on_gpu else None
+        return cls(session, artifact.manifest, pages, captured, cuda_graphs=graphs, turn=turn)
 
 
 def _refused(artifact: Artifact, on_gpu: bool, error: Exception) -> ValueError:

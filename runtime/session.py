@@ -230,8 +230,9 @@ class Session:
     def close(self) -> None:
         """Give back the memory of caches and weights, those of a GPU too; no step can follow."""
         self.reset()
-        self.caches = self._binding = Closed()
-        self._graph.close()
+        with self._graph.turn:
+            self.caches = self._binding = Closed()
+            self._graph.close()
 
     def _append(
         self, seq: SequenceId, tokens: Items[int], start: int | None, *, every: bool

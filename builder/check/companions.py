@@ -14,8 +14,8 @@ from ferrum.builder import genai, manifest
 from ferrum.builder.check.export import Export, NotChecked
 from ferrum.builder.check.finding import Finding, judged
 from ferrum.builder.gguf_header import quoted
-from ferrum.builder.outputs import half_done
 from ferrum.builder.tokenizer import CHAT_TEMPLATE
+from ferrum.commands.journal import half_done
 
 _DEPTH = 3  # of keys that a difference is told by
 
@@ -45,7 +45,7 @@ def manifest_file(export: Export) -> Finding:
         problems.append(f"{manifest.FILE}: format {found.get('format')} -> {manifest.FORMAT}")
     problems += _token_ids(export, found)
     if half_done(export.folder):
-        problems.append("a build in this folder was killed half-way -> build anew")
+        problems.append("a build in this folder has not ended, or was killed half-way")
     return judged(
         problems, f"{manifest.FILE}: model, sources, version and token ids as in graph and GGUF"
     )
@@ -137,10 +137,20 @@ def _genai(export: Export) -> list[str]:
     graph = export.path.name
     if export.source is not None:
         text = genai.genai_config(export.config, graph, export.kv_dtype, export.tokenizer, library)
-        problems += _differences(found, json.loads(text), f"{genai.FILE}:")
+        ours, theirs = _of_the_model(found), _of_the_model(json.loads(text))
+        problems += _differences(ours, theirs, f"{genai.FILE}: model")
     elif _inside(found, "model", "decoder", "filename") != graph:
         problems.append(f"{genai.FILE}: model.decoder.filename -> {graph}")
     return problems
+
+
+def _of_the_model(content: dict[str, Any]) -> dict[str, Any]:
+    """What a model leaves no choice in: how it is searched and run is for whoever runs it."""
+    model = content.get("model")
+    if not isinstance(model, dict) or not isinstance(model.get("decoder"), dict):
+        return {}
+    decoder = {key: value for key, value in model["decoder"].items() if key != "session_options"}
+    return {**model, "decoder": decoder}
 
 
 def _inside(content: Any, *keys: str) -> Any:

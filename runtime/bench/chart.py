@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ferrum.commands.report_file import new_report
 from ferrum.runtime.bench.errors import BenchError
 from ferrum.runtime.bench.report import Report, Row
 
@@ -36,7 +37,8 @@ def write_chart(report: Report, path: Path) -> None:
     for index, kind in enumerate(kinds):
         axes = figure.add_subplot(1, len(kinds), index + 1)
         _panel(axes, kind, [row for row in report.rows if row.case.kind == kind])
-    figure.savefig(path, format=path.suffix[1:])
+    with new_report(path) as file:
+        figure.savefig(file, format=path.suffix[1:])
 
 
 def _panel(axes: Any, kind: str, rows: Sequence[Row]) -> None:

@@ -28,24 +28,32 @@ def service_of(request: Request) -> Service:
     return service
 
 
+async def read(request: Request, prepare: Callable[[Service, bytes], T]) -> T:
+    """What `prepare` makes of the body, in a thread; ApiError (415) for one that is not JSON."""
+    service, body = service_of(request), await _json_of(request)
+    return await service.lanes.read(lambda written: prepare(service, written), body)
+
+
 @asynccontextmanager
 async def taken_in(
     request: Request, prepare: Callable[[Service, bytes], T]
 ) -> AsyncIterator[tuple[T, Place]]:
-    """What `prepare` makes of the body, in a thread; ApiError (415) for one that is not JSON, and
-    429, 503 or 504 where the request is one too many, comes too late or takes too long.
+    """The same for one that wants steps, which has a place then; ApiError (429, 503 or 504) where
+    it is one too many, comes too late or takes too long."""
+    service, body = service_of(request), await _json_of(request)
+    with service.engine.place() as place:
+        work = service.lanes.read(lambda written: prepare(service, written), body)
+        yield await place.until(work, request.receive), place
 
-    A page of another site cannot send JSON without being asked for permission first, so this also
-    keeps such pages from using a server that listens on their visitor's own machine.
-    """
+
+async def _json_of(request: Request) -> bytes:
+    """The body, of a kind that no page of another site can send without being asked for permission:
+    so none can use a server that listens on its visitor's own machine."""
     written = request.headers.get("content-type", "")
     media = written.partition(";")[0].strip().lower()
     if media != "application/json":
         raise ApiError(415, f"[request] Content-Type, got {written!r} -> application/json")
-    service, body = service_of(request), await request.body()
-    with service.engine.place() as place:
-        work = service.lanes.read(lambda written: prepare(service, written), body)
-        yield await place.until(work, request.receive), place
+    return await request.body()
 
 
 def check_model(service: Service, model: str | None) -> None:

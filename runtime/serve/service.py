@@ -66,8 +66,12 @@ def open_service(model: str | Path, settings: Settings, serve: ServeSettings) ->
     try:
         service = Service.of(llm, serve)
         service.engine.prepare()
-        if serve.cache_file is not None and serve.cache_file.exists():
-            llm.load_cache(serve.cache_file)
+        try:
+            if serve.cache_file is not None and serve.cache_file.exists():
+                llm.load_cache(serve.cache_file)
+        except BaseException:
+            service.engine.stop()
+            raise
         return service
     except BaseException:
         llm.close()

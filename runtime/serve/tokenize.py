@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from ferrum.runtime.serve.chat_prompt import chat_prompt
 from ferrum.runtime.serve.errors import ApiError
-from ferrum.runtime.serve.intake import check_model, taken_in
+from ferrum.runtime.serve.intake import check_model, read
 from ferrum.runtime.serve.protocol.tokens import DetokenizeRequest, TokenizeRequest
 from ferrum.runtime.serve.service import Service
 from ferrum.runtime.serve.token_logprobs import token_text
@@ -18,14 +18,12 @@ from ferrum.runtime.serve.token_logprobs import token_text
 
 async def tokenize(request: Request) -> Response:
     """A text, or a conversation, to token ids."""
-    async with taken_in(request, _tokenize) as (answer, _):
-        return answer
+    return await read(request, _tokenize)
 
 
 async def detokenize(request: Request) -> Response:
     """Token ids to a text."""
-    async with taken_in(request, _detokenize) as (answer, _):
-        return answer
+    return await read(request, _detokenize)
 
 
 def _tokenize(service: Service, body: bytes) -> Response:

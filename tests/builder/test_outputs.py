@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from ferrum.builder.outputs import OutputError, half_done, publish, recover
+from ferrum.builder.outputs import OutputError, publish, recover
+from ferrum.commands.journal import half_done
 
 NAMES = ["weights.bin", "tokenizer.json", "model.onnx"]
 
@@ -302,6 +303,20 @@ def test_a_build_that_still_runs_is_not_cleared_away(tmp_path: Path) -> None:
     finally:
         process.kill()
         process.wait()
+    recover(tmp_path)
+    assert contents(tmp_path) == {}
+
+
+def test_what_a_killed_build_has_left_is_cleared_though_its_number_is_another_process_s(
+    tmp_path: Path,
+) -> None:
+    process = start_builder(tmp_path, 60)
+    while not list(tmp_path.glob(".ferrum-*/new/model.onnx")):
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    (left,) = tmp_path.glob(".ferrum-*")
+    left.rename(tmp_path / f".ferrum-{os.getppid()}-00000000")
     recover(tmp_path)
     assert contents(tmp_path) == {}
 

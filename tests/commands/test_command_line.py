@@ -162,3 +162,12 @@ def test_the_status_is_the_works_own(capsys: pytest.CaptureFixture[str]) -> None
     assert capsys.readouterr().err == "some-program: stopped\n"
     with pytest.raises(SystemExit, match="143"):
         run_command("some-program", ended)
+
+
+def test_an_end_with_a_sentence_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    def ended() -> int:
+        raise SystemExit("no more")
+
+    with pytest.raises(SystemExit, match="1"):
+        run_command("some-program", ended)
+    assert capsys.readouterr().err == "some-program: no more\n"

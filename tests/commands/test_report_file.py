@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import signal
@@ -73,6 +74,30 @@ def test_a_report_replaces_the_file_and_not_what_is_linked_to_it(tmp_path: Path)
     assert alias.is_symlink()
     assert old.stat().st_mode & 0o777 == 0o640
     assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_a_file_that_nothing_can_replace_is_written_into(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As containers have files: each a mount of its own."""
+    file = tmp_path / "r.json"
+    file.write_text("old")
+
+    def busy(*_: object) -> None:
+        raise OSError(errno.EBUSY, "Device or resource busy")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", busy)
+        write_report(file, b"new")
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"r.json": "new"}
+    monkeypatch.setattr(os, "access", lambda path, _: Path(path) == file)  # its folder is not ours
+    check_reports([file], [])
+    write_report(file, b"newer")
+    assert file.read_text() == "newer"
+
+
+def test_a_device_takes_any_number_of_reports() -> None:
+    check_reports([Path("/dev/null"), Path("/dev/null")], [])
 
 
 def test_a_device_is_written_into() -> None:

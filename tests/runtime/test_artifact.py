@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ferrum.commands.journal import JOURNAL, identity
 from ferrum.runtime.artifact import Artifact, ArtifactError
 
 
@@ -62,14 +63,12 @@ def test_graphs_of_older_builders_have_no_experts_on_the_cpu(export: Path) -> No
 
 
 def test_a_build_that_was_killed_among_its_renames_is_told(export: Path) -> None:
-    journal = export.parent / ".ferrum-1-00000000" / "commit.json"
-    (journal.parent / "new").mkdir(parents=True)
-    journal.write_text("{}")
-    Artifact.open(export)  # all its files were in place
-    (journal.parent / "new" / export.name).write_text("of the new build")
-    refused(export, r"a build was killed half-way here -> ferrum-build once more")
-    journal.unlink()
-    Artifact.open(export)  # it had not begun
+    left = export.parent / ".ferrum-1-00000000"
+    (left / "new").mkdir(parents=True)
+    (left / "new" / export.name).write_text("of the new build")
+    journal = {"tokenizer.json": identity(export.parent / "tokenizer.json"), export.name: [1, 2, 3]}
+    (left / JOURNAL).write_text(json.dumps(journal))
+    refused(export, r"a build here has not ended, or was killed half-way -> ")
 
 
 def test_a_chat_template_is_optional(export: Path) -> None:

@@ -82,6 +82,28 @@ def test_figures_and_a_chart_are_written_beside_the_tables(
     assert chart.read_text().startswith("<?xml")
 
 
+@pytest.mark.parametrize("option", ["--json", "--chart"])
+def test_a_report_in_a_models_place_is_refused_before_anything_is_measured(
+    exported: Path, tmp_path: Path, option: str
+) -> None:
+    target = exported.with_name("ferrum.json")
+    if option == "--chart":
+        target = tmp_path / "chart.svg"
+        target.hardlink_to(exported)
+    before = exported.read_bytes()
+    done = bench(exported, *BRIEF, option, target)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "itself -> another file for the report" in done.stderr
+    assert exported.read_bytes() == before
+
+
+def test_figures_are_shown_though_they_cannot_be_written(exported: Path) -> None:
+    done = bench(exported, *BRIEF, "--json", "/dev/full")
+    assert done.returncode == 2
+    assert "tokens/s" in done.stdout
+    assert "[/dev/full] cannot be written" in done.stderr
+
+
 def test_the_machine_alone_needs_no_model(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--roofline", "--threads", "1,2", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)

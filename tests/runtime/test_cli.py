@@ -317,6 +317,15 @@ def test_at_a_terminal_ctrl_c_stops_the_answer_and_the_chat_goes_on(exported: Pa
     assert process.returncode == 130
 
 
+def test_a_run_that_fails_before_a_step_leaves_the_older_trace(tiny: Path, tmp_path: Path) -> None:
+    file = tmp_path / "t.npz"
+    file.write_text("older")
+    done = run(tiny, "-p", "", "--trace", "*.sum", "--trace-file", file, *TINY)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert file.read_text() == "older"
+
+
 def test_at_a_terminal_a_message_too_long_is_dropped_and_the_chat_goes_on(exported: Path) -> None:
     master, slave = pty.openpty()
     process = start(exported, "--max-tokens", "2", "--kv-capacity", "64", "--block-size", "16",

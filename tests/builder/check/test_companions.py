@@ -12,6 +12,7 @@ from export_folder import ExportFolder
 from synthetic import SyntheticSpec, write_synthetic
 
 from ferrum.builder.build import BuildOptions, build
+from ferrum.commands.journal import JOURNAL, identity
 
 NAMES = ("manifest", "companion files")
 
@@ -39,13 +40,24 @@ def test_a_sound_export_passes(pristine: ExportFolder) -> None:
 
 
 def test_a_build_that_was_killed_among_its_renames_fails(export: ExportFolder) -> None:
-    left = export.path.parent / ".ferrum-1-00000000"
+    folder = export.path.parent
+    left = folder / ".ferrum-1-00000000"
     (left / "new").mkdir(parents=True)
-    (left / "new" / "tokenizer.json").write_text("of the new build")
-    (left / "commit.json").write_text("{}")
-    assert failing(export) == {
-        "manifest": "a build in this folder was killed half-way -> build anew"
-    }
+    (left / "new" / "m.onnx").write_text("of the new build")
+    moved = {"tokenizer.json": identity(folder / "tokenizer.json"), "m.onnx": [1, 2, 3]}
+    (left / JOURNAL).write_text(json.dumps(moved))
+    wanted = "a build in this folder has not ended, or was killed half-way"
+    assert failing(export) == {"manifest": wanted}
+
+
+def test_how_genai_searches_and_runs_is_nobody_s_but_the_user_s(export: ExportFolder) -> None:
+    def edit(content: Any) -> None:
+        content["search"]["max_length"] = 7
+        content["engine"]["dynamic_batching"]["max_batch_size"] = 3
+        content["model"]["decoder"]["session_options"]["intra_op_num_threads"] = 1
+
+    change(export, "genai_config.json", edit)
+    assert failing(export, source=True) == {}
 
 
 def test_a_model_without_a_template_needs_none(tmp_path: Path) -> None:

@@ -181,8 +181,10 @@ def test_a_grammar_whose_client_has_gone_is_not_compiled(
     with ThreadPoolExecutor(2) as clients:
         first = clients.submit(ask, "first", 60)
         wait_for(lambda: compiled == ["first"])
+        second = clients.submit(ask, "second", 1)
+        wait_for(lambda: api.service.engine.queued == 2)
         with pytest.raises(httpx.ReadTimeout):
-            ask("second", 0.1)
+            second.result()
         wait_for(lambda: api.service.engine.queued == 1)
         go_on.set()
         assert first.result() == 400

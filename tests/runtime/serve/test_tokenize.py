@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ferrum.runtime.serve.engine_thread import EngineThread
+from ferrum.runtime.serve.errors import QueueFull
 from ferrum.runtime.serve.protocol.tokens import DetokenizeAnswer, TokenizeAnswer
 
 if TYPE_CHECKING:
@@ -65,3 +67,15 @@ def test_a_refusal_names_the_field(api: Api, path: str, body: Any, param: str) -
     answer = api.post(path, body)
     assert answer.status_code == 400
     assert answer.json()["error"]["param"] == param
+
+
+def test_no_place_among_those_that_want_steps_is_needed(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: object) -> None:
+        raise QueueFull(9, 1)
+
+    monkeypatch.setattr(EngineThread, "place", full)
+    assert api.post("/v1/completions", {"prompt": "a"}).status_code == 429
+    assert api.post("/tokenize", {"prompt": "a"}).status_code == 200
+    assert api.post("/detokenize", {"tokens": [1]}).status_code == 200
