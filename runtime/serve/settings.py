@@ -20,6 +20,8 @@ _ORIGIN = re.compile(
     r"(?!http:.*:80$|https:.*:443$)"
     r"[a-z][a-z0-9+.-]*://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?"
 )
+# All of them, and what browsers call a page that is a file.
+_NO_SITE = ("*", "null", "file://")
 
 
 class ServeSettings(StrictSettings):
@@ -85,10 +87,10 @@ class ServeSettings(StrictSettings):
     @field_validator("cors_origin")
     @classmethod
     def _as_browsers_send_them(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if not all(site == "*" or _ORIGIN.fullmatch(site) for site in value):
+        if not all(site in _NO_SITE or _ORIGIN.fullmatch(site) for site in value):
             raise ValueError(
                 "scheme://host[:port] as browsers send it, in small letters, without a path or the "
-                "scheme's own port; or *"
+                "scheme's own port; null of a page that is a file; or *"
             )
         return value
 

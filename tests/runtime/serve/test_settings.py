@@ -84,7 +84,7 @@ def test_a_variable_that_is_no_setting_is_named_with_those_that_are() -> None:
 
 ORIGINS = ["*", "http://localhost:3000", "https://chat.example", "http://[::1]:8080",
            "http://192.0.2.1", "https://a-b.xn--bcher-kva.example",
-           "chrome-extension://abcdefghijklmnop", "http://localhost:443"]  # fmt: skip
+           "chrome-extension://abcdefghijklmnop", "http://localhost:443", "null", "file://"]  # fmt: skip
 
 
 @pytest.mark.parametrize("origin", ORIGINS)
@@ -97,7 +97,7 @@ def test_a_site_is_what_browsers_call_it(origin: str) -> None:
     ["http://localhost:3000/", "https://chat.example/app", "localhost:3000", "chat.example",
      "https://", "https://*.example", "https://chat.example?a", "https://me@chat.example",
      "HTTPS://chat.example", "https://Chat.example", "http://localhost:80",
-     "https://chat.example:443", "https://bücher.example", "http://localhost:", "null"],
+     "https://chat.example:443", "https://bücher.example", "http://localhost:"],
 )  # fmt: skip
 def test_a_site_that_no_browser_calls_so_is_refused(origin: str) -> None:
     with pytest.raises(SettingsError, match=r"^\[settings\] cors_origin, got .* -> ") as error:
