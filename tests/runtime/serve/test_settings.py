@@ -84,7 +84,8 @@ def test_a_variable_that_is_no_setting_is_named_with_those_that_are() -> None:
 
 ORIGINS = ["*", "http://localhost:3000", "https://chat.example", "http://[::1]:8080",
            "http://192.0.2.1", "https://a-b.xn--bcher-kva.example",
-           "chrome-extension://abcdefghijklmnop", "http://localhost:443", "null", "file://"]  # fmt: skip
+           "chrome-extension://abcdefghijklmnop", "http://localhost:443",
+           "null", "file://"]  # fmt: skip
 
 
 @pytest.mark.parametrize("origin", ORIGINS)
