@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -38,3 +39,12 @@ def shared_data() -> Path:
 def sample() -> Path:
     """The sample model that the project carries."""
     return ROOT / "models" / "samples" / "tinycode-Q4_K_M.gguf"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of tests with one id pytest-xdist runs one, and says nothing of the others."""
+    twice = [name for name, count in Counter(item.nodeid for item in items).items() if count > 1]
+    if twice:
+        raise pytest.UsageError(
+            f"several tests have the id {twice[0]} -> an id of its own for each"
+        )
