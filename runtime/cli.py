@@ -94,17 +94,14 @@ def _main(arguments: argparse.Namespace) -> int:
     try:
         with LLM(arguments.model, settings) as llm:
             _tell_if_streaming(llm)
-            trace_file = arguments.trace_file or Path("trace.npz")
             if settings.trace:
-                check_reports([trace_file], llm.artifact.files)
-            run = Run(llm, params, trace_file, arguments.json)
+                check_reports([_trace_file(arguments)], llm.artifact.files)
+            run = Run(llm, params, _trace_file(arguments), arguments.json)
             conversation = Conversation(llm, arguments.system, variables)
             if prompt is None:
                 return run.converse(conversation)
             return run.once(conversation.ask(prompt) if arguments.chat else prompt)
-    except BrokenPipeError:
-        # The reader has gone. Python would complain once more when it flushes at its end.
-        sys.stdout = open("/dev/null", "w")  # noqa: SIM115
+    except BrokenPipeError:  # the reader has gone
         return 1
     except bad_input as error:
         return complain("ferrum-run", error, 2)
@@ -127,7 +124,7 @@ def _check(arguments: argparse.Namespace, settings: Settings) -> None:
     if arguments.trace_file and not settings.trace:
         raise OptionError("[trace_file] is given without --trace, which names what to save")
     if settings.trace:
-        check_reports([arguments.trace_file or Path("trace.npz")], [])
+        check_reports([_trace_file(arguments)], [])
     if arguments.json and not prompt:
         raise OptionError("[json] is given without a prompt -> -p or -f")
     for option in ("system", "chat_option"):
@@ -135,6 +132,11 @@ def _check(arguments: argparse.Namespace, settings: Settings) -> None:
             raise OptionError(f"[{option}] is given for a prompt that is continued -> --chat too")
     if arguments.file in (None, "-") and arguments.prompt is None and sys.stdin is None:
         raise OptionError("[standard input] is closed -> -p or -f")
+
+
+def _trace_file(arguments: argparse.Namespace) -> Path:
+    given: Path | None = arguments.trace_file
+    return given or Path("trace.npz")
 
 
 def _prompt(arguments: argparse.Namespace) -> str | None:

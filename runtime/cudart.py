@@ -106,9 +106,8 @@ class CudaRuntime:
         A plain cudaMemcpy may return before they are, and streams such as ONNX Runtime's, which do
         not wait for the default one, could then read what was there before.
         """
-        with self.turn:
-            self._call("cudaMemcpyAsync", target, source, size, HOST_TO_DEVICE, None)
-            self._call("cudaStreamSynchronize", None)
+        self._call("cudaMemcpyAsync", target, source, size, HOST_TO_DEVICE, None)
+        self._call("cudaStreamSynchronize", None)
 
     def download(self, target: int, source: int, size: int) -> None:
         """Copy bytes from the GPU; they are here when it returns."""

@@ -14,7 +14,7 @@ from ferrum.runtime.sampler import SamplingParams
 from ferrum.runtime.serve.constraint import Constraint
 from ferrum.runtime.serve.engine_thread import EngineThread
 from ferrum.runtime.serve.errors import ApiError, ContextExceeded
-from ferrum.runtime.serve.place import Place
+from ferrum.runtime.serve.place import Place, disconnected
 from ferrum.runtime.serve.ticket import Ticket
 from ferrum.runtime.session_errors import CacheFull, ContextTooLong, SessionError
 
@@ -119,8 +119,7 @@ async def _read(index: int, ticket: Ticket, arrived: asyncio.Queue[News | Except
 
 
 async def _cancel_when_gone(receive: Receive, choices: Submitted) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+    await disconnected(receive)
     choices.client_gone = True
     choices.cancel()
 

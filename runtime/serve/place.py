@@ -43,7 +43,7 @@ class Place:
     async def until(self, work: asyncio.Future[T], receive: Receive) -> T:
         """What the work brings, unless all is at its end first, or the time is up (TimeLimit), or
         the client goes (ClientDisconnect): then work that has not begun is given up."""
-        gone = asyncio.create_task(_disconnected(receive))
+        gone = asyncio.create_task(disconnected(receive))
         left = max(0.0, self._timeout - self.waited) if self._timeout else None
         try:
             any_of: set[asyncio.Future[Any]] = {work, gone, self._over}
@@ -58,6 +58,7 @@ class Place:
             work.cancel()
 
 
-async def _disconnected(receive: Receive) -> None:
+async def disconnected(receive: Receive) -> None:
+    """Returns when the client has gone."""
     while (await receive())["type"] != "http.disconnect":
         pass

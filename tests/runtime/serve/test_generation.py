@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from running_service import run_with_service
 from starlette.types import Receive
 
 from ferrum.runtime.llm import LLM
@@ -16,7 +17,6 @@ from ferrum.runtime.sampler import SamplingParams
 from ferrum.runtime.serve.errors import ApiError, ContextExceeded, QueueFull
 from ferrum.runtime.serve.generation import Generation, Submitted, merged, submitted
 from ferrum.runtime.serve.service import Service
-from ferrum.runtime.serve.settings import ServeSettings
 
 PROMPT = list(range(40, 60))
 LONG = SamplingParams(max_tokens=900, ignore_eos=True)
@@ -24,19 +24,6 @@ LONG = SamplingParams(max_tokens=900, ignore_eos=True)
 
 def params(*lengths: int) -> list[SamplingParams]:
     return [SamplingParams(max_tokens=length, ignore_eos=True) for length in lengths]
-
-
-def run(llm: LLM, test: Any, **settings: Any) -> None:
-    """A coroutine with a running service; every block is back when it is done."""
-
-    async def within() -> None:
-        service = Service.of(llm, ServeSettings(**settings))
-        async with service.running():
-            await asyncio.wait_for(test(service), 60)
-
-    asyncio.run(within())
-    assert llm.engine.idle
-    assert llm.session.pool.used == 0
 
 
 @asynccontextmanager
@@ -84,7 +71,7 @@ def test_choices_come_merged_each_to_its_end(sample_llm: LLM) -> None:
         assert [len(pieces) for pieces in got] == [3, 9, 6, 1]
         assert sorted(ended) == [0, 1, 2, 3]
 
-    run(sample_llm, test)
+    run_with_service(sample_llm, test)
 
 
 def test_a_client_that_goes_ends_all_its_choices(slow_llm: LLM) -> None:
@@ -100,7 +87,7 @@ def test_a_client_that_goes_ends_all_its_choices(slow_llm: LLM) -> None:
         reasons = [ticket.request.finish_reason for ticket in choices.tickets]
         assert reasons == ["cancelled"] * 6
 
-    run(slow_llm, test)
+    run_with_service(slow_llm, test)
 
 
 def test_a_block_that_is_left_early_ends_all_choices(sample_llm: LLM) -> None:
@@ -109,7 +96,7 @@ def test_a_block_that_is_left_early_ends_all_choices(sample_llm: LLM) -> None:
             async with in_line(service, Generation([PROMPT], [[LONG] * 3], 0, "prompt"), never):
                 raise RuntimeError("left")
 
-    run(sample_llm, test)
+    run_with_service(sample_llm, test)
 
 
 def test_one_choice_that_fails_fails_the_request(sample_llm: LLM) -> None:
@@ -123,7 +110,7 @@ def test_one_choice_that_fails_fails_the_request(sample_llm: LLM) -> None:
         with pytest.raises(ValueError, match="broken"):
             await read(service, generation)
 
-    run(sample_llm, test)
+    run_with_service(sample_llm, test)
 
 
 @pytest.mark.parametrize(
@@ -137,7 +124,7 @@ def test_a_prompt_that_never_fits_takes_the_others_with_it(
             await read(service, Generation(prompts, [[LONG]] * 2, 0, "prompt"))
         assert (caught.value.status, caught.value.param) == (400, "prompt")
 
-    run(sample_llm, test)
+    run_with_service(sample_llm, test)
 
 
 def test_a_full_queue_takes_no_prompt_of_a_request(sample_llm: LLM) -> None:
@@ -146,4 +133,4 @@ def test_a_full_queue_takes_no_prompt_of_a_request(sample_llm: LLM) -> None:
         with pytest.raises(QueueFull):
             await read(service, generation)
 
-    run(sample_llm, test, max_queue=1)
+    run_with_service(sample_llm, test, max_queue=1)

@@ -8,6 +8,7 @@ from contextlib import ExitStack, suppress
 from typing import Any
 
 import pytest
+from running_service import run_with_service
 from starlette.requests import ClientDisconnect
 
 from ferrum.runtime.llm import LLM
@@ -15,7 +16,6 @@ from ferrum.runtime.sampler import SamplingParams
 from ferrum.runtime.serve.errors import Draining, EngineFailed, QueueFull, Stopped, TimeLimit
 from ferrum.runtime.serve.place import Place
 from ferrum.runtime.serve.service import Service
-from ferrum.runtime.serve.settings import ServeSettings
 
 PROMPT = list(range(40, 60))
 SHORT = SamplingParams(max_tokens=2, ignore_eos=True)
@@ -27,17 +27,6 @@ async def never() -> Any:
 
 async def gone() -> Any:
     return {"type": "http.disconnect"}
-
-
-def run(llm: LLM, test: Any, **settings: Any) -> None:
-    """A coroutine with a running service."""
-
-    async def within() -> None:
-        service = Service.of(llm, ServeSettings(**settings))
-        async with service.running():
-            await asyncio.wait_for(test(service), 60)
-
-    asyncio.run(within())
 
 
 def test_what_the_work_brings_is_what_is_waited_for() -> None:
@@ -88,7 +77,7 @@ def test_who_is_made_ready_counts_as_waiting(sample_llm: LLM) -> None:
         assert engine.queued == 0
         assert engine.idle
 
-    run(sample_llm, test, max_queue=0)  # beside 4 that run
+    run_with_service(sample_llm, test, max_queue=0)  # beside 4 that run
 
 
 def test_who_has_a_place_is_answered_while_the_server_drains(sample_llm: LLM) -> None:
@@ -105,7 +94,7 @@ def test_who_has_a_place_is_answered_while_the_server_drains(sample_llm: LLM) ->
             assert len((await ticket.finish()).token_ids) == 2
         await drained
 
-    run(sample_llm, test)
+    run_with_service(sample_llm, test)
 
 
 @pytest.mark.parametrize("others", [1, 3])
@@ -129,7 +118,7 @@ def test_a_place_is_nobody_elses(sample_llm: LLM, others: int) -> None:
             for ticket in tickets:
                 await ticket.finish()
 
-    run(sample_llm, test, max_queue=0)  # beside 4 that run
+    run_with_service(sample_llm, test, max_queue=0)  # beside 4 that run
 
 
 @pytest.mark.parametrize(("end", "kind"), [("stop", Stopped), ("_fail", EngineFailed)])
@@ -146,7 +135,7 @@ def test_who_is_made_ready_when_all_ends_waits_no_longer(
                 await waits
             assert work.cancelled()
 
-    run(sample_llm, test)
+    run_with_service(sample_llm, test)
 
 
 def test_work_that_will_not_begin_any_more_has_been_stopped(sample_llm: LLM) -> None:
@@ -164,7 +153,7 @@ def test_work_that_will_not_begin_any_more_has_been_stopped(sample_llm: LLM) -> 
         go_on.set()
         assert await running
 
-    run(sample_llm, test)
+    run_with_service(sample_llm, test)
 
 
 def test_a_place_is_of_no_use_when_all_is_stopped(sample_llm: LLM) -> None:
@@ -174,7 +163,7 @@ def test_a_place_is_of_no_use_when_all_is_stopped(sample_llm: LLM) -> None:
             with pytest.raises(Stopped):
                 service.engine.submit_all(PROMPT, [SHORT], place=place)
 
-    run(sample_llm, test)
+    run_with_service(sample_llm, test)
 
 
 def test_the_time_of_being_made_ready_counts(slow_llm: LLM) -> None:
@@ -187,4 +176,4 @@ def test_the_time_of_being_made_ready_counts(slow_llm: LLM) -> None:
                 await ticket.finish()
             assert len(ticket.request.tokens) < 900
 
-    run(slow_llm, test, request_timeout=600.0)
+    run_with_service(slow_llm, test, request_timeout=600.0)
