@@ -37,9 +37,14 @@ def onnxruntime_gpu() -> Path:
     return folder
 
 
+def stub_source() -> Path:
+    """The folder of the stand-ins' source."""
+    return Path(os.environ.get("CUDA_STUB_SOURCE", ROOT.parent / "shared/tools/cuda_stub"))
+
+
 def stand_ins(provider: Path) -> Path:
     """The folder of the CUDA libraries that the provider needs, built where they are not."""
-    source = Path(os.environ.get("CUDA_STUB_SOURCE", ROOT.parent / "shared/tools/cuda_stub"))
+    source = stub_source()
     folder = ROOT / "build" / "cuda_stub"
     built = folder / "libcuda.so.1"
     sources = [source / "make.py", source / "stub.c"]

@@ -8,8 +8,8 @@
 
 namespace ferrum::cuda {
 
-// Where scratch comes from. An arena hands the same memory out again as soon as it is freed, which
-// is safe because one stream runs its work in order.
+// Where a queue's scratch comes from. It is freed before the kernels that use it have run, and may
+// be handed out again at once: to work of the same stream, which runs in order, and to no other.
 class Memory {
  public:
   virtual ~Memory() = default;

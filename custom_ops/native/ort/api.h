@@ -8,7 +8,6 @@
 #include <cstddef>
 #include <cstdint>
 
-struct OrtAllocator;
 struct OrtApiTable;
 struct OrtCustomOpDomain;
 struct OrtKernelContext;
@@ -16,6 +15,7 @@ struct OrtKernelInfo;
 struct OrtSessionOptions;
 struct OrtShapeInferContext;
 struct OrtStatus;
+struct OrtSyncStream;
 struct OrtTensorTypeAndShapeInfo;
 struct OrtValue;
 
@@ -37,6 +37,17 @@ enum OrtElementType : int {
   kOrtInt64 = 7,
   kOrtFloat16 = 10,
   kOrtBFloat16 = 16,
+};
+
+// Where memory comes from. `Reserve` is there from `version` 18 on, what follows it from 23 on.
+struct OrtAllocator {
+  uint32_t version;
+  void* (*Alloc)(OrtAllocator*, size_t bytes);
+  void (*Free)(OrtAllocator*, void*);
+  const void* (*Info)(const OrtAllocator*);
+  void* (*Reserve)(OrtAllocator*, size_t bytes);
+  OrtStatus* (*GetStats)(const OrtAllocator*, void** out);
+  void* (*AllocOnStream)(OrtAllocator*, size_t bytes, OrtSyncStream*);  // may be null
 };
 
 // What the library tells ONNX Runtime of one op; field order is the ABI of API version 18.
@@ -106,11 +117,20 @@ namespace ferrum::ort {
   X(KernelInfoGetAllocator, 278, OrtStatus*,                                                       \
     (const OrtKernelInfo*, int memory_type, OrtAllocator** out))
 
+// X(name, index, minor version of ONNX Runtime that has it first, result, parameters): null where
+// ONNX Runtime is older.
+#define FERRUM_ORT_LATER_ENTRIES(X)                   \
+  X(KernelContext_GetSyncStream, 423, 28, OrtStatus*, \
+    (const OrtKernelContext*, OrtSyncStream** out))
+
 // The entries by name, each with its own type. A process may hold two ONNX Runtimes, so every
 // session's ops keep the table that registered them.
 struct Api {
 #define FERRUM_FIELD(name, index, result, parameters) result(*name) parameters;
   FERRUM_ORT_ENTRIES(FERRUM_FIELD)
+#undef FERRUM_FIELD
+#define FERRUM_FIELD(name, index, since, result, parameters) result(*name) parameters;
+  FERRUM_ORT_LATER_ENTRIES(FERRUM_FIELD)
 #undef FERRUM_FIELD
 };
 

@@ -106,6 +106,13 @@ void* Context::gpu_stream() const {
   return stream;
 }
 
+OrtSyncStream* Context::sync_stream() const {
+  OrtSyncStream* stream = nullptr;
+  if (api_.KernelContext_GetSyncStream != nullptr)
+    check(api_.KernelContext_GetSyncStream(context_, &stream));
+  return stream;
+}
+
 void Context::run(size_t total, void (*body)(void*, size_t), void* user) {
   check(api_.KernelContext_ParallelFor(context_, body, total, 0, user));
 }

@@ -45,7 +45,10 @@ class Context : public ThreadPool {
   virtual Tensor input(size_t index, size_t rank);
   virtual Tensor output(size_t index, std::initializer_list<int64_t> dims);
 
-  void* gpu_stream() const;  // of a node on CUDAExecutionProvider
+  // Of a node on CUDAExecutionProvider: CUDA's stream, and what ONNX Runtime's allocators know it
+  // by, which may be null.
+  void* gpu_stream() const;
+  OrtSyncStream* sync_stream() const;
 
   void run(size_t total, void (*body)(void*, size_t), void* user) override;
 

@@ -1,5 +1,7 @@
 // RegisterCustomOps: what ONNX Runtime calls, once for every session that loads the library.
 #include <climits>
+#include <cstdlib>
+#include <cstring>
 #include <deque>
 #include <memory>
 #include <mutex>
@@ -33,12 +35,22 @@ struct Registration {
   OrtCustomOpDomain* domain = nullptr;
 };
 
-Api api_of(const OrtApiTable* table) {
+// The 31 of "1.31.1".
+int minor_version(const char* version) {
+  const char* const dot = std::strchr(version, '.');
+  return dot == nullptr ? 0 : std::atoi(dot + 1);
+}
+
+Api api_of(const OrtApiTable* table, int minor) {
   const auto* const entries = reinterpret_cast<void* const*>(table);
   Api api{};
 #define FERRUM_FILL(name, index, result, parameters) \
   api.name = reinterpret_cast<result(*) parameters>(entries[index]);
   FERRUM_ORT_ENTRIES(FERRUM_FILL)
+#undef FERRUM_FILL
+#define FERRUM_FILL(name, index, since, result, parameters) \
+  if (minor >= since) api.name = reinterpret_cast<result(*) parameters>(entries[index]);
+  FERRUM_ORT_LATER_ENTRIES(FERRUM_FILL)
 #undef FERRUM_FILL
   return api;
 }
@@ -252,10 +264,10 @@ FERRUM_EXPORT OrtStatus* RegisterCustomOps(OrtSessionOptions* options, const Ort
   using namespace ferrum::ort;
   const OrtApiTable* const table = base->GetApi(kOrtApiVersion);
   if (table == nullptr) {
-    const Api old = api_of(base->GetApi(1));  // of which CreateStatus exists
+    const Api old = api_of(base->GetApi(1), 0);  // of which CreateStatus exists
     return old.CreateStatus(kOrtFail, "[ferrum] needs ONNX Runtime 1.18 or newer");
   }
-  const Api api = api_of(table);
+  const Api api = api_of(table, minor_version(base->GetVersionString()));
   return as_status(api, {}, [&] {
     const ferrum::Settings settings = ferrum::read_settings(config_lookup(api, options));
     check(api, api.AddCustomOpDomain(options, registration_for(table, api, settings).domain));
