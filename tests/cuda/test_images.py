@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -99,6 +101,25 @@ def test_a_gpu_gets_the_machine_code_that_was_made_for_it(
     assert done.returncode == 0, done.stderr
     assert {line for line in log.lines() if line.startswith("module ")} == {f"module {image} 0"}
     assert log.count("cuLaunchKernel ")
+
+
+def test_a_gpu_that_is_too_old_is_told_any_application_when_it_opens_the_model(
+    exported: Path,
+) -> None:
+    code = (
+        "import sys, onnxruntime as ort; from ferrum.custom_ops.library import register; "
+        "options = ort.SessionOptions(); options.log_severity_level = 4; register(options); "
+        "ort.InferenceSession(sys.argv[1], options, providers=['CUDAExecutionProvider'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, exported],
+        env={**os.environ, "CUDA_STUB_CC": "75"}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert re.search(
+        r"\[\w+\] \S+: no kernels for a GPU of compute capability 7\.5, expected 8\.0 or newer$",
+        done.stderr.strip(),
+    )
 
 
 def test_a_gpu_that_is_too_old_is_told(exported: Path, tmp_path: Path) -> None:

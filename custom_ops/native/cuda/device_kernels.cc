@@ -64,6 +64,12 @@ void allow_shared(Function function, int most) {
                  "cuFuncSetAttribute");
 }
 
+Context context_of_thread() {
+  Context context = nullptr;
+  driver().check(driver().current_context(&context), "cuCtxGetCurrent");
+  return context;
+}
+
 }  // namespace
 
 DeviceKernels::DeviceKernels() {
@@ -88,8 +94,7 @@ DeviceKernels::DeviceKernels() {
 const DeviceKernels& DeviceKernels::current() {
   thread_local Context last_context = nullptr;
   thread_local const DeviceKernels* last = nullptr;
-  Context context = nullptr;
-  driver().check(driver().current_context(&context), "cuCtxGetCurrent");
+  const Context context = context_of_thread();
   if (context == nullptr) fail("no CUDA context, expected ONNX Runtime's CUDAExecutionProvider");
   if (context == last_context) return *last;
 
@@ -101,6 +106,10 @@ const DeviceKernels& DeviceKernels::current() {
   last_context = context;
   last = kernels.get();
   return *last;
+}
+
+void DeviceKernels::prepare() {
+  if (context_of_thread() != nullptr) current();
 }
 
 }  // namespace ferrum::cuda

@@ -14,6 +14,10 @@ class DeviceKernels {
   // a stream is captured. Throws Error where no image runs on the device or has one of the kernels.
   static const DeviceKernels& current();
 
+  // Loads them where the thread has a context. ONNX Runtime's has one while it makes a session, so
+  // that a GPU without kernels is told then, and no run has to load any.
+  static void prepare();
+
   Function function(const Symbol& kernel) const {
     return functions_[static_cast<size_t>(kernel.index())];
   }

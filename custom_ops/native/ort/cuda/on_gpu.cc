@@ -79,7 +79,9 @@ class RunQueue : private RunMemory, public cuda::GpuQueue {
 
 class Gpu : public CudaKernel::Device {
  public:
-  explicit Gpu(const NodeInfo& info) : arena_(info.api(), info.allocator()) {}
+  explicit Gpu(const NodeInfo& info) : arena_(info.api(), info.allocator()) {
+    cuda::DeviceKernels::prepare();
+  }
 
   std::unique_ptr<cuda::Queue> queue(const Context& context) const override {
     return std::make_unique<RunQueue>(context, arena_);
