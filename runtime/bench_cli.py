@@ -206,8 +206,6 @@ def _check_json(path: Path) -> None:
 
     if path.suffix in (".onnx", ".gguf") or path.is_dir():  # --json OUT.onnx: the model is meant
         raise BenchError(f"[--json] {path} -> a file for the figures; OUT.onnx comes first")
-    if not path.absolute().parent.is_dir():
-        raise BenchError(f"[--json] {path} -> a file in an existing folder")
 
 
 def _check_reports(arguments: argparse.Namespace) -> None:

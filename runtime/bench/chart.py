@@ -16,11 +16,9 @@ _COLORS = ("#0072b2", "#e69f00", "#999999")  # told apart without red and green
 
 
 def check_chart(path: Path) -> None:
-    """BenchError where a chart could not be written there in the end."""
+    """BenchError for a name that no chart can have, or where there is nothing to draw with."""
     if path.suffix not in SUFFIXES:
         raise BenchError(f"[--chart] {path} -> a name that ends in {' or '.join(SUFFIXES)}")
-    if not path.absolute().parent.is_dir():
-        raise BenchError(f"[--chart] {path} -> a file in an existing folder")
     _figure_type()
 
 
