@@ -5,7 +5,7 @@
 // sums' way through memory, and a launch to round activations and clear the counters. So a block
 // has 32 or 64 rows, the warps that share 32 of them divide k among themselves, and their sums meet
 // in shared memory, in the order of k. Activations are rounded to float16 on their way to the
-// operand; or before, for a matrix of so many rows that they are read again and again.
+// operand; or before, where they are read again and again (ops/gemm_few.cc).
 #pragma once
 
 #include "cuda/kernels/gemm_warps-inl.h"
@@ -137,6 +137,15 @@ struct GemmFew : GemmWarps<kType, kPositions, false, few_splits(kPositions), few
     }
   }
 
+  FERRUM_DEVICE void multiply_unless_rounded() {
+    if constexpr (kTakesRounded)
+      if (this->a.values.type == kRounded) {
+        multiply_ahead<kRounded>();
+        return;
+      }
+    this->for_each_chunk([this](unsigned chunk) { multiply_in_turn(chunk); });
+  }
+
   // The warps' sums, added up in the order of k.
   FERRUM_DEVICE void add_up_and_store() {
     auto* const sums = reinterpret_cast<float*>(this->chunks);
@@ -189,7 +198,7 @@ struct GemmFew : GemmWarps<kType, kPositions, false, few_splits(kPositions), few
     if constexpr (kLoadsAhead)
       with_values_type([this](auto type) { multiply_ahead<decltype(type)::value>(); });
     else
-      this->for_each_chunk([this](unsigned chunk) { multiply_in_turn(chunk); });
+      multiply_unless_rounded();
     add_up_and_store();
   }
 };

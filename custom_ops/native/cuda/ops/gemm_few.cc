@@ -11,10 +11,10 @@ namespace {
 
 const Symbol kFewMixed[] = {Symbol("gemm_few_mixed_16"), Symbol("gemm_few_mixed_32")};
 
-// Blocks of rows for each multiprocessor, from which on a launch to round activations pays. Every
-// block reads them all: of the float32 ones of 16 tokens, the head's blocks read more than twice
-// what they read of Q6_K, and from L2, since L1 does not hold them; as float16 it does.
-constexpr int64_t kRoundingBlocks = 8;
+// Columns of a tile's activations that a multiprocessor reads, from which on a launch to round them
+// pays. They come from L2 again for every block of rows, which is what such products wait for (some
+// 5 TB/s on an H200); as float16 they are half of what they are in float32, and come further ahead.
+constexpr int64_t kRoundingColumns = 6144;
 
 int64_t blocks_of(const Product* const* products, int count, int positions) {
   int64_t blocks = 0;
@@ -48,18 +48,20 @@ struct FewTokens {
                  static_cast<size_t>(shared));
   }
 
-  void round() {
+  // Where that pays, and the products take it. It changes no bit of theirs.
+  void round(const Product* const* products, int count) {
+    for (int i = 0; i < count; ++i)
+      if (!few_takes_rounded(products[i]->matrix.type, positions)) return;
+    const int64_t blocks = divided_up(tokens, positions) * blocks_of(products, count, positions);
+    if (blocks * k < kRoundingColumns * queue.multiprocessors()) return;
     auto* const halves = queue.take<uint16_t>(tokens * half_stride(k));
     round_rows(queue, x, tokens, k, halves);
     x = {halves, kRounded};
     k = half_stride(k);
   }
 
-  void multiply_alike(const Product* const* products, int count) {
+  void multiply_alike(const Product* const* products, int count) const {
     const int type = products[0]->matrix.type;
-    if (few_takes_rounded(type, positions) &&
-        blocks_of(products, count, positions) >= kRoundingBlocks * queue.multiprocessors())
-      round();
     int64_t blocks = 0;
     const GemmArguments a = arguments(products, count, blocks);
     const GemmKernels& kernels = kernels_of(products[0]->matrix);
@@ -87,6 +89,7 @@ struct FewTokens {
 
   // Products that go together.
   void multiply(const Product* const* products, int count) {
+    round(products, count);
     if (all_alike(products, count))
       multiply_alike(products, count);
     else

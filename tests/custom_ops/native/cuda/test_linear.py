@@ -142,6 +142,37 @@ def test_a_rows_bits_do_not_depend_on_the_others(type_id: int, tokens: int) -> N
         np.testing.assert_array_equal(few, many[:, :rows])
 
 
+@pytest.mark.parametrize("v_type", [Q4_K, Q6_K])
+def test_activations_that_many_rows_read_are_rounded_before_without_a_bit_changed(
+    v_type: int,
+) -> None:
+    types, shapes, names = (Q4_K, Q4_K, v_type), ((600, 768), (64, 768), (64, 768)), "qkv"
+    feeds = {
+        f"w{name}": quantized(type_id, shape, i)[0]
+        for i, (name, type_id, shape) in enumerate(zip(names, types, shapes, strict=True))
+    }
+    node = session("QuantQKV", {f"{n}_type": t for n, t in zip(names, types, strict=True)})
+    x = activations(10, 768)
+    x[1, 3], x[2, 300] = 1e9, -np.inf
+    many = node.run(None, {"x": x, **feeds})
+    few = node.run(None, {"x": x, **{name: weight[:32] for name, weight in feeds.items()}})
+    for of_many, of_few in zip(many, few, strict=True):
+        np.testing.assert_array_equal(of_few, of_many[:, :32])
+
+
+@pytest.mark.parametrize("type_id", [Q4_K, Q6_K])
+def test_activations_that_many_tokens_have_are_rounded_before_without_a_bit_changed(
+    type_id: int,
+) -> None:
+    weight, _ = quantized(type_id, (64, 1536))
+    x = activations(60, 1536)
+    x[1, 3], x[2, 300] = 1e9, -np.inf
+    node = session("QuantMatMul", {"type": type_id})
+    many = node.run(None, {"x": x, "weight": weight})[0]
+    few = node.run(None, {"x": x[:16], "weight": weight})[0]
+    np.testing.assert_array_equal(few, many[:16])
+
+
 @pytest.mark.parametrize("tokens", [FEW, SOME, MANY])
 def test_activations_that_float16_does_not_hold_count_as_its_largest(tokens: int) -> None:
     weight, _ = quantized(Q4_K, (33, 512))
