@@ -69,7 +69,7 @@ test-gpu:
 # The oldest ONNX Runtime that the package claims to support, and the newest there is.
 test-onnxruntime: $(VENV)/.test-ready $(CUDA_ON_CPU)
 	$(BIN)/python tests/tools/with_onnxruntime.py oldest -n 2 --dist loadfile \
-		tests/custom_ops tests/models tests/builder tests/runtime tests/attacks
+		tests/custom_ops tests/models tests/builder tests/runtime tests/attacks tests/test_readme.py
 	$(BIN)/python tests/tools/with_onnxruntime.py newest -n 2 --dist loadfile tests/custom_ops
 
 test-node: $(VENV)/.test-ready

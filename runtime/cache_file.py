@@ -9,7 +9,6 @@ The file, in this order:
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
@@ -20,6 +19,7 @@ from typing import BinaryIO, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from ferrum.commands.report_file import ReportError, new_report
 from ferrum.runtime.block_pool import BlockPool
 from ferrum.runtime.placement import Caches
 from ferrum.runtime.prefix_cache import DIGEST_BYTES
@@ -49,21 +49,13 @@ def save_blocks(path: Path, pool: BlockPool, caches: Caches, stamp: Stamp) -> in
 
     Returns how many there are.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     published = list(pool.published())
     header = _Header(blocks=len(published), block_bytes=caches.block_bytes, stamp=dict(stamp))
     try:
-        try:
-            with part.open("wb") as file:
-                _write(file, header, published, caches)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(part, path)
-        finally:
-            with contextlib.suppress(OSError):
-                part.unlink()
-    except OSError as error:
-        raise CacheFileError(f"[{path}] cannot be written: {error.strerror}") from None
+        with new_report(path) as file:
+            _write(file, header, published, caches)
+    except ReportError as error:
+        raise CacheFileError(str(error)) from None
     return len(published)
 
 

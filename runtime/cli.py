@@ -147,7 +147,7 @@ def _prompt(arguments: argparse.Namespace) -> str | None:
     try:
         if arguments.file == "-":
             return sys.stdin.read()
-        return Path(arguments.file).read_text(encoding="utf-8")
+        return Path(arguments.file).read_bytes().decode()  # its line ends as they are
     except UnicodeDecodeError as error:
         raise OptionError(f"[{name}] byte {error.start} is no UTF-8 -> a text") from None
 

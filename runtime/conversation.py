@@ -14,6 +14,7 @@ from ferrum.commands.report_file import ReportError
 from ferrum.runtime.chat_template import ChatError
 from ferrum.runtime.llm import LLM
 from ferrum.runtime.profile import table
+from ferrum.runtime.prompt import Prompt
 from ferrum.runtime.request import Completion
 from ferrum.runtime.sampler import SamplingParams
 from ferrum.runtime.session_errors import BadText, SessionError
@@ -29,10 +30,11 @@ class Conversation:
         if system is not None:
             self._messages.append({"role": "system", "content": system})
 
-    def ask(self, text: str) -> str:
-        """The prompt that has the model answer `text`."""
+    def ask(self, text: str) -> list[int]:
+        """The prompt that has the model answer `text`: its template says how it begins."""
         self._messages.append({"role": "user", "content": text})
-        return self._llm.chat_prompt(self._messages, **self._variables)
+        prompt = self._llm.chat_prompt(self._messages, **self._variables)
+        return self._llm.tokenizer.encode(prompt, add_bos=False)
 
     def answered(self, text: str) -> None:
         """Note the answer."""
@@ -50,7 +52,7 @@ class Run:
         self._llm, self._params = llm, params
         self._trace_file, self._json = trace_file, as_json
 
-    def once(self, prompt: str) -> int:
+    def once(self, prompt: Prompt) -> int:
         """Continue one prompt; the exit status."""
         with self._reports():
             completion = self._complete(prompt)
@@ -82,8 +84,7 @@ class Run:
                     return 130
         return 0
 
-    def _complete(self, prompt: str) -> Completion:
-        # A chat prompt spells out its first token; for other models none is asked for.
+    def _complete(self, prompt: Prompt) -> Completion:
         stream = self._llm.stream(prompt, self._params)
         try:
             self._show(stream)
@@ -165,7 +166,7 @@ def _lines(interactive: bool) -> Iterator[str]:
         if not line:
             return
         if line.strip():
-            yield line.rstrip("\n")
+            yield line.rstrip("\r\n")
 
 
 def rates(completion: Completion) -> tuple[float | None, float | None]:

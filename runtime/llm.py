@@ -56,6 +56,10 @@ class LLM:
 
         Nothing is warmed up, which would only put off the first token; see `prepare`.
         """
+        if settings is not None and not isinstance(settings, Settings):
+            raise SettingsError(
+                f"[settings] got {type(settings).__name__} -> Settings, or keywords"
+            )
         self.settings = (
             Settings.read(**overrides) if settings is None else settings.but(**overrides)
         )
@@ -120,7 +124,8 @@ class LLM:
     ) -> Stream:
         """Continue one prompt; iterate over the result for each token and its text as it comes.
 
-        Of requests that wait for each other those of lower `priority` are served earlier.
+        Of requests that wait for each other those of lower `priority`, an integer, are served
+        earlier.
         """
         return self._start(token_ids(prompt, self.tokenizer), params, priority)
 
@@ -181,10 +186,16 @@ class LLM:
     def save_cache(self, path: str | Path) -> int:
         """Write the blocks that prompts to come can begin with into a file; how many there are.
 
-        CacheFileError where it cannot be written, or settings.prefix_reuse is off.
+        CacheFileError where it cannot be written, is a file of the model, or settings.prefix_reuse
+        is off.
         """
         with self.lock:
-            return save_blocks(*self._cache_file(path))
+            target, pool, caches, stamp = self._cache_file(path)
+            try:
+                check_reports([target], self.artifact.files)
+            except (ReportError, ValueError) as error:  # the latter of what can be no file's name
+                raise CacheFileError(str(error)) from None
+            return save_blocks(target, pool, caches, stamp)
 
     def load_cache(self, path: str | Path) -> int:
         """Fill unused blocks from what `save_cache` has written, those used last if not all fit.
@@ -247,8 +258,11 @@ class LLM:
         chosen = SamplingParams() if params is None else params
         if not isinstance(chosen, SamplingParams):
             raise TypeError(f"[params] got {type(params).__name__} -> SamplingParams")
+        if not isinstance(priority, (int, np.integer)):
+            raise TypeError(f"[priority] got {priority!r} -> an integer")
         with self.lock:
             self._check_open()
+            self.engine.drop_abandoned()
             request = self.engine.add(ids, chosen, priority)
             return Stream(self.engine, request, self.lock)
 

@@ -70,9 +70,12 @@ def on_host(graph: Graph, settings: Settings) -> Parts:
     """Caches in the host's memory."""
     model, dtype, size = graph.manifest.model, graph.manifest.graph.kv_dtype, settings.block_size
     capacity = settings.kv_capacity or default_capacity(model, dtype, settings)
-    pool = BlockPool(-(-capacity // size), size)
+    blocks = -(-capacity // size)
     names = [cache.past for cache in graph.caches]
-    caches = KvCaches(names, model, dtype, pool.blocks, size)
+    caches = KvCaches(
+        names, model, dtype, blocks, size
+    )  # first, for it says when there are too many
+    pool = BlockPool(blocks, size)
     return pool, caches, Binding(graph, caches), Batcher(model.vocabulary)
 
 
@@ -80,9 +83,10 @@ def on_device(graph: Graph, settings: Settings) -> Parts:
     """Caches in a GPU's memory, with a block more than the pool knows: rows made up write there."""
     model, dtype, size = graph.manifest.model, graph.manifest.graph.kv_dtype, settings.block_size
     capacity = settings.kv_capacity or default_device_capacity(model, dtype, settings)
-    pool = BlockPool(-(-capacity // size), size)
+    blocks = -(-capacity // size)
     names = [cache.past for cache in graph.caches]
-    caches = DeviceKvCaches(names, model, dtype, pool.blocks + 1, size)
+    caches = DeviceKvCaches(names, model, dtype, blocks + 1, size)
+    pool = BlockPool(blocks, size)
     graphs = graph.cuda_graphs
     most = min(pool.blocks, pool.blocks_for(model.context_length))
     buckets = DecodeBuckets(spare_block=pool.blocks, most_columns=most) if graphs else None

@@ -153,6 +153,8 @@ class Request:
                 self._finish("length", None)
         if self.finish_reason is not None and self.stops.found is None:
             text += self._rest()
+            if self.finish_reason == "length" and self.stops.found is not None:
+                self._finish("stop", self.stops.found)
         self.text.append(text)
         self.pieces.append(Piece(token, text, logprobs, self.finish_reason))
 

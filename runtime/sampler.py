@@ -186,10 +186,11 @@ class Sampler:
         allowed = self.params.mask(generated)
         if allowed is None:
             return logits
+        wanted = f"bool{list(logits.shape)}"
+        if not isinstance(allowed, np.ndarray):
+            raise SamplingError(f"[mask] got {type(allowed).__name__} -> {wanted}")
         if allowed.shape != logits.shape or allowed.dtype != np.bool_:
-            raise SamplingError(
-                f"[mask] got {allowed.dtype}{list(allowed.shape)} -> bool{list(logits.shape)}"
-            )
+            raise SamplingError(f"[mask] got {allowed.dtype}{list(allowed.shape)} -> {wanted}")
         if not allowed.any():
             raise SamplingError("[mask] allows no token at all")
         return np.where(allowed, logits, np.float32(-np.inf))

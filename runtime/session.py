@@ -173,7 +173,7 @@ class Session:
             if seq in seen:
                 raise RepeatedSequence(f"[sequence {seq!r}] is twice in one step")
             seen.add(seq)
-            self._check_tokens(seq, tokens)
+            self._check_tokens(f"sequence {seq!r}", tokens)
         self._check_fit([(seq, self._known(seq), len(tokens)) for seq, tokens in pieces])
         return self.run([Part(self._sequences[seq], tokens) for seq, tokens in pieces]).host()
 
@@ -207,7 +207,7 @@ class Session:
 
     def check(self, tokens: Items[int], beyond: int = 0) -> None:
         """Raise where a sequence could never hold these tokens and `beyond` more, all alone."""
-        self._check_tokens("new", tokens)
+        self._check_tokens("prompt", tokens)
         wanted, pool = len(tokens) + beyond, self.pool
         if wanted > self.longest():
             raise ContextTooLong(
@@ -247,7 +247,7 @@ class Session:
                 raise StartMismatch(
                     f"[sequence {seq!r}] tokens for position {start}, but it ends at {before}"
                 )
-            self._check_tokens(seq, tokens)
+            self._check_tokens(f"sequence {seq!r}", tokens)
             self._check_fit([(seq, sequence, len(tokens))])
             done = 0
             for size in _chunks(len(tokens), min(most, self.step_tokens)):
@@ -283,12 +283,12 @@ class Session:
             raise UnknownSequence(f"[sequence {seq!r}] is not open -> prefill it first")
         return self._sequences[seq]
 
-    def _check_tokens(self, seq: SequenceId, tokens: Items[int]) -> None:
+    def _check_tokens(self, whose: str, tokens: Items[int]) -> None:
         if len(tokens) == 0:
-            raise NoTokens(f"[sequence {seq!r}] no tokens -> at least one")
+            raise NoTokens(f"[{whose}] no tokens -> at least one")
         for token in (min(tokens), max(tokens)):
             if not 0 <= token < self.vocabulary:
-                raise BadToken(f"[sequence {seq!r}] token id {token} -> 0 to {self.vocabulary - 1}")
+                raise BadToken(f"[{whose}] token id {token} -> 0 to {self.vocabulary - 1}")
 
     def _check_fit(self, wanted: Items[tuple[SequenceId, Sequence, int]]) -> None:
         needed = 0

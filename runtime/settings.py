@@ -4,7 +4,8 @@ An argument (of the constructor, or an option of ferrum-run) wins over the envir
 FERRUM_<NAME>, which wins over the default. A name that is not a field, or a value that is not
 allowed, raises SettingsError; nothing is ignored.
 
-Settings that only change how fast a step runs never change which tokens come out.
+Settings that only change how fast a step runs never change which tokens come out; those of which
+kernels run (arithmetic, isa, route, kernels) may, where two tokens are almost equally likely.
 """
 
 from __future__ import annotations
@@ -51,7 +52,11 @@ class Settings(StrictSettings):
         "where the CPU can; exact in float32; the two may differ where two tokens are almost "
         "equally likely; beside a GPU it is for experts that stay on the CPU",
     )
-    isa: Isa = Field("auto", description="the instruction set of the kernels; auto asks the CPU")
+    isa: Isa = Field(
+        "auto",
+        description="the instruction set of the kernels; auto asks the CPU; with fast arithmetic "
+        "they may differ where two tokens are almost equally likely",
+    )
     moe_path: MoePath = Field(
         "auto",
         description="force QuantMoE's way for one token, for few, or grouped by expert "
@@ -76,7 +81,8 @@ class Settings(StrictSettings):
     )
     route: Route = Field(
         "graph",
-        description="host leaves the choice of experts to ONNX Runtime's standard ops "
+        description="host leaves the choice of experts to ONNX Runtime's standard ops, whose last "
+        "bits differ "
         "[MOE_HOST_TOPK, MOE_HOST_ROUTE]",
     )
     page_in: Literal["auto", "faults", "experts"] = Field(

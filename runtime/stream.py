@@ -32,9 +32,10 @@ class Stream(Iterator[Piece]):
 
     def finish(self) -> Completion:
         """Run to the end; the whole completion, pieces already taken included."""
-        with self._lock:
-            while self._request.finish_reason is None:
-                self._engine.step()
+        while self._request.finish_reason is None:
+            with self._lock:  # others come in between steps, and are in the next one
+                if self._request.finish_reason is None:
+                    self._engine.step()
         return self._request.completion()
 
     def close(self) -> None:

@@ -45,7 +45,7 @@ const Kernels* kernels_named(const char* name, const char* source) {
 const Kernels* default_kernels() {
   const char* const named = std::getenv("FERRUM_ISA");
   const bool chosen = named != nullptr && strcmp(named, "") != 0 && strcmp(named, "auto") != 0;
-  return kernels_named(chosen ? named : "", "environment variable FERRUM_ISA");
+  return kernels_named(chosen ? named : nullptr, "environment variable FERRUM_ISA");
 }
 
 Settings read_settings(const Lookup& lookup) {

@@ -7,12 +7,13 @@ from onnxscript import script
 
 from ferrum.custom_ops.contract import BLOCKS, FLOAT, INT64, Attr, Op, Port
 from ferrum.custom_ops.decode.bits import FERRUM
+from ferrum.custom_ops.ops.index import Counted
 
 
 @script(FERRUM, default_opset=op)
 def QuantGather(ids, weight, type: int):
     """Decodes only the rows asked for."""
-    return FERRUM.Dequantize(op.Gather(weight, ids), type=type)
+    return FERRUM.Dequantize(op.Gather(weight, Counted(ids)), type=type)
 
 
 QUANT_GATHER = Op(

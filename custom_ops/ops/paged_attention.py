@@ -7,6 +7,7 @@ from onnxscript import script
 
 from ferrum.custom_ops.contract import CACHE, FLOAT, INT32, Attr, F, Op, Port
 from ferrum.custom_ops.decode.bits import FERRUM
+from ferrum.custom_ops.ops.index import Counted
 from ferrum.custom_ops.ops.rms_norm import RMSNorm
 
 
@@ -61,8 +62,8 @@ def PagedAttention(
     heads = op.Unsqueeze(op.Constant(value_int=num_heads), 0)
     kv_heads = op.Unsqueeze(op.Constant(value_int=kv_num_heads), 0)
     bounds = op.Cast(cumulative_sequence_lengths, to=7)
-    past = op.Cast(past_sequence_lengths, to=7)
-    table = op.Cast(block_table, to=7)
+    past = Counted(op.Cast(past_sequence_lengths, to=7))
+    table = Counted(op.Cast(block_table, to=7))
     block_size = op.Shape(key_cache, start=1, end=2)
 
     # Which sequence and position each token of the step has.
@@ -89,28 +90,33 @@ def PagedAttention(
     for b in range(op.Squeeze(op.Shape(past))):
         start = op.Gather(bounds, op.Unsqueeze(b, 0))
         end = op.Gather(bounds, op.Unsqueeze(b + 1, 0))
-        before = op.Gather(past, op.Unsqueeze(b, 0))
-        seen = op.Range(zero, op.Squeeze(before + end - start), one)
-        row = op.Gather(op.Gather(table, b), seen / block_size)
-        where = op.Concat(op.Unsqueeze(row, 1), op.Unsqueeze(op.Mod(seen, block_size), 1), axis=1)
-        own = op.Slice(query, start, end, op.Constant(value_ints=[0]))
-        scores = op.MatMul(
-            op.Transpose(own, perm=[1, 0, 2]),
-            op.Transpose(CachedHeads(keys, where, group), perm=[1, 2, 0]),
-        )
-        scores = scores * op.Constant(value_float=scale)
-        asking = op.Slice(position, start, end, op.Constant(value_ints=[0]))
-        visible = op.LessOrEqual(op.Unsqueeze(seen, 0), op.Unsqueeze(asking, 1))
-        masked = op.Where(visible, scores, op.Constant(value_float=-3.4e38))
-        found = op.MatMul(
-            op.Softmax(masked, axis=-1),
-            op.Transpose(CachedHeads(values, where, group), perm=[1, 0, 2]),
-        )
-        flat = op.Reshape(
-            op.Transpose(found, perm=[1, 0, 2]),
-            op.Concat(end - start, op.Constant(value_ints=[-1]), axis=0),
-        )
-        out = op.Concat(out, flat, axis=0)
+        if op.Squeeze(op.Greater(end, start)):
+            before = op.Gather(past, op.Unsqueeze(b, 0))
+            seen = op.Range(zero, op.Squeeze(before + end - start), one)
+            row = op.Gather(op.Gather(table, b), seen / block_size)
+            where = op.Concat(
+                op.Unsqueeze(row, 1), op.Unsqueeze(op.Mod(seen, block_size), 1), axis=1
+            )
+            own = op.Slice(query, start, end, op.Constant(value_ints=[0]))
+            scores = op.MatMul(
+                op.Transpose(own, perm=[1, 0, 2]),
+                op.Transpose(CachedHeads(keys, where, group), perm=[1, 2, 0]),
+            )
+            scores = scores * op.Constant(value_float=scale)
+            asking = op.Slice(position, start, end, op.Constant(value_ints=[0]))
+            visible = op.LessOrEqual(op.Unsqueeze(seen, 0), op.Unsqueeze(asking, 1))
+            masked = op.Where(visible, scores, op.Constant(value_float=-3.4e38))
+            found = op.MatMul(
+                op.Softmax(masked, axis=-1),
+                op.Transpose(CachedHeads(values, where, group), perm=[1, 0, 2]),
+            )
+            flat = op.Reshape(
+                op.Transpose(found, perm=[1, 0, 2]),
+                op.Concat(end - start, op.Shape(q, start=1, end=2), axis=0),
+            )
+            out = op.Concat(out, flat, axis=0)
+        else:  # some ONNX Runtimes divide by zero where there are no rows
+            out = op.Identity(out)
     return op.CastLike(out, q), keys, values
 
 

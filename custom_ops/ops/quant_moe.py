@@ -9,6 +9,7 @@ from onnxscript import script
 
 from ferrum.custom_ops.contract import BLOCKS, FLOAT, INT32, Attr, F, Op, Port
 from ferrum.custom_ops.decode.bits import FERRUM
+from ferrum.custom_ops.ops.index import Counted
 
 
 @script(FERRUM, default_opset=op)
@@ -22,7 +23,7 @@ def ExpertProduct(x, stack, expert, type: int):
 def QuantMoE(x, weights, experts, gate, up, down, gate_type: int, up_type: int, down_type: int):
     """A loop over the experts in use; each decodes its matrices once for all its tokens."""
     wide = op.Cast(x, to=1)
-    ids = op.Cast(experts, to=7)
+    ids = Counted(op.Cast(experts, to=7))
     used, _first, _inverse, _counts = op.Unique(ids)
     width = op.Shape(x, start=1, end=2)
     pairs = op.ConstantOfShape(op.Concat(op.Shape(ids), width, axis=0))

@@ -11,11 +11,20 @@ from ferrum.custom_ops.decode.bits import FERRUM
 
 @script(FERRUM, default_opset=op)
 def RouteTopK(logits, k: int, normalize: int, scale: float):
-    """Softmax over all experts, the k largest, renormalized unless their sum is no use."""
+    """Softmax over all experts, the k largest, renormalized unless their sum is no use.
+
+    With a token more, of which nothing is kept: without any, some ONNX Runtimes (1.21 to 1.30)
+    divide by zero in TopK.
+    """
     count = op.Constant(value_int=k)
-    top, chosen = op.TopK(
-        op.Softmax(logits, axis=-1), op.Unsqueeze(count, 0), axis=-1, largest=1, sorted=1
+    tokens = op.Shape(logits, start=0, end=1)
+    row = op.Concat(op.Constant(value_ints=[1]), op.Shape(logits, start=1, end=2), axis=0)
+    more = op.Concat(logits, op.Expand(op.Constant(value_float=0.0), row), axis=0)
+    found, places = op.TopK(
+        op.Softmax(more, axis=-1), op.Unsqueeze(count, 0), axis=-1, largest=1, sorted=1
     )
+    zero = op.Constant(value_ints=[0])
+    top, chosen = op.Slice(found, zero, tokens, zero), op.Slice(places, zero, tokens, zero)
     total = op.ReduceSum(top, op.Constant(value_ints=[-1]), keepdims=1)
     usable = op.And(op.Greater(total, 0.0), op.Not(op.IsInf(total)))
     equal = op.Expand(1.0 / op.Cast(count, to=1), op.Shape(top))

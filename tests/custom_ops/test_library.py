@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,18 @@ from native_node import session
 from oracle import quantized
 
 from ferrum.custom_ops import library_path, register
-from ferrum.custom_ops.library import Isa, dequantize, describe, read_profile
+from ferrum.custom_ops.library import (
+    Arithmetic,
+    BlockSize,
+    GateUp,
+    Isa,
+    MoePath,
+    PageIn,
+    Route,
+    dequantize,
+    describe,
+    read_profile,
+)
 from ferrum.custom_ops.ops import OPS
 from ferrum.custom_ops.quants import QUANTS
 
@@ -135,6 +147,7 @@ def test_dequantize_refuses_what_is_no_blocks(
     [
         ("arithmetic", "int4", "fast, exact"),
         ("isa", "sse2", "generic"),
+        ("isa", "", "generic"),
         ("moe_path", "Few", "auto, one, few, grouped"),
         ("moe_block_size", "24", "auto, 8, 16, 32, 48, 64"),
         ("moe_gate_up", "", "fused, unfused"),
@@ -152,6 +165,25 @@ def test_values_that_are_not_allowed_are_refused_with_those_that_are(
         Exception, match=rf"ferrum\.{setting}, got \"{value}\".*expected.*{allowed}"
     ):
         register(ort.SessionOptions(), **{setting: value})  # type: ignore[arg-type]
+
+
+def test_it_stays_in_the_process_once_it_is_loaded() -> None:
+    """What it keeps for sessions would be lost, and taken anew, each time it goes and comes."""
+    done = subprocess.run(["readelf", "-dW", library_path()], capture_output=True, text=True)
+    assert re.search(r"FLAGS_1.* NODELETE", done.stdout)
+
+
+def test_the_readme_has_every_entry_of_a_session_and_its_values() -> None:
+    source = Path(__file__).parents[2] / "custom_ops/native/settings.cc"
+    entries = set(re.findall(r'"(ferrum\.\w+)"', source.read_text()))
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    rows = dict(re.findall(r"^\| `(ferrum\.\w+)` \| (.*?) \|", readme, re.MULTILINE))
+    assert set(rows) == entries
+    choices = {"ferrum.isa": Isa, "ferrum.arithmetic": Arithmetic, "ferrum.moe_path": MoePath,
+               "ferrum.moe_block_size": BlockSize, "ferrum.moe_gate_up": GateUp,
+               "ferrum.route": Route, "ferrum.page_in": PageIn}  # fmt: skip
+    for entry, allowed in choices.items():
+        assert rows[entry] == ", ".join(f"`{value}`" for value in get_args(allowed)), entry
 
 
 def test_an_unknown_setting_is_refused() -> None:

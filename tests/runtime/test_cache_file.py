@@ -209,6 +209,37 @@ def test_a_file_that_cannot_be_read_or_written_is_one_line(tmp_path: Path) -> No
     assert [file.name for file in tmp_path.iterdir()] == ["folder"]
 
 
+def test_no_file_of_the_model_is_written_over(tiny_llm: Open, tmp_path: Path) -> None:
+    llm = tiny_llm()
+    llm.generate(PROMPT, FIVE)
+    for file in llm.artifact.files:
+        before = file.read_bytes()
+        with pytest.raises(CacheFileError, match=r"itself -> another file"):
+            llm.save_cache(file)
+        (tmp_path / "link").unlink(missing_ok=True)
+        (tmp_path / "link").hardlink_to(file)
+        with pytest.raises(CacheFileError, match=r"itself -> another file"):
+            llm.save_cache(tmp_path / "link")
+        assert file.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["", ".", "a\0b"])
+def test_a_name_that_is_no_files_is_one_line(tiny_llm: Open, name: str) -> None:
+    with pytest.raises(CacheFileError) as refused:
+        tiny_llm().save_cache(name)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_link_stays_one_and_its_target_is_written(tiny_llm: Open, tmp_path: Path) -> None:
+    llm = tiny_llm()
+    llm.generate(PROMPT, FIVE)
+    (tmp_path / "target").touch()
+    (tmp_path / "link").symlink_to("target")
+    saved = llm.save_cache(tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    assert tiny_llm().load_cache(tmp_path / "target") == saved > 0
+
+
 def test_an_interrupted_save_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "cache"
     save_blocks(path, *kept(3, 1), STAMP)

@@ -52,6 +52,16 @@ def test_the_prompt_may_come_from_a_file_or_a_pipe(tiny: Path, tmp_path: Path) -
     assert run(*words, "-f", "-", input="the youth").stdout == wanted
 
 
+def test_line_ends_of_a_file_are_the_prompts(tiny: Path, tmp_path: Path) -> None:
+    (tmp_path / "prompt.txt").write_bytes(b"a\r\nb\r\n")
+    words = [tiny, "--max-tokens", 1, "--json", *TINY]
+    done = run(*words, "-f", tmp_path / "prompt.txt")
+    wanted = len(tokenizer().encode("a\r\nb\r\n").ids)
+    assert (
+        json.loads(done.stdout)["prompt_tokens"] == wanted > len(tokenizer().encode("a\nb\n").ids)
+    )
+
+
 def test_json_holds_everything(tiny: Path) -> None:
     done = run(tiny, "-p", "the", "--max-tokens", 4, "--json", "--logprobs", 2, *TINY)
     result = json.loads(done.stdout)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
+import time
 import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -18,6 +19,7 @@ from ferrum.runtime.chat_template import ChatError
 from ferrum.runtime.llm import LLM
 from ferrum.runtime.sampler import SamplingError, SamplingParams
 from ferrum.runtime.session_errors import BadToken, ContextTooLong, NoTokens
+from ferrum.runtime.settings import SettingsError
 
 Open = Callable[..., LLM]
 ENDLESS = {"ignore_eos": True}
@@ -121,6 +123,48 @@ def test_threads_share_a_model(tiny_llm: Open) -> None:
         thread.join()
     assert results == {i: greedy([i, i + 1], 15) for i in range(6)}
     assert all_free(llm)
+
+
+def test_a_thread_that_waits_for_texts_lets_others_in_between_steps(tiny_llm: Open) -> None:
+    llm = tiny_llm()
+    begun = threading.Event()
+
+    def slowly(tokens: Sequence[int]) -> None:
+        begun.set()
+        time.sleep(0.005)
+
+    slow = SamplingParams(max_tokens=CONTEXT - 2, mask=slowly, **ENDLESS)
+    done: list[list[int]] = []
+    thread = threading.Thread(target=lambda: done.append(llm.generate([1, 2], slow)[0].token_ids))
+    thread.start()
+    begun.wait()
+    assert llm.generate([3], SamplingParams(max_tokens=1, **ENDLESS))[0].token_ids == greedy([3], 1)
+    assert done == []
+    thread.join()
+    assert done == [greedy([1, 2], CONTEXT - 2)]
+
+
+@pytest.mark.parametrize("priority", ["high", None, 1.5])
+def test_a_priority_that_is_no_integer_is_refused_where_it_is_given(
+    tiny_llm: Open, priority: object
+) -> None:
+    llm = tiny_llm()
+    with pytest.raises(TypeError, match=r"^\[priority\] got .* -> an integer$"):
+        llm.stream([1], priority=priority)  # type: ignore[arg-type]
+    assert llm.engine.idle
+
+
+def test_settings_that_are_none_are_one_line(tiny_llm: Open) -> None:
+    with pytest.raises(SettingsError, match=r"^\[settings\] got dict -> Settings, or keywords$"):
+        LLM(tiny_llm().artifact.path, {"threads": 1})  # type: ignore[arg-type]
+
+
+def test_streams_nobody_reads_do_not_pile_up(tiny_llm: Open) -> None:
+    llm = tiny_llm()
+    for _ in range(20):
+        llm.stream([1, 2, 3])
+        gc.collect()
+    assert len(llm.engine.scheduler.waiting) <= 1
 
 
 def test_a_closed_stream_gives_its_blocks_back(tiny_llm: Open) -> None:

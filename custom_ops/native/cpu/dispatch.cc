@@ -71,10 +71,10 @@ const Kernels* runnable_kernels(int index) {
 
 const Kernels* choose_kernels(const char* forced, const char** error) {
   for (const Isa& isa : kIsas) {
-    const bool wanted = forced == nullptr || forced[0] == 0 || strcmp(forced, isa.name) == 0;
+    const bool wanted = forced == nullptr || strcmp(forced, isa.name) == 0;
     if (!wanted) continue;
     if (isa.supported()) return isa.kernels;
-    if (forced != nullptr && forced[0] != 0) {
+    if (forced != nullptr) {
       *error = "this machine does not have it";
       return nullptr;
     }

@@ -135,8 +135,8 @@ struct Kernels {
   bool narrow;  // attention does multiply 16-bit integers where it may
 };
 
-// Chosen once, at load: the best that this machine has, or the one FERRUM_ISA names.
-// Null with `error` set where FERRUM_ISA is unknown or not supported here.
+// Those of the instruction set `forced`, or, of none (null), the best that this machine has. Null
+// with `error` set where that is unknown or not supported here.
 const Kernels* choose_kernels(const char* forced, const char** error);
 
 // The instruction sets that this machine runs, best first; null beyond the last.

@@ -106,36 +106,93 @@ def test_quant_moe_sums_the_chosen_experts(run: Run, op_name: str, tokens: int) 
     np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4 * np.abs(wanted).max())
 
 
-@RUNNERS
-@pytest.mark.parametrize("dtype", [np.float32, np.float16])
-def test_paged_attention_follows_the_block_table(run: Run, dtype: type) -> None:
+ATTENTION = {
+    "num_heads": 4, "kv_num_heads": 2, "scale": 8**-0.5, "epsilon": 1e-6, "rope_scale": 1.25,
+}  # fmt: skip
+
+
+def attention_inputs(
+    lengths: list[int], past: list[int], table: list[list[int]], dtype: type = np.float32
+) -> dict[str, np.ndarray]:
+    """A step of sequences of so many tokens over 7 blocks of 4."""
     rng = np.random.default_rng(5)
-    heads, kv_heads, dim, block_size = 4, 2, 8, 4
-    lengths, past = np.array([3, 1, 2]), np.array([5, 0, 2])
-    tokens = int(lengths.sum())
-    inputs = {
+    heads, kv_heads, dim = 4, 2, 8
+    tokens = sum(lengths)
+    return {
         "q": rng.standard_normal((tokens, heads * dim)).astype(np.float32),
         "k": rng.standard_normal((tokens, kv_heads * dim)).astype(np.float32),
         "v": rng.standard_normal((tokens, kv_heads * dim)).astype(np.float32),
-        "key_cache": rng.standard_normal((7, block_size, kv_heads, dim)).astype(dtype),
-        "value_cache": rng.standard_normal((7, block_size, kv_heads, dim)).astype(dtype),
-        "block_table": np.array([[4, 1], [6, -1], [2, -1]], np.int32),
-        "cumulative_sequence_lengths": np.concatenate([[0], lengths.cumsum()]).astype(np.int32),
-        "past_sequence_lengths": past.astype(np.int32),
+        "key_cache": rng.standard_normal((7, 4, kv_heads, dim)).astype(dtype),
+        "value_cache": rng.standard_normal((7, 4, kv_heads, dim)).astype(dtype),
+        "block_table": np.array(table, np.int32),
+        "cumulative_sequence_lengths": np.cumsum([0, *lengths]).astype(np.int32),
+        "past_sequence_lengths": np.array(past, np.int32),
         "q_norm": rng.standard_normal(dim).astype(np.float32),
         "k_norm": rng.standard_normal(dim).astype(np.float32),
         "inv_freq": (10000.0 ** -np.linspace(0, 0.75, dim // 2)).astype(np.float32),
     }
-    attributes = {
-        "num_heads": heads, "kv_num_heads": kv_heads, "scale": dim**-0.5, "epsilon": 1e-6,
-        "rope_scale": 1.25,
-    }  # fmt: skip
-    found = run("PagedAttention", inputs, **attributes)
-    wanted = attention(inputs, **attributes)
+
+
+@RUNNERS
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_paged_attention_follows_the_block_table(run: Run, dtype: type) -> None:
+    inputs = attention_inputs([3, 1, 2], [5, 0, 2], [[4, 1], [6, -1], [2, -1]], dtype)
+    found = run("PagedAttention", inputs, **ATTENTION)
+    wanted = attention(inputs, **ATTENTION)
     tolerance = 2e-5 if dtype is np.float32 else 4e-3  # a half's rounding may fall either way
     for got, want in zip(found, wanted, strict=True):
         assert got.dtype == want.dtype
         np.testing.assert_allclose(got, want, rtol=tolerance, atol=tolerance)
+
+
+@RUNNERS
+def test_a_sequence_without_tokens_reads_and_writes_nothing(run: Run) -> None:
+    """Whatever its past and its row of the table are; some ONNX Runtimes died of it."""
+    alone = attention_inputs([3, 2], [5, 2], [[4, 1], [2, -1]])
+    wanted = run("PagedAttention", alone, **ATTENTION)
+    table = [[-1, -1], [4, 1], [3, -1], [2, -1], [-1, -1]]
+    beside = attention_inputs([0, 3, 0, 2, 0], [0, 5, 3, 2, 0], table)
+    for got, want in zip(run("PagedAttention", beside, **ATTENTION), wanted, strict=True):
+        np.testing.assert_array_equal(got, want)
+
+
+def test_route_topk_of_no_tokens_is_nothing() -> None:
+    logits = np.zeros((0, 8), np.float32)
+    weights, experts = stock("RouteTopK", {"logits": logits}, k=4, normalize=1, scale=1.0)
+    assert weights.shape == experts.shape == (0, 4)
+
+
+def refused(run: Run, op_name: str, inputs: dict[str, np.ndarray], **attributes: object) -> bool:
+    """Whether running the op is an error, of whichever kind."""
+    try:
+        run(op_name, inputs, **attributes)
+    except Exception:  # each runner has its own
+        return True
+    return False
+
+
+@RUNNERS
+def test_an_id_below_0_is_refused(run: Run) -> None:
+    """ONNX counts such indices from the end: -1 would be the last row, expert or block."""
+    blocks, _ = quantized(Q8_0, (9, 64))
+    assert refused(run, "QuantGather", {"ids": np.array([3, -1]), "weight": blocks}, type=Q8_0)
+
+    matrix, _ = quantized(Q8_0, (4, 32, 32))
+    experts = {
+        "x": np.ones((1, 32), np.float32), "weights": np.ones((1, 2), np.float32),
+        "experts": np.array([[0, -1]], np.int32), "gate": matrix, "up": matrix, "down": matrix,
+    }  # fmt: skip
+    types = {"gate_type": Q8_0, "up_type": Q8_0, "down_type": Q8_0}
+    assert refused(run, "QuantMoE", experts, **types)
+
+    good = attention_inputs([3, 2], [5, 2], [[4, 1], [2, -1]])
+    assert not refused(run, "PagedAttention", good, **ATTENTION)
+    for name, bad in {
+        "block_table": [[4, -1], [2, -1]],
+        "past_sequence_lengths": [5, -1],
+    }.items():
+        wrong = {**good, name: np.array(bad, np.int32)}
+        assert refused(run, "PagedAttention", wrong, **ATTENTION), name
 
 
 def test_a_prompt_as_many_one_token_sequences_gives_the_same_rows() -> None:
