@@ -36,10 +36,11 @@ demo: $(VENV)/.ready
 # A library whose CPU kernels are the CUDA ones, emulated: their tests need no GPU.
 CUDA_ON_CPU := build/cuda-on-cpu/libferrum_ops.so
 $(CUDA_ON_CPU): $(VENV)/.test-ready $(NATIVE)
-	PATH="$(abspath $(BIN)):$$PATH" cmake -S custom_ops -B $(@D) -DCMAKE_BUILD_TYPE=Release \
-		-DFERRUM_CUDA_ON_CPU=ON -DPython_EXECUTABLE=$(abspath $(BIN))/python >$(@D).log 2>&1 || \
+	mkdir -p $(dir $(@D))
+	PATH="$(CURDIR)/$(BIN):$$PATH" cmake -S custom_ops -B $(@D) -DCMAKE_BUILD_TYPE=Release \
+		-DFERRUM_CUDA_ON_CPU=ON -DPython_EXECUTABLE="$(CURDIR)/$(BIN)/python" >$(@D).log 2>&1 || \
 		{ cat $(@D).log; exit 1; }
-	PATH="$(abspath $(BIN)):$$PATH" cmake --build $(@D) --parallel 2
+	PATH="$(CURDIR)/$(BIN):$$PATH" cmake --build $(@D) --parallel 2
 
 test: $(VENV)/.test-ready $(CUDA_ON_CPU)
 	$(BIN)/python -m pytest tests -n 2 --dist loadfile

@@ -42,6 +42,19 @@ find_program(FERRUM_NVCC nvcc PATHS /usr/local/cuda/bin)
 if(FERRUM_CUDA STREQUAL "ON" AND NOT FERRUM_NVCC)
   message(FATAL_ERROR "FERRUM_CUDA=ON, but no nvcc -> install the CUDA toolkit, or put nvcc in PATH")
 endif()
+if(FERRUM_NVCC AND NOT FERRUM_CUDA STREQUAL "OFF")
+  execute_process(COMMAND ${FERRUM_NVCC} --version OUTPUT_VARIABLE nvcc_says ERROR_QUIET)
+  string(REGEX MATCH "release ([0-9]+\\.[0-9]+)" nvcc_release "${nvcc_says}")
+  set(nvcc_release "${CMAKE_MATCH_1}")
+  if(nvcc_release VERSION_LESS 12.8)
+    set(too_old "${FERRUM_NVCC} is of CUDA ${nvcc_release}")
+    if(FERRUM_CUDA STREQUAL "ON")
+      message(FATAL_ERROR "FERRUM_CUDA=ON, but ${too_old} -> CUDA 12.8 or newer")
+    endif()
+    message(STATUS "ferrum: ${too_old}, older than 12.8")
+    set(FERRUM_CUDA OFF)
+  endif()
+endif()
 if(FERRUM_CUDA STREQUAL "OFF" OR NOT FERRUM_NVCC)
   message(STATUS "ferrum: no CUDA kernels")
   target_sources(ferrum_ops PRIVATE native/no_cuda/images.cc)
@@ -116,10 +129,11 @@ foreach(source ${CUDA_KERNELS})
     set(cubin ${images_folder}/${unit}.sm_${architecture}.cubin)
     add_custom_command(
       OUTPUT ${cubin}
-      COMMAND ${FERRUM_NVCC} -cubin -arch=sm_${architecture} -Xptxas -v -o ${cubin} ${from} >
-              ${cubin}.log 2>&1 || (cat ${cubin}.log && false)
+      COMMAND sh -c "\"$@\" >\"$0\" 2>&1 || { cat \"$0\"; exit 1; }" ${cubin}.log ${FERRUM_NVCC}
+              -cubin -arch=sm_${architecture} -Xptxas -v -o ${cubin} ${from}
       DEPENDS ${from}
-      COMMENT "CUDA ${unit}: sm_${architecture}")
+      COMMENT "CUDA ${unit}: sm_${architecture}"
+      VERBATIM)
     add_image(${unit} ${architecture} false ${cubin})
   endforeach()
 endforeach()

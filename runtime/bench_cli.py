@@ -99,7 +99,7 @@ def parser() -> argparse.ArgumentParser:
         help="how often at most a round is run again that other programs disturbed "
         "(default: 1)")  # fmt: skip
     add("--vs", metavar="MODEL.gguf", type=Path,
-        help="measure llama.cpp on this file in turn; needs the extra ferrum[bench]")  # fmt: skip
+        help="measure llama.cpp on this file in turn; needs ferrum's extra [bench]")  # fmt: skip
     add("--vs-mode", choices=["both", "in-place", "repack"], default="both",
         help="llama.cpp's weights in the file, or in a second copy as by its default "
         "(default: both)")  # fmt: skip
@@ -196,8 +196,9 @@ def _check_alone(arguments: argparse.Namespace) -> None:
     """The machine alone has no cases: nothing that is asked of them is passed over in silence."""
     from ferrum.runtime.bench.errors import BenchError
 
-    for name in ("vs", "profile", "first_token", "chart", "device"):
-        if getattr(arguments, name):
+    defaults, both = parser().parse_args([]), ("model", "threads", "roofline", "json")
+    for name, default in vars(defaults).items():
+        if name not in both and getattr(arguments, name) != default:
             raise BenchError(f"--{name.replace('_', '-')} -> without --roofline")
 
 

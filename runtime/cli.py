@@ -101,8 +101,8 @@ def _main(arguments: argparse.Namespace) -> int:
             if prompt is None:
                 return run.converse(conversation)
             return run.once(conversation.ask(prompt) if arguments.chat else prompt)
-    except BrokenPipeError:  # the reader has gone
-        return 1
+    except BrokenPipeError:  # the reader has gone: it has seen enough
+        return 0
     except bad_input as error:
         return complain("ferrum-run", error, 2)
     except GraphError as error:

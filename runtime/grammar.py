@@ -104,7 +104,7 @@ class Grammars:
             import llguidance  # noqa: F401 - here, as most models are used without
         except ImportError:
             raise GrammarError(
-                "[grammar] llguidance is not installed -> pip install 'ferrum[serve]'"
+                "[grammar] llguidance is not installed -> pip install '.[serve]' in ferrum's folder"
             ) from None
         text = grammar()
         with self._lock:

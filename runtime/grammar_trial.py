@@ -15,6 +15,7 @@ import time
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 
+from ferrum.commands.child import module_command
 from ferrum.runtime.grammar_error import GrammarError
 
 SECONDS = 3.0  # of the processor that a grammar may take
@@ -84,7 +85,7 @@ class GrammarTrial:
         ours, theirs = Pipe()
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", f"from {__name__} import main; main({theirs.fileno()})"],
+                [*module_command(__name__), str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 # A thread's own heap reserves more addresses than a grammar may take.
                 env={**os.environ, "MALLOC_ARENA_MAX": "1"},
@@ -138,3 +139,7 @@ def _address_space() -> int:
 
     with open("/proc/self/statm", encoding="ascii") as file:
         return int(file.read().split()[0]) * resource.getpagesize()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

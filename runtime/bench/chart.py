@@ -81,6 +81,6 @@ def _figure_type() -> Any:
         from matplotlib.figure import Figure
     except ImportError:
         raise BenchError(
-            "[--chart] matplotlib is not installed -> pip install matplotlib, or 'ferrum[bench]'"
+            "[--chart] matplotlib is not installed -> pip install matplotlib"
         ) from None
     return Figure

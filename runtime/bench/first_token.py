@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ferrum.commands.child import module_command
 from ferrum.runtime.bench.errors import SideFailed
 
 PROMPT_TOKENS = 16
@@ -54,7 +55,7 @@ def first_tokens(
 
 def _start(name: str, arguments: Sequence[str], threads: int) -> dict[str, float]:
     kind, model, *mode = arguments
-    command = [sys.executable, "-m", __name__, kind, model, str(threads), str(PROMPT_TOKENS), *mode]
+    command = [*module_command(__name__), kind, model, str(threads), str(PROMPT_TOKENS), *mode]
     start = time.monotonic()
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:

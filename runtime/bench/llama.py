@@ -13,7 +13,7 @@ import numpy.typing as npt
 from ferrum.runtime.bench.errors import BenchError
 
 UBATCH = 512  # llama.cpp's default: most tokens that its graph takes at once
-INSTALL = "CMAKE_ARGS=-DGGML_NATIVE=ON pip install 'ferrum[bench]' --no-binary llama-cpp-python"
+INSTALL = "CMAKE_ARGS=-DGGML_NATIVE=ON pip install '.[bench]' --no-binary llama-cpp-python"
 
 
 def require_llama() -> str:

@@ -11,15 +11,21 @@ from rich.table import Table
 
 from ferrum.runtime.bench.report import Report, Row, Spread
 
-_WIDTH = 160  # tables have room for so many columns, of which they take what they need
-_PROFILES = 5  # side by side
+_WIDTH = 1000  # tables have room for so many columns, of which they take what they need
+_PROFILES = 3  # side by side
+
+
+class _Console(Console):
+    """A reader that has gone is the caller's to note: there are reports yet to be written."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
 
 
 def print_report(report: Report, stream: TextIO | None = None) -> None:
     """The machine and its limits, what was measured, and how to read it."""
     stream = stream or sys.stdout
-    width = max(_WIDTH, Console(file=stream).width)
-    console = Console(file=stream, width=width, highlight=False, markup=False, soft_wrap=True)
+    console = _Console(file=stream, width=_WIDTH, highlight=False, markup=False, soft_wrap=True)
     machine = report.machine
     console.print(
         f"{machine.date}, {machine.cpu}, {machine.cores} cores, kernels {machine.isa}, "

@@ -6,12 +6,12 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
+from ferrum.commands.child import module_command
 from ferrum.runtime.bench.cases import Case
 from ferrum.runtime.bench.errors import BenchError, SideFailed
 from ferrum.runtime.bench.memory import PeakMemory
@@ -26,7 +26,7 @@ class SideProcess:
         self.name = name
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (`end` closes it)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "ferrum.runtime.bench.worker", *arguments],
+            [*module_command("ferrum.runtime.bench.worker"), *arguments],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, text=True,
             start_new_session=True,  # Ctrl-C is for the benchmark, which then ends its sides
         )  # fmt: skip

@@ -67,7 +67,7 @@ def _main(arguments: argparse.Namespace) -> int:
         # Imported here so that --help and a wrong option answer at once.
         from ferrum.runtime.serve.run import run
     except ModuleNotFoundError as error:
-        return complain("ferrum-serve", f"{error} -> pip install 'ferrum[serve]'", 2)
+        return complain("ferrum-serve", f"{error} -> pip install '.[serve]' in ferrum's folder", 2)
     from ferrum.runtime.artifact import ArtifactError
     from ferrum.runtime.cache_file import CacheFileError
     from ferrum.runtime.session_errors import SessionError

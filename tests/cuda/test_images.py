@@ -77,6 +77,21 @@ def test_architectures_that_cannot_be_are_named(tmp_path: Path, wrong: str) -> N
     assert f"FERRUM_CUDA_ARCHITECTURES has {wrong.split(';')[-1]} -> compute capabilities" in said
 
 
+@pytest.mark.parametrize(("wanted", "status"), [("AUTO", 0), ("ON", 1)])
+def test_an_nvcc_that_is_too_old_is_told_and_not_used(
+    tmp_path: Path, wanted: str, status: int
+) -> None:
+    nvcc = tmp_path / "nvcc"
+    nvcc.write_text("#!/bin/sh\necho 'Cuda compilation tools, release 11.8, V11.8.89'\n")
+    nvcc.chmod(0o755)
+    done = configure(
+        ROOT / "custom_ops", tmp_path / "built", f"-DFERRUM_CUDA={wanted}", f"-DFERRUM_NVCC={nvcc}"
+    )
+    assert done.returncode == status
+    assert "nvcc is of CUDA 11.8" in " ".join((done.stdout + done.stderr).split())
+    assert ("ferrum: no CUDA kernels" in done.stdout) == (wanted == "AUTO")
+
+
 def test_architectures_may_come_in_any_order(tmp_path: Path) -> None:
     done = configure(ROOT / "custom_ops", tmp_path, "-DFERRUM_CUDA_ARCHITECTURES=100;80;90")
     assert "CUDA kernels for 80;90;100 by" in done.stdout

@@ -143,6 +143,8 @@ def test_the_machine_is_measured_over_a_model_s_file_too(
         (["--roofline", "--device", "cuda"], "--device -> without --roofline"),
         (["--roofline", "--profile"], "--profile -> without --roofline"),
         (["--roofline", "--vs", "m.gguf"], "--vs -> without --roofline"),
+        (["--roofline", "--prefill", "8"], "--prefill -> without --roofline"),
+        (["--roofline", "--warm-up", "3"], "--warm-up -> without --roofline"),
     ],
 )
 def test_bad_arguments_get_one_line_and_exit_2(
@@ -189,7 +191,7 @@ def test_vs_without_llama_cpp_says_how_to_install_it(exported: Path, sample: Pat
     done = bench(exported, "--vs", sample, code=WITHOUT_LLAMA)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert (
-        "CMAKE_ARGS=-DGGML_NATIVE=ON pip install 'ferrum[bench]' --no-binary llama-cpp-python"
+        "CMAKE_ARGS=-DGGML_NATIVE=ON pip install '.[bench]' --no-binary llama-cpp-python"
         in done.stderr
     )
 
@@ -215,3 +217,16 @@ def test_ctrl_c_ends_the_sides_too(exported: Path) -> None:
     done = bench(exported, *BRIEF, code=code)
     assert (done.returncode, done.stderr) == (130, "ferrum-bench: stopped\n")
     assert not os.path.exists(f"/proc/{int(done.stdout)}")
+
+
+def test_a_reader_that_has_gone_costs_no_figures(exported: Path, tmp_path: Path) -> None:
+    command = [
+        str(Path(sys.executable).with_name("ferrum-bench")), str(exported), "--prefill", "8",
+        "--decode", "", "--repeat", "1", "--json", str(tmp_path / "run.json"),
+    ]  # fmt: skip
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True)
+    os.close(write)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "run.json").read_text())["rows"]

@@ -498,7 +498,7 @@ def test_without_llguidance_the_remedy_is_told(
     grammars: Grammars, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "llguidance", None)
-    with pytest.raises(GrammarError, match=r"pip install 'ferrum\[serve\]'"):
+    with pytest.raises(GrammarError, match=r"pip install '\.\[serve\]' in ferrum's folder"):
         grammars.json_object()
 
 

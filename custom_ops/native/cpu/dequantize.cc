@@ -49,6 +49,16 @@ constexpr Row kRows[] = {
 };
 #undef FERRUM_CODES
 
+constexpr bool have_rows() {
+  for (const QuantFormat& format : kQuantFormats) {
+    bool found = format.block == 1;  // a float type
+    for (const Row& row : kRows) found = found || row.type == format.id;
+    if (!found) return false;
+  }
+  return true;
+}
+static_assert(have_rows(), "a type of quants.h that is blocks lacks its FERRUM_CODES");
+
 void dequantize_codes(const Codes& codes, const QuantFormat& format, const uint8_t* src, float* dst,
                       int64_t n) {
   int8_t q[kSuperBlock];

@@ -7,12 +7,12 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ferrum.commands.child import module_command
 from ferrum.runtime.bench.errors import SideFailed
 from ferrum.runtime.bench.serving.client import HOST, Ask, send
 from ferrum.runtime.bench.worker import die_with_parent
@@ -102,7 +102,7 @@ class Server:
 def ferrum_server(model: Path, **settings: object) -> Server:
     """ferrum-serve on an export; settings as the runtime's and the server's are named."""
     variables = {f"FERRUM_{name.upper()}": str(value) for name, value in settings.items()}
-    command = [sys.executable, "-m", "ferrum.runtime.serve.cli", str(model)]
+    command = [*module_command("ferrum.runtime.serve.cli"), str(model)]
     return Server("ferrum-serve", command, variables)
 
 

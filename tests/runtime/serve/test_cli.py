@@ -169,7 +169,7 @@ def test_without_the_extra_it_says_what_to_install() -> None:
     done = subprocess.run([sys.executable, "-c", f"{program}\nsys.exit(main(['x']))"], text=True,
                           capture_output=True)  # fmt: skip
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
-    assert "pip install 'ferrum[serve]'" in done.stderr
+    assert "pip install '.[serve]' in ferrum's folder" in done.stderr
 
 
 def test_help_does_not_wait_for_the_server() -> None:
