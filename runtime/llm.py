@@ -8,7 +8,6 @@ with LLM("model.onnx") as llm:
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from ferrum.runtime.cache_stamp import cache_stamp
 from ferrum.runtime.chat_template import ChatError, ChatTemplate, Message
 from ferrum.runtime.chrome_trace import write_chrome_trace
 from ferrum.runtime.engine import Engine
+from ferrum.runtime.fair_lock import FairLock
 from ferrum.runtime.graph import Graph
 from ferrum.runtime.logprobs import logprobs_of
 from ferrum.runtime.placement import Caches
@@ -69,7 +69,7 @@ class LLM:
         manifest = self.artifact.manifest
         self.tokenizer = Tokenizer(self.artifact.tokenizer, manifest.tokenizer)
         self._template: ChatTemplate | None = None
-        self.lock = threading.RLock()
+        self.lock = FairLock()
         self._trace: Trace | None = None
         wanted = (*self.settings.trace, *((EXPERT_IDS,) if self.settings.expert_load else ()))
         if wanted:

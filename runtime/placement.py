@@ -72,9 +72,7 @@ def on_host(graph: Graph, settings: Settings) -> Parts:
     capacity = settings.kv_capacity or default_capacity(model, dtype, settings)
     blocks = -(-capacity // size)
     names = [cache.past for cache in graph.caches]
-    caches = KvCaches(
-        names, model, dtype, blocks, size
-    )  # first, for it says when there are too many
+    caches = KvCaches(names, model, dtype, blocks, size)  # it says when there are too many
     pool = BlockPool(blocks, size)
     return pool, caches, Binding(graph, caches), Batcher(model.vocabulary)
 

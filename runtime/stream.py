@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 
 from ferrum.runtime.engine import Engine
+from ferrum.runtime.fair_lock import FairLock
 from ferrum.runtime.request import Completion, Piece, Request
 
 
@@ -17,7 +17,7 @@ class Stream(Iterator[Piece]):
     so that it takes no further part.
     """
 
-    def __init__(self, engine: Engine, request: Request, lock: threading.RLock) -> None:
+    def __init__(self, engine: Engine, request: Request, lock: FairLock) -> None:
         self._engine, self._request, self._lock = engine, request, lock
 
     def __next__(self) -> Piece:
