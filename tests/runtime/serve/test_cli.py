@@ -113,7 +113,7 @@ def test_a_cache_file_that_cannot_be_written_is_status_1(
     served.process.send_signal(signal.SIGTERM)
     status, errors = served.end()
     assert (status, errors.count("\n")) == (1, 1)
-    assert "cannot be written" in errors
+    assert "no folder" in errors
 
 
 def test_a_second_signal_writes_no_cache_file(ferrum_serve: Start, tmp_path: Path) -> None:
