@@ -82,8 +82,7 @@ class Settings(StrictSettings):
     route: Route = Field(
         "graph",
         description="host leaves the choice of experts to ONNX Runtime's standard ops, whose last "
-        "bits differ "
-        "[MOE_HOST_TOPK, MOE_HOST_ROUTE]",
+        "bits differ [MOE_HOST_TOPK, MOE_HOST_ROUTE]",
     )
     page_in: Literal["auto", "faults", "experts"] = Field(
         "auto",

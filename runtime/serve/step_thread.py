@@ -55,11 +55,6 @@ class StepThread:
         """Whether the thread runs."""
         return self._thread is not None and self._thread.is_alive()
 
-    @property
-    def native_id(self) -> int | None:
-        """What the system calls the thread."""
-        return None if self._thread is None else self._thread.native_id
-
     def prepare(self) -> None:
         """Begin with a first step, without a request; raises what LLM.prepare does."""
         prepared: Future[None] = Future()

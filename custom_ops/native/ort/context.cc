@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "error.h"
+#include "ort/status.h"
 #include "quants.h"
 
 namespace ferrum::ort {
@@ -60,61 +61,54 @@ void Tensor::expect(size_t dimension, int64_t size, const char* meaning) const {
          " (", meaning, ")");
 }
 
-void Context::check(OrtStatus* status) const {
-  if (status == nullptr) return;
-  const std::string message = api_.GetErrorMessage(status);
-  api_.ReleaseStatus(status);
-  fail("ONNX Runtime: ", message);
-}
-
 Tensor Context::input(size_t index, size_t rank) {
   const Port& port = spec_.inputs.items[index];
   const OrtValue* value = nullptr;
-  check(api_.KernelContext_GetInput(context_, index, &value));
+  check(api_, api_.KernelContext_GetInput(context_, index, &value));
   if (value == nullptr) fail("input ", port.name, " is missing");
 
   OrtTensorTypeAndShapeInfo* info = nullptr;
-  check(api_.GetTensorTypeAndShape(value, &info));
+  check(api_, api_.GetTensorTypeAndShape(value, &info));
   Tensor tensor{port.name, 0, 0, {}, nullptr};
   OrtStatus* status = api_.GetTensorElementType(info, &tensor.element);
   if (status == nullptr) status = api_.GetDimensionsCount(info, &tensor.rank);
   const bool right_rank = tensor.rank == rank && rank <= Tensor::kMaxRank;
   if (status == nullptr && right_rank) status = api_.GetDimensions(info, tensor.dims, rank);
   api_.ReleaseTensorTypeAndShapeInfo(info);
-  check(status);
+  check(api_, status);
   if (!right_rank) fail("input ", port.name, ", got rank ", tensor.rank, ", expected rank ", rank);
   if (!fits(port.element, tensor.element))
     fail("input ", port.name, ", got ONNX element type ", tensor.element,
          ", expected the contract's");
   // The API has one accessor for both; inputs other than the caches are only read.
-  check(api_.GetTensorMutableData(const_cast<OrtValue*>(value), &tensor.memory));
+  check(api_, api_.GetTensorMutableData(const_cast<OrtValue*>(value), &tensor.memory));
   return tensor;
 }
 
 Tensor Context::output(size_t index, std::initializer_list<int64_t> dims) {
   OrtValue* value = nullptr;
-  check(api_.KernelContext_GetOutput(context_, index, dims.begin(), dims.size(), &value));
+  check(api_, api_.KernelContext_GetOutput(context_, index, dims.begin(), dims.size(), &value));
   Tensor tensor{spec_.outputs.items[index].name, 0, dims.size(), {}, nullptr};
   std::copy(dims.begin(), dims.end(), tensor.dims);
-  check(api_.GetTensorMutableData(value, &tensor.memory));
+  check(api_, api_.GetTensorMutableData(value, &tensor.memory));
   return tensor;
 }
 
 void* Context::gpu_stream() const {
   void* stream = nullptr;
-  check(api_.KernelContext_GetGPUComputeStream(context_, &stream));
+  check(api_, api_.KernelContext_GetGPUComputeStream(context_, &stream));
   return stream;
 }
 
 OrtSyncStream* Context::sync_stream() const {
   OrtSyncStream* stream = nullptr;
   if (api_.KernelContext_GetSyncStream != nullptr)
-    check(api_.KernelContext_GetSyncStream(context_, &stream));
+    check(api_, api_.KernelContext_GetSyncStream(context_, &stream));
   return stream;
 }
 
 void Context::run(size_t total, void (*body)(void*, size_t), void* user) {
-  check(api_.KernelContext_ParallelFor(context_, body, total, 0, user));
+  check(api_, api_.KernelContext_ParallelFor(context_, body, total, 0, user));
 }
 
 }  // namespace ferrum::ort

@@ -56,8 +56,6 @@ class Context : public ThreadPool {
   const OpSpec& spec() const { return spec_; }
 
  private:
-  void check(OrtStatus* status) const;  // throws what it says, as an Error
-
   const Api& api_;
   OrtKernelContext* const context_;
   const OpSpec& spec_;

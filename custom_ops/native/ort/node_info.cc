@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "error.h"
+#include "ort/status.h"
 
 namespace ferrum::ort {
 namespace {
@@ -36,11 +37,7 @@ NodeInfo::NodeInfo(const Api& api, const OrtKernelInfo* info, const OpSpec& spec
 OrtAllocator* NodeInfo::allocator() const {
   constexpr int kDefaultMemory = 0;
   OrtAllocator* allocator = nullptr;
-  if (OrtStatus* const status = api_.KernelInfoGetAllocator(info_, kDefaultMemory, &allocator)) {
-    const std::string message = api_.GetErrorMessage(status);
-    api_.ReleaseStatus(status);
-    fail("ONNX Runtime: ", message);
-  }
+  check(api_, api_.KernelInfoGetAllocator(info_, kDefaultMemory, &allocator));
   return allocator;
 }
 

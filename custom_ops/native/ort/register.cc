@@ -11,6 +11,7 @@
 #include "ort/api.h"
 #include "ort/kernel.h"
 #include "ort/providers.h"
+#include "ort/status.h"
 #include "ort/widened.h"
 #include "registry.h"
 #include "settings.h"
@@ -197,13 +198,6 @@ List<int> types_of(const OpSpec& spec, Element element) {
   for (const Port& port : spec.inputs)
     if (port.element == element) return {kFloatTypes, 3};
   return {kFloatTypes, 1};
-}
-
-void check(const Api& api, OrtStatus* status) {
-  if (status == nullptr) return;
-  const std::string message = api.GetErrorMessage(status);
-  api.ReleaseStatus(status);
-  fail("ONNX Runtime: ", message);
 }
 
 void build(Registration& registration) {

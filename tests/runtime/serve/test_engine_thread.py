@@ -495,5 +495,7 @@ def test_the_thread_sleeps_while_there_is_nothing_to_do(sample_llm: LLM) -> None
 
 def waits(engine: EngineThread) -> int:
     """How often the thread has gone to sleep."""
-    status = Path(f"/proc/self/task/{engine._thread.native_id}/status").read_text()
+    thread = engine._thread._thread
+    assert thread is not None
+    status = Path(f"/proc/self/task/{thread.native_id}/status").read_text()
     return int(status.split("\nvoluntary_ctxt_switches:")[1].split()[0])

@@ -6,6 +6,7 @@
 #include "error.h"
 #include "ort/cuda/cuda_kernel.h"
 #include "ort/providers.h"
+#include "ort/status.h"
 
 namespace ferrum::ort {
 namespace {
@@ -43,11 +44,7 @@ class Arena {
   }
   void* any(size_t bytes) const {
     void* memory = nullptr;
-    if (OrtStatus* const status = api_.AllocatorAlloc(allocator_, bytes, &memory)) {
-      const std::string message = api_.GetErrorMessage(status);
-      api_.ReleaseStatus(status);
-      fail("ONNX Runtime: ", message);
-    }
+    check(api_, api_.AllocatorAlloc(allocator_, bytes, &memory));
     return memory;
   }
 
