@@ -227,14 +227,13 @@ class Engine:
         return request.finish_reason is None
 
     def _recover(self, request: Request) -> None:
-        """Put a request in order that a step has left half-way: Ctrl-C may come at any moment.
+        """Put a request in order that a step has left half-way.
 
         Between the run and the sampling its tokens' logits are lost, so the last one runs once
         more, into the slot that it has.
         """
         if request.finish_reason is None:
-            request.sequence.length = min(request.sequence.length, len(request.tokens) - 1)
-            request.sequence.trim()
+            request.sequence.cut(min(request.sequence.length, len(request.tokens) - 1))
         elif request in self.scheduler.running:
             self.scheduler.remove(request)
 

@@ -9,6 +9,7 @@ with LLM("model.onnx") as llm:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from ferrum.runtime.cache_file import CacheFileError, Stamp, restore_blocks, sav
 from ferrum.runtime.cache_stamp import cache_stamp
 from ferrum.runtime.chat_template import ChatError, ChatTemplate, Message
 from ferrum.runtime.chrome_trace import write_chrome_trace
+from ferrum.runtime.ctrl_c import ctrl_c_waits
 from ferrum.runtime.engine import Engine
 from ferrum.runtime.fair_lock import FairLock
 from ferrum.runtime.graph import Graph
@@ -173,11 +175,13 @@ class LLM:
             self.engine.drop_abandoned()
             try:
                 done = 0
-                for part in self.session.prefill_parts(name, ids):
-                    scores[done : done + len(part)] = logprobs_of(
-                        part, following[done : done + len(part)]
-                    )
-                    done += len(part)
+                with closing(self.session.prefill_parts(name, ids)) as parts:
+                    for part in parts:
+                        scores[done : done + len(part)] = logprobs_of(
+                            part, following[done : done + len(part)]
+                        )
+                        done += len(part)
+                        ctrl_c_waits.heed()
             finally:
                 if name in self.session.sequences:
                     self.session.release(name)

@@ -65,7 +65,12 @@ class Sequence:
         self.pool.give(self._table[needed : self._count].tolist())
         self._hold(needed)
 
+    def cut(self, length: int) -> None:
+        """Forget the tokens from `length` on."""
+        self.length = length
+        self.trim()
+
     def release(self) -> None:
         """Give back every block; the sequence is empty again."""
-        self.length = self.published = 0
-        self.trim()
+        self.published = 0
+        self.cut(0)

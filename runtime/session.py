@@ -11,7 +11,7 @@ one thread at a time.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Generator, Hashable
 from collections.abc import Sequence as Items
 from pathlib import Path
 from typing import NamedTuple, cast
@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from ferrum.runtime.artifact import Artifact
 from ferrum.runtime.batcher import Row
+from ferrum.runtime.ctrl_c import ctrl_c_waits
 from ferrum.runtime.graph import Graph
 from ferrum.runtime.logits import StepLogits
 from ferrum.runtime.placement import Closed, on_device, on_host
@@ -142,7 +143,7 @@ class Session:
         """As `prefill`, with the logits of each of the tokens: float32[tokens, vocabulary]."""
         return np.concatenate([part.copy() for part in self.prefill_parts(seq, tokens)])
 
-    def prefill_parts(self, seq: SequenceId, tokens: Items[int]) -> Iterator[Logits]:
+    def prefill_parts(self, seq: SequenceId, tokens: Items[int]) -> Generator[Logits, None, None]:
         """As `prefill_all`, some tokens at a time, in a buffer that the next part overwrites.
 
         Parts that are not asked for take back those that were.
@@ -175,7 +176,15 @@ class Session:
             seen.add(seq)
             self._check_tokens(f"sequence {seq!r}", tokens)
         self._check_fit([(seq, self._known(seq), len(tokens)) for seq, tokens in pieces])
-        return self.run([Part(self._sequences[seq], tokens) for seq, tokens in pieces]).host()
+        parts = [Part(self._sequences[seq], tokens) for seq, tokens in pieces]
+        lengths = [part.sequence.length for part in parts]
+        try:
+            return self.run(parts).host()
+        except BaseException:
+            with ctrl_c_waits:
+                for part, length in zip(parts, lengths, strict=True):
+                    part.sequence.cut(length)
+            raise
 
     def sequence(self) -> Sequence:
         """An empty sequence for `run`, kept by the caller and known under no id."""
@@ -187,6 +196,10 @@ class Session:
         The logits stay where the graph has left them until they are asked for. `once`: the step is
         not one of many alike.
         """
+        with ctrl_c_waits:
+            return self._run_parts(parts, once=once)
+
+    def _run_parts(self, parts: Items[Part], *, once: bool) -> StepLogits:
         try:
             rows: list[Row] = []
             for part in parts:  # one loop: of many rows, Python's calls are the host's time
@@ -219,8 +232,9 @@ class Session:
 
     def release(self, seq: SequenceId) -> None:
         """Forget a sequence; its blocks are free again."""
-        self._known(seq).release()
-        del self._sequences[seq]
+        with ctrl_c_waits:
+            self._known(seq).release()
+            del self._sequences[seq]
 
     def reset(self) -> None:
         """Forget every sequence."""
@@ -236,7 +250,7 @@ class Session:
 
     def _append(
         self, seq: SequenceId, tokens: Items[int], start: int | None, *, every: bool
-    ) -> Iterator[Logits]:
+    ) -> Generator[Logits, None, None]:
         """Run tokens of one sequence in steps of the usual size, after all has been checked."""
         new = seq not in self._sequences
         sequence = self._open(seq) if new else self._sequences[seq]
@@ -255,10 +269,10 @@ class Session:
                 yield self.run([Part(sequence, part, every)], once=every).host()
                 done += size
         except BaseException:
-            sequence.length = before
-            sequence.trim()
-            if new:
-                self.release(seq)
+            with ctrl_c_waits:
+                sequence.cut(before)
+                if new:
+                    self.release(seq)
             raise
 
     def _run(self, rows: list[Row], *, once: bool) -> StepLogits:

@@ -80,3 +80,34 @@ def test_an_interrupt_of_one_that_waits_leaves_it_to_the_others() -> None:
     third.start()
     third.join(10)
     assert inside == [True]
+
+
+def test_ctrl_c_ends_the_waiting_and_waits_for_one_that_has_it() -> None:
+    lock, held, over = FairLock(), threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with lock:
+            held.set()
+            over.wait()
+
+    def interrupt() -> None:
+        time.sleep(0.05)
+        signal.pthread_kill(main, signal.SIGINT)
+
+    main = threading.get_ident()
+    threading.Thread(target=hold).start()
+    held.wait()
+    threading.Thread(target=interrupt).start()
+    with pytest.raises(KeyboardInterrupt), lock:
+        pass
+    over.set()
+    reached = []
+
+    def work() -> None:
+        with lock:
+            signal.raise_signal(signal.SIGINT)
+            reached.append("end")
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert reached == ["end"]
