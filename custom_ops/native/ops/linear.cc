@@ -1,7 +1,6 @@
 #include "ops/linear.h"
 
 #include <algorithm>
-#include <vector>
 
 #include "error.h"
 #include "ops/planes.h"
@@ -13,19 +12,22 @@ constexpr int64_t kMinChunk = 32, kMaxChunk = 512;
 constexpr int64_t kTermTokens = 32;  // whose terms are added up while a cache holds them
 constexpr int64_t kPlanesRows = 32;  // whose blocks are put together at once
 
-void multiply_planes(const Matrix& matrix, const Activations& x, int64_t first, int64_t columns,
-                     int64_t begin, int64_t end, float* out, int64_t stride) {
-  thread_local std::vector<uint8_t> blocks;  // kept, for threads live as long as their session
-  blocks.resize(static_cast<size_t>(std::min(kPlanesRows, end - begin)) * matrix.row_bytes);
+int64_t blocks_bytes(const Matrix& matrix) {  // of a worker
+  return std::min(kPlanesRows, matrix.rows) * static_cast<int64_t>(matrix.row_bytes);
+}
+
+void multiply_planes(const Matrix& matrix, size_t worker, const Activations& x, int64_t first,
+                     int64_t columns, int64_t begin, int64_t end, float* out, int64_t stride) {
+  uint8_t* const blocks = matrix.blocks + static_cast<int64_t>(worker) * blocks_bytes(matrix);
   const int64_t in_row = matrix.k / matrix.type.format->block;
   Matrix part = matrix;
   part.type.format = find_quant(matrix.type.format->blocks);
-  part.data = blocks.data();
+  part.data = blocks;
   for (int64_t row = begin; row < end; row += kPlanesRows) {
     part.rows = std::min(kPlanesRows, end - row);
     put_blocks_together(*matrix.type.format, matrix.data, matrix.rows * in_row, row * in_row,
-                        part.rows * in_row, blocks.data());
-    multiply(part, x, first, columns, 0, part.rows, out + row - begin, stride, nullptr);
+                        part.rows * in_row, blocks);
+    multiply(part, worker, x, first, columns, 0, part.rows, out + row - begin, stride, nullptr);
   }
 }
 
@@ -38,6 +40,12 @@ WeightType weight_type(int64_t id, const char* attribute, const Settings& settin
   const bool int8 = product.multiply != nullptr && !settings.exact;
   const bool rounds = kernels->bfloat16 != nullptr && !settings.exact;
   return {&format, kernels, int8 ? &product : nullptr, rounds ? kernels->bfloat16 : kernels->exact};
+}
+
+void take_blocks(Arena& arena, Matrix& matrix) {
+  if (matrix.type.format->in_planes())
+    matrix.blocks =
+        arena.take<uint8_t>(blocks_bytes(matrix) * static_cast<int64_t>(worker_limit()));
 }
 
 Int8Row* take_int8_rows(Arena& arena, int64_t tokens, int64_t k) {
@@ -88,10 +96,11 @@ Activations take_activations(Arena& arena, ThreadPool& pool, const Kernels& kern
   return activations;
 }
 
-void multiply(const Matrix& matrix, const Activations& x, int64_t first, int64_t columns,
-              int64_t begin, int64_t end, float* out, int64_t stride, const uint8_t* next) {
+void multiply(const Matrix& matrix, size_t worker, const Activations& x, int64_t first,
+              int64_t columns, int64_t begin, int64_t end, float* out, int64_t stride,
+              const uint8_t* next) {
   if (matrix.type.format->in_planes()) {
-    multiply_planes(matrix, x, first, columns, begin, end, out, stride);
+    multiply_planes(matrix, worker, x, first, columns, begin, end, out, stride);
     return;
   }
   const uint8_t* const rows = matrix.row(begin);
@@ -125,7 +134,7 @@ void multiply_all(ThreadPool& pool, const Product* products, int count, int64_t 
       item -= own;
     return {product, item * chunk};
   };
-  for_each(pool, columns == 0 ? 0 : chunks, [&](int64_t item, size_t) {
+  for_each(pool, columns == 0 ? 0 : chunks, [&](int64_t item, size_t worker) {
     const auto [product, begin] = place_of(item);
     const Matrix& matrix = product->matrix;
     const int64_t end = std::min(begin + chunk, matrix.rows), later = likely_next(item);
@@ -134,7 +143,8 @@ void multiply_all(ThreadPool& pool, const Product* products, int count, int64_t 
       const Place place = place_of(later);
       next = place.product->matrix.row(place.row);
     }
-    multiply(matrix, product->x, 0, columns, begin, end, product->out + begin, matrix.rows, next);
+    multiply(matrix, worker, product->x, 0, columns, begin, end, product->out + begin, matrix.rows,
+             next);
   });
 }
 
@@ -150,7 +160,7 @@ void multiply_two_terms(ThreadPool& pool, Arena& arena, const Matrix& matrix, co
     for (int64_t first = 0; first < tokens; first += kTermTokens) {
       const int64_t count = std::min(kTermTokens, tokens - first);
       const bool last = first + count == tokens;
-      multiply(matrix, x, kTwoTerms * first, kTwoTerms * count, begin, end, terms, chunk,
+      multiply(matrix, worker, x, kTwoTerms * first, kTwoTerms * count, begin, end, terms, chunk,
                last && later < rows ? matrix.row(later) : nullptr);
       for (int64_t t = 0; t < count; ++t) {
         const float* const whole = terms + kTwoTerms * t * chunk;

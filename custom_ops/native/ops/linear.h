@@ -37,6 +37,7 @@ struct Matrix {
   const uint8_t* data;
   int64_t rows, k;
   size_t row_bytes;
+  uint8_t* blocks = nullptr;  // of one in planes: each worker's room for the blocks of some rows
 
   const uint8_t* row(int64_t r) const { return data + static_cast<size_t>(r) * row_bytes; }
 
@@ -47,6 +48,9 @@ struct Matrix {
     return matrix;
   }
 };
+
+// Gives a matrix in planes its room for blocks, which all experts share.
+void take_blocks(Arena& arena, Matrix& matrix);
 
 // Rows of activations in the form that a matrix needs; the other is null.
 struct Activations {
@@ -79,9 +83,11 @@ Activations take_activations(Arena& arena, ThreadPool& pool, const Kernels& kern
 
 // out[c * stride + r - begin] = matrix row r times activations c, for r in begin .. end - 1 and
 // c in first .. first + columns - 1. `next` is where the calling thread will probably go on, or
-// null. Of a matrix in planes the blocks of some rows at a time are put together first.
-void multiply(const Matrix& matrix, const Activations& x, int64_t first, int64_t columns,
-              int64_t begin, int64_t end, float* out, int64_t stride, const uint8_t* next);
+// null. Of a matrix in planes the blocks of some rows at a time are put together first, in the
+// calling worker's room.
+void multiply(const Matrix& matrix, size_t worker, const Activations& x, int64_t first,
+              int64_t columns, int64_t begin, int64_t end, float* out, int64_t stride,
+              const uint8_t* next);
 
 // A matrix product of a step: out [columns, matrix.rows].
 struct Product {

@@ -13,6 +13,9 @@ namespace {
 constexpr int64_t kMostFew = 32;          // tokens of the few-token path, where none are set
 constexpr int64_t kMaxColumns = 256;      // of one call of a kernel: what its output buffer holds
 constexpr int64_t kDownBuffer = 1 << 18;  // floats of a worker's down products: 1 MiB, about an L2
+// Of a pass, so that what lies between the products stays small however long a prompt is: a
+// worker's down products 4 MiB. Experts then have so many tokens that reading them again is little.
+constexpr int64_t kMostPairs = 1 << 15;
 
 // Rows to be added up with weights.
 struct Addends {
@@ -88,9 +91,9 @@ struct Pass {
       float* const up = gate + buffer;
       const uint64_t start = timer.now();
       const Matrix ups = problem.up.at(at.expert);
-      multiply(problem.gate.at(at.expert), gate_x, at.first, at.count, at.begin, at.end, gate,
-               chunk, ups.row(at.begin));
-      multiply(ups, up_x, at.first, at.count, at.begin, at.end, up, chunk, at.next);
+      multiply(problem.gate.at(at.expert), at.worker, gate_x, at.first, at.count, at.begin, at.end,
+               gate, chunk, ups.row(at.begin));
+      multiply(ups, at.worker, up_x, at.first, at.count, at.begin, at.end, up, chunk, at.next);
       const uint64_t middle = timer.now();
       for (int64_t c = 0; c < at.count; ++c)
         store_hidden(at.first + c, at.begin, at.end - at.begin, gate + c * chunk, up + c * chunk);
@@ -100,7 +103,7 @@ struct Pass {
 
   void product(const Matrix& matrix, const Activations& x, float* result) const {
     for_each_chunk(chunk_of(plan.group_count * width(), plan.largest), [&](const Chunk& at) {
-      multiply(matrix.at(at.expert), x, at.first, at.count, at.begin, at.end,
+      multiply(matrix.at(at.expert), at.worker, x, at.first, at.count, at.begin, at.end,
                result + at.first * width() + at.begin, width(), nullptr);
     });
   }
@@ -171,7 +174,7 @@ struct Pass {
         const int64_t later = last ? likely_next(item) * chunk : begin;
         const Matrix& following = problem.down.at(plan.groups[last ? 0 : g + 1].expert);
         const uint8_t* const next = later < rows ? following.row(later) : nullptr;
-        multiply(problem.down.at(group.expert), hidden, group.first * terms(),
+        multiply(problem.down.at(group.expert), worker, hidden, group.first * terms(),
                  group.count * terms(), begin, end, products + group.first * terms() * chunk, chunk,
                  next);
       }
@@ -189,7 +192,7 @@ struct Inputs {
   bool alike;  // then they are the same rows
 };
 
-Activations row_of(const Activations& x, int64_t t) {
+Activations rows_from(const Activations& x, int64_t t) {
   return {x.floats == nullptr ? nullptr : x.floats + t, x.int8 == nullptr ? nullptr : x.int8 + t};
 }
 
@@ -269,16 +272,17 @@ void run_moe(const MoeProblem& problem, const Settings& settings, ThreadPool& po
   const bool alike = problem.up.type.shares_activations(problem.gate.type);
   const Inputs x{gate, alike ? gate : take(problem.up), alike};
   const MoePath path = path_of(settings, problem.tokens);
-  if (path != MoePath::one) {
-    const MoePlan plan = plan_groups(arena, problem.experts, problem.tokens, problem.k,
-                                     problem.expert_count, path == MoePath::grouped);
-    run_pass(problem, settings, pool, arena, plan, x, 0);
-    return;
-  }
-  for (int64_t t = 0; t < problem.tokens; ++t) {
-    const ArenaLease own;  // given back after each token
-    const MoePlan plan = plan_singles(*own, problem.experts + t * problem.k, 1, problem.k);
-    run_pass(problem, settings, pool, *own, plan, {row_of(x.gate, t), row_of(x.up, t), x.alike}, t);
+  const int64_t most = path == MoePath::one ? 1 : std::max<int64_t>(kMostPairs / problem.k, 1);
+  for (int64_t first = 0; first < problem.tokens; first += most) {
+    const ArenaLease own;  // given back after each pass
+    const int32_t* const experts = problem.experts + first * problem.k;
+    const int64_t tokens = std::min(most, problem.tokens - first);
+    const MoePlan plan = path == MoePath::one
+                             ? plan_singles(*own, experts, 1, problem.k)
+                             : plan_groups(*own, experts, tokens, problem.k, problem.expert_count,
+                                           path == MoePath::grouped);
+    run_pass(problem, settings, pool, *own, plan,
+             {rows_from(x.gate, first), rows_from(x.up, first), x.alike}, first);
   }
 }
 

@@ -17,9 +17,9 @@ class QuantMatMul : public Kernel {
     const StageTimer timer(settings.profile, stage_);
     const Tensor x = context.input(0, 2), weight = context.input(1, 2);
     const int64_t tokens = x.dims[0], k = x.dims[1];
-    const Matrix matrix = matrix_of(weight, type_, k);
-    const Tensor out = context.output(0, {tokens, matrix.rows});
     const ArenaLease arena;
+    const Matrix matrix = matrix_of(weight, type_, k, *arena);
+    const Tensor out = context.output(0, {tokens, matrix.rows});
     const int64_t terms = matmul_terms(type_);
     const Activations activations = take_activations(*arena, context, *settings.kernels, type_,
                                                      x.data<const float>(), tokens, k, terms);
@@ -53,7 +53,7 @@ class QuantQKV : public Kernel {
     const ArenaLease arena;
     Product products[3];
     for (size_t i = 0; i < 3; ++i) {
-      const Matrix matrix = matrix_of(context.input(i + 1, 2), types_[i], k);
+      const Matrix matrix = matrix_of(context.input(i + 1, 2), types_[i], k, *arena);
       const size_t same = first_alike(i);
       const Activations activations =
           same < i ? products[same].x

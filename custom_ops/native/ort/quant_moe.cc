@@ -27,17 +27,17 @@ class QuantMoE : public Kernel {
         fail("input experts, got ", ids[p], " at [", p / k, ", ", p % k, "], expected 0 to ",
              expert_count - 1);
     const Tensor out = context.output(0, {in.tokens(), in.hidden()});
+    const ArenaLease arena;
     const MoeProblem problem{in.tokens(),
                              k,
                              expert_count,
                              in.x.data<const float>(),
                              in.weights.data<const float>(),
                              ids,
-                             matrix_of(in.gate, gate_, in.hidden()),
-                             matrix_of(in.up, up_, in.hidden()),
-                             matrix_of(in.down, down_, in.width()),
+                             matrix_of(in.gate, gate_, in.hidden(), *arena),
+                             matrix_of(in.up, up_, in.hidden(), *arena),
+                             matrix_of(in.down, down_, in.width(), *arena),
                              out.data<float>()};
-    const ArenaLease arena;
     run_moe(problem, settings, context, *arena);
   }
 

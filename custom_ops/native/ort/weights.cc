@@ -33,9 +33,11 @@ int64_t columns_of(const Tensor& tensor, const QuantFormat& format) {
   return bytes / format.bytes * format.block;
 }
 
-Matrix matrix_of(const Tensor& tensor, const WeightType& type, int64_t columns) {
-  return {type, tensor.data<const uint8_t>(), tensor.dims[tensor.rank - 2], columns,
-          checked_row_bytes(tensor, *type.format, columns)};
+Matrix matrix_of(const Tensor& tensor, const WeightType& type, int64_t columns, Arena& arena) {
+  Matrix matrix{type, tensor.data<const uint8_t>(), tensor.dims[tensor.rank - 2], columns,
+                checked_row_bytes(tensor, *type.format, columns)};
+  take_blocks(arena, matrix);
+  return matrix;
 }
 
 }  // namespace ferrum::ort

@@ -14,7 +14,7 @@ size_t checked_row_bytes(const Tensor& tensor, const QuantFormat& format, int64_
 int64_t columns_of(const Tensor& tensor, const QuantFormat& format);
 
 // The matrix [rows, bytes], or the first of the experts' [E, rows, bytes], that `tensor` holds; its
-// rows must be `columns` values of `type`. Throws Error.
-Matrix matrix_of(const Tensor& tensor, const WeightType& type, int64_t columns);
+// rows must be `columns` values of `type`. Throws Error. What multiplying it needs is the arena's.
+Matrix matrix_of(const Tensor& tensor, const WeightType& type, int64_t columns, Arena& arena);
 
 }  // namespace ferrum::ort

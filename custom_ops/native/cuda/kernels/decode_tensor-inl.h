@@ -198,7 +198,7 @@ struct Positions {
 // What the warps of a block have gathered. Values stand in order of tiles, (j, t, n); rows lie
 // apart by 8 floats more, so that a warp's rows lie in different banks.
 template <int kDim>
-struct WarpPartials {
+struct alignas(16) WarpPartials {  // values are stored in pairs
   float most[kDecodeWarps][kUnitHeads], sum[kDecodeWarps][kUnitHeads];
   float values[kDecodeWarps][kUnitHeads][kDim + 8];
 
@@ -277,12 +277,14 @@ template <int kDim>
 FERRUM_DEVICE void prefetch_positions(const DecodeArguments& a) {
   const int64_t sequence = a.first + blockIdx.z;
   if (sequence >= a.cache.sequences) return;
+  const int32_t past = a.cache.past[sequence];
+  if (past >= a.cache.columns * a.cache.block_size) return;  // no place, so that nothing is read
   DecodeUnit unit = unit_of_block(a);
-  find_chunks(a, sequence, {static_cast<int32_t>(sequence), a.cache.past[sequence]}, unit);
+  find_chunks(a, sequence, {static_cast<int32_t>(sequence), past}, unit);
   const int part = static_cast<int>(blockIdx.x);
   if (part >= unit.chunks) return;
   const int position = unit.begin(part) + static_cast<int>(threadIdx.x);
-  if (position >= unit.end(part) || position >= a.cache.columns * a.cache.block_size) return;
+  if (position >= unit.end(part)) return;
   const int slot = slot_of(a.cache, sequence, position);
   if (slot == kNoSlot) return;
   const size_t at = 2 * element_of(a.cache, slot, unit.kv_head);

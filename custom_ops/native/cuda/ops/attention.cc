@@ -252,7 +252,8 @@ void run_attention(Queue& queue, const AttentionProblem& problem,
   }
   launcher.rotate_and_store();
   const PrefillKernels* const kernels = prefill_kernels(problem);
-  if (kernels == nullptr || problem.tokens <= kFewTokens || problem.tokens == sequences) {
+  if (kernels == nullptr || problem.tokens <= kFewTokens || problem.tokens == sequences ||
+      sequences == 0) {
     launcher.decode(Launcher::Which::kAll);
     return;
   }

@@ -154,10 +154,11 @@ def test_far_positions_are_turned_as_near_ones() -> None:
         lambda feeds: feeds["block_table"].__setitem__((0, 0), -1),
         lambda feeds: feeds["past_sequence_lengths"].__setitem__(0, -3),
         lambda feeds: feeds["past_sequence_lengths"].__setitem__(0, 100_000),
+        lambda feeds: feeds["past_sequence_lengths"].__setitem__(0, 2**31 - 1),
         lambda feeds: feeds["cumulative_sequence_lengths"].__setitem__(0, -5),
         lambda feeds: feeds["cumulative_sequence_lengths"].__setitem__(2, 2**30),
     ],
-    ids=["block too high", "block -1", "negative past", "past", "start", "end"],
+    ids=["block too high", "block -1", "negative past", "past", "largest past", "start", "end"],
 )
 def test_sequences_that_do_not_fit_touch_nothing_outside(break_it: object, tokens: int) -> None:
     """What a sanitizer or compute-sanitizer would see; the first sequence's rows become NaN."""
@@ -168,6 +169,16 @@ def test_sequences_that_do_not_fit_touch_nothing_outside(break_it: object, token
     found = layer.node(session).run(None, feeds)[0]
     assert found.shape == feeds["q"].shape
     assert np.isnan(found).any()
+
+
+@pytest.mark.parametrize("tokens", [20, 40])
+def test_tokens_of_no_sequence_read_nothing(tokens: int) -> None:
+    layer = Layer(8, 2, 64, "float16")
+    feeds = random_step(layer, [(tokens, 0)], 16)
+    feeds["cumulative_sequence_lengths"] = feeds["cumulative_sequence_lengths"][:1]
+    for name in ("past_sequence_lengths", "block_table"):
+        feeds[name] = feeds[name][:0]
+    assert np.isnan(layer.node(session).run(None, feeds)[0]).all()
 
 
 def test_shapes_that_do_not_fit_are_refused() -> None:

@@ -136,6 +136,15 @@ def test_many_tokens_of_one_expert_are_cut_into_calls() -> None:
         np.testing.assert_array_equal(problem.run(moe_path=path), wanted)
 
 
+def test_a_prompt_of_several_passes_has_the_bits_of_its_parts() -> None:
+    problem = Problem(4_200, 8, 16, 64, 64, (Q8_0, MXFP4, MXFP4))  # a pass has 32,768 pairs
+    parts = [
+        run("QuantMoE", problem.tokens(at, min(at + 1_000, 4_200)), problem.attributes)[0]
+        for at in range(0, 4_200, 1_000)
+    ]
+    np.testing.assert_array_equal(problem.run(), np.concatenate(parts))
+
+
 def test_an_expert_chosen_twice_counts_twice() -> None:
     problem = Problem(3, 4, 5, 64, 64, (Q8_0, Q8_0, Q8_0))
     problem.feeds["experts"][:] = 2
