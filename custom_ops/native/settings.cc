@@ -48,11 +48,13 @@ const Kernels* default_kernels() {
   return kernels_named(chosen ? named : nullptr, "environment variable FERRUM_ISA");
 }
 
-Settings read_settings(const Lookup& lookup) {
+Settings read_settings(const Lookup& lookup, const Kernels* usual) {
   const std::string isa = lookup("ferrum.isa").value_or("auto");
   Settings settings;
-  settings.kernels = isa == "auto" ? default_kernels()
-                                   : kernels_named(isa.c_str(), "session config entry ferrum.isa");
+  if (isa == "auto")
+    settings.kernels = usual != nullptr ? usual : default_kernels();
+  else
+    settings.kernels = kernels_named(isa.c_str(), "session config entry ferrum.isa");
   settings.exact = choice(lookup, "ferrum.arithmetic", {"fast", "exact"}) == 1;
   settings.moe_path =
       static_cast<MoePath>(choice(lookup, "ferrum.moe_path", {"auto", "one", "few", "grouped"}));

@@ -35,8 +35,9 @@ struct Settings {
 using Lookup = std::function<std::optional<std::string>(const char* key)>;
 
 // Throws Error naming the key, the value and what is allowed. Without `ferrum.isa` (or with "auto")
-// the environment's FERRUM_ISA decides, and without that the machine.
-Settings read_settings(const Lookup& lookup);
+// the kernels are `usual`; where that is null the environment's FERRUM_ISA decides, and without
+// that the machine. `lookup` is asked for every key that there is.
+Settings read_settings(const Lookup& lookup, const Kernels* usual);
 
 // The kernels of a session that says nothing about them. Throws Error where FERRUM_ISA names none.
 const Kernels* default_kernels();

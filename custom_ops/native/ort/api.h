@@ -12,6 +12,7 @@ struct OrtApiTable;
 struct OrtCustomOpDomain;
 struct OrtKernelContext;
 struct OrtKernelInfo;
+struct OrtKeyValuePairs;
 struct OrtSessionOptions;
 struct OrtShapeInferContext;
 struct OrtStatus;
@@ -119,8 +120,12 @@ namespace ferrum::ort {
 
 // X(name, index, minor version of ONNX Runtime that has it first, result, parameters): null where
 // ONNX Runtime is older.
-#define FERRUM_ORT_LATER_ENTRIES(X)                   \
-  X(KernelContext_GetSyncStream, 423, 28, OrtStatus*, \
+#define FERRUM_ORT_LATER_ENTRIES(X)                                                               \
+  X(GetKeyValuePairs, 298, 22, void,                                                              \
+    (const OrtKeyValuePairs*, const char* const** keys, const char* const** values, size_t* n))   \
+  X(ReleaseKeyValuePairs, 300, 22, void, (OrtKeyValuePairs*))                                     \
+  X(KernelInfo_GetConfigEntries, 391, 24, OrtStatus*, (const OrtKernelInfo*, OrtKeyValuePairs**)) \
+  X(KernelContext_GetSyncStream, 423, 28, OrtStatus*,                                             \
     (const OrtKernelContext*, OrtSyncStream** out))
 
 // The entries by name, each with its own type. A process may hold two ONNX Runtimes, so every

@@ -11,6 +11,7 @@
 #include "ort/api.h"
 #include "ort/kernel.h"
 #include "ort/providers.h"
+#include "ort/session_entries.h"
 #include "ort/status.h"
 #include "ort/widened.h"
 #include "registry.h"
@@ -97,6 +98,7 @@ OrtStatus* create_kernel(const OrtCustomOp* op, const OrtApiTable*, const OrtKer
   const Api& api = own.home->api;
   std::string who = std::string("[") + own.spec->name + "] ";
   return as_status(api, who, [&] {
+    check_entries(api, info, own.home->settings);
     const NodeInfo node(api, info, *own.spec, own.home->settings, own.activation);
     try {
       *kernel = (own.spec->*own.provider->make)(node).release();
@@ -219,20 +221,6 @@ void build(Registration& registration) {
   }
 }
 
-Lookup config_lookup(const Api& api, const OrtSessionOptions* options) {
-  return [&api, options](const char* key) -> std::optional<std::string> {
-    int present = 0;
-    check(api, api.HasSessionConfigEntry(options, key, &present));
-    if (!present) return std::nullopt;
-    size_t size = 0;
-    check(api, api.GetSessionConfigEntry(options, key, nullptr, &size));
-    std::string value(size, '\0');
-    check(api, api.GetSessionConfigEntry(options, key, value.data(), &size));
-    value.resize(size > 0 ? size - 1 : 0);  // without the closing zero
-    return value;
-  };
-}
-
 // ONNX Runtime keeps pointers to domains and ops for as long as a session lives, and does not say
 // when that ends: so they stay for the process.
 const Registration& registration_for(const OrtApiTable* table, const Api& api,
@@ -263,7 +251,7 @@ FERRUM_EXPORT OrtStatus* RegisterCustomOps(OrtSessionOptions* options, const Ort
   }
   const Api api = api_of(table, minor_version(base->GetVersionString()));
   return as_status(api, {}, [&] {
-    const ferrum::Settings settings = ferrum::read_settings(config_lookup(api, options));
+    const ferrum::Settings settings = ferrum::read_settings(config_lookup(api, options), nullptr);
     check(api, api.AddCustomOpDomain(options, registration_for(table, api, settings).domain));
   });
 }

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+
 import onnx
 import onnxruntime as ort
 import pytest
@@ -10,6 +13,7 @@ from onnx import TensorProto, helper
 
 from ferrum.custom_ops import register
 from ferrum.custom_ops.contract import CACHE, DOMAIN, IR_VERSION, OPSET, VERSION, F, Op
+from ferrum.custom_ops.library import library_path
 from ferrum.custom_ops.ops import OPS
 
 FLOATS = {"float": TensorProto.FLOAT, "float16": TensorProto.FLOAT16,
@@ -18,7 +22,16 @@ OTHERS = {"float32": 1, "int32": 6, "int64": 7, "uint8 blocks": 2}
 EXAMPLES = {name.split()[0].rstrip(","): name for name in CASES}
 
 
-def load(op: Op, types: list[int], attributes: dict[str, object]) -> ort.InferenceSession:
+# From here on ONNX Runtime tells kernels a session's config entries.
+TOLD = tuple(map(int, ort.__version__.split(".")[:2])) >= (1, 24)
+
+
+def load(
+    op: Op,
+    types: list[int],
+    attributes: dict[str, object],
+    prepare: Callable[[ort.SessionOptions], None] = register,
+) -> ort.InferenceSession:
     """The node alone, over inputs of these types; the outputs' are for ONNX Runtime to find."""
     node = helper.make_node(
         op.name, [p.name for p in op.inputs], [p.name for p in op.outputs], domain=DOMAIN,
@@ -36,7 +49,7 @@ def load(op: Op, types: list[int], attributes: dict[str, object]) -> ort.Inferen
     )
     options = ort.SessionOptions()
     options.log_severity_level = 4
-    register(options)
+    prepare(options)
     return ort.InferenceSession(
         model.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
@@ -66,3 +79,41 @@ def test_activations_of_two_types_are_refused(name: str) -> None:
     types[1] = TensorProto.FLOAT
     with pytest.raises(Exception, match=name):
         load(op, types, attributes)
+
+
+def load_with(before: dict[str, str], after: dict[str, str]) -> None:
+    """A node whose session has entries from before the library is registered, and from after it."""
+
+    def prepare(options: ort.SessionOptions) -> None:
+        for key, value in before.items():
+            options.add_session_config_entry(key, value)
+        options.register_custom_ops_library(str(library_path()))
+        for key, value in after.items():
+            options.add_session_config_entry(key, value)
+
+    op, attributes = OPS["RMSNorm"], case(EXAMPLES["RMSNorm"], 1, "float16")[2]
+    load(op, input_types(op, TensorProto.FLOAT, TensorProto.FLOAT), attributes, prepare)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        ({"ferrum.arithmetics": "exact"}, {}, "got ferrum.arithmetics, expected one of: ferrum.i"),
+        ({}, {"ferrum.moe_patch": "few"}, "got ferrum.moe_patch, expected one of: ferrum.isa, "),
+        ({}, {"ferrum.isa": "generic"}, "after the library was registered, expected all of them b"),
+        ({"ferrum.route": "host"}, {"ferrum.route": "graph"}, "after the library was registered"),
+        ({}, {"ferrum.profile": "yes"}, 'ferrum.profile, got "yes", expected one of: 0, 1'),
+    ],
+)  # fmt: skip
+def test_an_entry_that_would_do_nothing_is_refused(
+    before: dict[str, str], after: dict[str, str], told: str
+) -> None:
+    if TOLD:
+        with pytest.raises(Exception, match=re.escape(told)):
+            load_with(before, after)
+    else:
+        load_with(before, after)
+
+
+def test_entries_of_others_and_those_that_change_nothing_are_passed_over() -> None:
+    load_with({"ferrum.moe_path": "few", "application.mode": "fast"}, {"ferrum.moe_path": "few"})
