@@ -80,6 +80,10 @@ def restore_blocks(path: Path, pool: BlockPool, caches: Caches, stamp: Stamp) ->
                             header, pool, caches)  # fmt: skip
     except OSError as error:
         raise CacheFileError(f"[{path}] cannot be read: {error.strerror}") from None
+    except CacheFileError:
+        raise
+    except ValueError:
+        raise CacheFileError(f"[{path}] can be no file's name") from None
 
 
 def _write(

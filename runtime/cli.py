@@ -94,8 +94,7 @@ def _main(arguments: argparse.Namespace) -> int:
     try:
         with LLM(arguments.model, settings) as llm:
             _tell_if_streaming(llm)
-            if settings.trace:
-                check_reports([_trace_file(arguments)], llm.artifact.files)
+            check_reports(_reports(arguments, settings), llm.artifact.files)
             run = Run(llm, params, _trace_file(arguments), arguments.json)
             conversation = Conversation(llm, arguments.system, variables)
             if prompt is None:
@@ -123,8 +122,7 @@ def _check(arguments: argparse.Namespace, settings: Settings) -> None:
     prompt = arguments.prompt is not None or arguments.file is not None
     if arguments.trace_file and not settings.trace:
         raise OptionError("[trace_file] is given without --trace, which names what to save")
-    if settings.trace:
-        check_reports([_trace_file(arguments)], [])
+    check_reports(_reports(arguments, settings), [])
     if arguments.json and not prompt:
         raise OptionError("[json] is given without a prompt -> -p or -f")
     for option in ("system", "chat_option"):
@@ -132,6 +130,12 @@ def _check(arguments: argparse.Namespace, settings: Settings) -> None:
             raise OptionError(f"[{option}] is given for a prompt that is continued -> --chat too")
     if arguments.file in (None, "-") and arguments.prompt is None and sys.stdin is None:
         raise OptionError("[standard input] is closed -> -p or -f")
+
+
+def _reports(arguments: argparse.Namespace, settings: Settings) -> list[Path]:
+    """The files that the run writes."""
+    traced = [_trace_file(arguments)] if settings.trace else []
+    return traced + ([] if settings.trace_out is None else [settings.trace_out])
 
 
 def _trace_file(arguments: argparse.Namespace) -> Path:

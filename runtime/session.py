@@ -194,13 +194,10 @@ class Session:
         """As `step`, over sequences that the caller keeps and tokens that `check` has passed.
 
         The logits stay where the graph has left them until they are asked for. `once`: the step is
-        not one of many alike.
+        not one of many alike. Where it fails, sequences keep the blocks that they have taken for
+        it, until they are cut.
         """
         with ctrl_c_waits:
-            return self._run_parts(parts, once=once)
-
-    def _run_parts(self, parts: Items[Part], *, once: bool) -> StepLogits:
-        try:
             rows: list[Row] = []
             for part in parts:  # one loop: of many rows, Python's calls are the host's time
                 sequence, tokens, every = part
@@ -210,13 +207,9 @@ class Session:
                 else:
                     rows.append(Row(tokens, sequence.length, sequence.blocks))
             logits = self._run(rows, once=once)
-        except BaseException:
             for part in parts:
-                part.sequence.trim()
-            raise
-        for part in parts:
-            part.sequence.length += len(part.tokens)
-        return logits
+                part.sequence.length += len(part.tokens)
+            return logits
 
     def check(self, tokens: Items[int], beyond: int = 0) -> None:
         """Raise where a sequence could never hold these tokens and `beyond` more, all alone."""

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ferrum.commands.command_line import OneLineParser, complain, run_command
+from ferrum.commands.report_file import ReportError, check_reports
 from ferrum.runtime.options import OptionError, add_options, given
 from ferrum.runtime.serve.settings import ServeSettings
 from ferrum.runtime.settings import Settings, SettingsError
@@ -84,10 +85,10 @@ def _check_cache_file(serve: ServeSettings, settings: Settings) -> None:
     """What would otherwise be found out when the server ends."""
     if serve.cache_file is None:
         return
-    if not serve.cache_file.absolute().parent.is_dir():
-        raise SettingsError(
-            f"[settings] cache_file, got {serve.cache_file} -> an existing folder's file"
-        )
+    try:
+        check_reports([serve.cache_file], [])
+    except ReportError as error:
+        raise SettingsError(f"[settings] cache_file: {error}") from None
     if not settings.prefix_reuse:
         raise SettingsError("[settings] cache_file is given, but --no-prefix-reuse keeps nothing")
 

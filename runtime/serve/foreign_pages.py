@@ -26,7 +26,8 @@ class ForeignPages:
     def __init__(self, app: ASGIApp, settings: ServeSettings) -> None:
         self._app, self._origins = app, frozenset(settings.cors_origin)
         guarded = settings.loopback and settings.api_key is None
-        self._names = frozenset(settings.allowed_host) if guarded else frozenset("*")
+        names = settings.allowed_host if guarded else ("*",)
+        self._names = frozenset(name.lower() for name in names)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":

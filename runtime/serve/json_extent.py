@@ -1,7 +1,11 @@
-"""Where a JSON object in a stream of text ends."""
+"""Where a JSON object in a stream of text ends, and where a value in it lies."""
 
 from __future__ import annotations
 
+import json
+import re
+
+_SPACE = re.compile(r"[ \t\n\r]*")
 _CLOSES = {"{": "}", "[": "]"}
 
 
@@ -48,3 +52,27 @@ class JsonExtent:
             self._escaped = True
         elif character == '"':
             self._in_string = False
+
+
+def member_text(text: str, key: str) -> str:
+    """The value of a key as it is written in a JSON object; of several the last, as json takes it.
+
+    The object must have the key.
+    """
+    decoder, at, found = json.JSONDecoder(), text.index("{") + 1, ""
+    while True:
+        name, at = decoder.raw_decode(text, _after_space(text, at))
+        begin = _after_space(text, _after_space(text, at) + 1)  # behind the colon
+        _, at = decoder.raw_decode(text, begin)
+        if name == key:
+            found = text[begin:at]
+        at = _after_space(text, at)
+        if text[at] == "}":
+            return found
+        at += 1
+
+
+def _after_space(text: str, at: int) -> int:
+    space = _SPACE.match(text, at)
+    assert space is not None
+    return space.end()

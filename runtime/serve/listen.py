@@ -21,9 +21,10 @@ def listen(host: str, port: int) -> socket.socket:
         except OSError:
             opened.close()
             raise
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # the latter of what can be no name
+        why = error.strerror if isinstance(error, OSError) else "no such name can be"
         raise SettingsError(
-            f"[settings] host {host}, port {port} cannot be listened at: {error.strerror}"
+            f"[settings] host {host}, port {port} cannot be listened at: {why}"
         ) from None
     return opened
 

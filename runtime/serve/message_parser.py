@@ -18,7 +18,7 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from ferrum.runtime.serve.json_extent import JsonExtent
+from ferrum.runtime.serve.json_extent import JsonExtent, member_text
 from ferrum.runtime.tags import END_THINK, END_TOOL_CALL, THINK, TOOL_CALL
 
 _SPACE = " \t\r\n"
@@ -290,8 +290,8 @@ def _whole_call(text: str) -> tuple[str, str] | None:
     name, arguments = call.get("name"), call.get("arguments")
     if not call.keys() <= {"name", "arguments"} or not isinstance(name, str) or not name:
         return None
-    if isinstance(arguments, dict):
-        return name, json.dumps(arguments, ensure_ascii=False)
+    if isinstance(arguments, dict):  # as they came: numbers and double keys too
+        return name, member_text(text, "arguments")
     if isinstance(arguments, str):  # JSON within JSON, as OpenAI's own API has it
         return name, arguments
     return (name, "{}") if arguments is None else None

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from collections import namedtuple
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ import onnx
 import pytest
 from synthetic import SyntheticSpec, write_synthetic
 
+from ferrum.builder import layout
 from ferrum.builder.build import BuildOptions, build
 from ferrum.builder.cli import main
 from ferrum.builder.gguf import GGUF, Tensor
@@ -28,6 +30,7 @@ from ferrum.custom_ops.planes import to_planes
 from ferrum.custom_ops.quants import QUANTS
 from ferrum.runtime.artifact import Artifact, ArtifactError
 
+Q6_K = 14
 CUDA = BuildOptions(layout="cuda", progress=False)
 FILE = BuildOptions(progress=False)
 
@@ -215,6 +218,42 @@ def test_a_full_disk_is_said_before_and_while(
     with pytest.raises(WeightsError, match=r"re-laid weights need .* are free -> --layout file"):
         build(model, tmp_path / "out" / "m.onnx", CUDA)
     assert not (tmp_path / "out").exists()
+
+
+def test_weights_begin_behind_the_header_whatever_its_length(model: Path) -> None:
+    tensor = next(t for t in GGUF.open(model).tensors.values() if t.type == Q6_K)
+    shortest = len(layout._header({"": tensor}, "").rstrip())
+    for length in range(4090, 4102):
+        header = layout._header({"x" * (length - shortest): tensor}, "")
+        assert len(header.rstrip()) == length
+        assert header.endswith(b"\n")
+        assert len(header) == (4096 if length < 4096 else 8192)
+
+
+def test_weights_are_whole_where_writes_take_a_part(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build(model, tmp_path / "whole" / "m.onnx", CUDA)
+    write = os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda file, data, at: write(file, data[:5000], at))
+    build(model, tmp_path / "parts" / "m.onnx", CUDA)
+    whole, parts = (tmp_path / name / "m.planes" for name in ("whole", "parts"))
+    assert parts.read_bytes() == whole.read_bytes()
+
+
+def test_a_file_cut_off_while_it_is_re_laid_is_told(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = layout._write_tensor
+
+    def cut(source: Tensor, file: int, at: int) -> Iterator[layout.Bytes]:
+        os.truncate(model, source.offset + 10)
+        return write(source, file, at)
+
+    monkeypatch.setattr(layout, "_write_tensor", cut)
+    with pytest.raises(WeightsError, match=r"^\[m\.gguf\] ends inside "):
+        build(model, tmp_path / "out" / "m.onnx", BuildOptions(layout="cuda", weights="link",
+                                                               progress=False))  # fmt: skip
 
 
 def test_a_model_file_that_has_the_name_is_not_overwritten(tmp_path: Path) -> None:

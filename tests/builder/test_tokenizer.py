@@ -207,6 +207,24 @@ def test_a_vocabulary_without_a_byte_is_refused(model: GGUF) -> None:
         read_tokenizer(changed(model, tokens=tokens, merges=[]))
 
 
+@pytest.mark.parametrize(("byte", "refused"), [(0xF4, True), (0xF5, False), (0xC0, False)])
+def test_bytes_that_no_text_has_may_lack_a_token(model: GGUF, byte: int, refused: bool) -> None:
+    tokens = list(model.metadata[PREFIX + "tokens"])
+    tokens[tokens.index(byte_alphabet()[byte])] = "other"
+    without = changed(model, tokens=tokens, merges=[])
+    if refused:
+        with pytest.raises(GGUFError, match=f"lacks 1 of the byte tokens: 0x{byte:02x}"):
+            read_tokenizer(without)
+    else:
+        read_tokenizer(without)
+
+
+def test_the_first_token_of_a_merge_may_begin_with_a_space(model: GGUF) -> None:
+    more = with_tokens(model, (" x", NORMAL), ("y", NORMAL), (" xy", NORMAL))
+    read = json.loads(read_tokenizer(changed(more, merges=[" x y"])).tokenizer_json)
+    assert read["model"]["merges"] in ([[" x", "y"]], [" x y"])
+
+
 def test_tokens_that_are_not_utf8_are_refused(model: GGUF) -> None:
     with pytest.raises(GGUFError, match="text that is not UTF-8 near"):
         read_tokenizer(with_tokens(model, ("bad\udcff", NORMAL)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import pty
 import shutil
@@ -11,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from synthetic import SyntheticSpec, write_synthetic
@@ -231,6 +233,33 @@ def test_a_copy_without_space_is_refused_before_it_starts(source: Path, elsewher
     with pytest.raises(WeightsError, match=r"a copy needs 8796\.09 GB, .* GB are free"):
         put([source], elsewhere)
     assert os.listdir(elsewhere) == []
+
+
+def test_a_file_that_shrinks_while_it_is_copied_is_refused(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(weights, "_CHUNK", 1000)
+
+    def cut(_: int) -> None:
+        os.truncate(source, 5000)
+
+    with pytest.raises(WeightsError, match="changed while it was copied: 5000 bytes -> 100000"):
+        weights._copy(source, tmp_path / "copy.gguf", cut)
+
+
+def test_a_copy_is_whole_where_writes_take_a_part(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Reluctant(io.FileIO):
+        def write(self, data: Any) -> int:
+            return super().write(memoryview(data)[:700])
+
+    monkeypatch.setattr(
+        Path, "open", lambda path, mode, buffering=0: Reluctant(path, mode.replace("b", ""))
+    )
+    weights._copy(source, tmp_path / "copy.gguf", lambda _: None)
+    monkeypatch.undo()
+    assert (tmp_path / "copy.gguf").read_bytes() == BLOCKS
 
 
 def test_a_reflink_has_the_same_content_or_leaves_nothing(source: Path, tmp_path: Path) -> None:

@@ -148,6 +148,7 @@ def damaged(path: Path) -> list[tuple[str, bytes]]:
         ("colour: Extra inputs", with_header(colour="red")),
         ("stamp: Field required", json.dumps({"blocks": 1, "block_bytes": 3}).encode() + b"\n"),
         ("its blocks are of layers None -> 2", with_header(stamp={"model": "a", "x": 1})),
+        ("its blocks are of more 1 -> None", with_header(stamp={**STAMP, "more": 1})),
         ("its blocks are of model 'b' -> 'a'", with_header(stamp={"model": "b", "layers": 2})),
         ("blocks of 7 bytes -> 3", with_header(block_bytes=7)),
         ("as its header says", good[:-1]),
@@ -207,6 +208,13 @@ def test_a_file_that_cannot_be_read_or_written_is_one_line(tmp_path: Path) -> No
     with pytest.raises(CacheFileError, match=r"cannot be written: Is a directory"):
         save_blocks(tmp_path / "folder", pool, memory, STAMP)
     assert [file.name for file in tmp_path.iterdir()] == ["folder"]
+
+
+def test_what_can_be_no_files_name_is_told(tiny_llm: Open) -> None:
+    llm = tiny_llm()
+    for use in (llm.save_cache, llm.load_cache):
+        with pytest.raises(CacheFileError, match="null byte|no file's name"):
+            use("a\0b")
 
 
 def test_no_file_of_the_model_is_written_over(tiny_llm: Open, tmp_path: Path) -> None:

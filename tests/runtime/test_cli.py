@@ -184,6 +184,10 @@ BAD = {
     "trace file that is the model": (
         ["TINY", "-p", "x", "--trace", "*.sum", "--trace-file", "TINY"], "itself -> another file"
     ),
+    "two reports in one file": (
+        ["TINY", "-p", "x", "--trace", "*.sum", "--trace-file", "f", "--trace-out", "f"],
+        r"\[f\] is f itself -> another file for the report",
+    ),
     "Chrome trace that is the model": (
         ["TINY", "-p", "x", "--trace-out", "TINY"], "itself -> another file for the report"
     ),

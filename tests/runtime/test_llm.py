@@ -243,6 +243,19 @@ def test_text_held_back_for_a_stop_string_is_shown_at_the_end(tiny_llm: Open) ->
     assert "".join(piece.text for piece in pieces) == stream.completion.text == text
 
 
+def test_a_stop_string_in_what_is_held_back_at_the_limit_stops_it(tiny_llm: Open) -> None:
+    llm, half = tiny_llm(), "\ufffd"  # of a character whose other bytes did not come
+
+    def text(tokens: int) -> str:
+        return llm.generate([11], SamplingParams(max_tokens=tokens, **ENDLESS))[0].text
+
+    count = next(n for n in range(1, 60) if half in text(n))
+    params = SamplingParams(max_tokens=count, stop=half, **ENDLESS)
+    found = llm.generate([11], params)[0]
+    assert (found.finish_reason, found.stop_reason) == ("stop", half)
+    assert found.text + half == text(count)
+
+
 def test_a_text_ends_where_the_context_does(tiny_llm: Open) -> None:
     result = tiny_llm().generate([1] * 90, SamplingParams(max_tokens=None, **ENDLESS))[0]
     assert len(result.token_ids) == CONTEXT - 90

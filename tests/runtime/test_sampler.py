@@ -237,3 +237,16 @@ def test_parameters_take_what_people_write() -> None:
     params = SamplingParams(stop="\n", stop_token_ids=[1, 2], temperature=1, max_tokens=None)
     assert params.stop == ("\n",)
     assert params.stop_token_ids == (1, 2)
+
+
+def test_only_the_likeliest_are_as_likely_as_the_likeliest() -> None:
+    logits = np.array([1, 5, 2, 5], np.float32)
+    sampler = Sampler(SamplingParams(temperature=1.0, min_p=1.0, seed=1), [], 4)
+    assert {sampler.pick(logits, []) for _ in range(30)} == {1, 3}
+
+
+def test_rounding_draws_no_token_without_weight() -> None:
+    rng = np.random.default_rng(9)
+    weights = (rng.random(1000) * np.exp(-rng.random(1000) * 30)).astype(np.float32)
+    weights[0], weights[-100:] = 1, 0
+    assert weights[position(weights, float(np.nextafter(1.0, 0.0)))] > 0

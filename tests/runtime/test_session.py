@@ -108,7 +108,42 @@ def test_results_outlive_the_next_step(tiny_session: Open) -> None:
     session = tiny_session()
     first = session.prefill("a", [1, 2, 3])
     session.prefill("b", [4, 5])
+    second = session.decode_batch([("a", 6), ("b", 7)])
+    session.decode_batch([("a", 8), ("b", 9)])
     assert np.array_equal(first, expected_logits([1, 2, 3]))
+    assert np.array_equal(second[1], expected_logits([4, 5, 7]))
+
+
+def test_a_decode_that_fails_takes_no_block(
+    tiny_session: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = tiny_session(kv_capacity=16)
+    session.prefill("a", [1, 2, 3, 4])  # a whole block
+
+    def fails(_: object) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr(session._binding, "run", fails)
+    with pytest.raises(RuntimeError):
+        session.decode("a", 5)
+    monkeypatch.undo()
+    assert session.free_blocks() == 3
+    assert np.array_equal(session.decode("a", 5), expected_logits([1, 2, 3, 4, 5]))
+
+
+def test_a_prompt_may_be_as_long_as_anything_can_be(tiny_session: Open) -> None:
+    session = tiny_session(kv_capacity=64)
+    session.check([1] * 60, beyond=4)
+    with pytest.raises(ContextTooLong):
+        session.check([1] * 60, beyond=5)
+
+
+def test_logits_of_every_token_come_some_at_a_time(
+    tiny_session: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ferrum.runtime.session._MOST_LOGITS", 3 * VOCABULARY)
+    parts = [len(part) for part in tiny_session().prefill_parts("a", [1] * 8)]
+    assert parts == [3, 3, 2]
 
 
 def test_released_blocks_serve_the_next_sequence_stale_as_they_are(tiny_session: Open) -> None:
@@ -162,6 +197,7 @@ REFUSALS = {
     "empty prompt": (NoTokens, lambda s: s.prefill("new", [])),
     "no tokens for a known one": (NoTokens, lambda s: s.prefill("a", [])),
     "token below": (BadToken, lambda s: s.decode("a", -1)),
+    "token below among others": (BadToken, lambda s: s.prefill("new", [1, -1, 2])),
     "token above": (BadToken, lambda s: s.prefill("new", [1, VOCABULARY, 2])),
     "start too early": (StartMismatch, lambda s: s.prefill("a", [1], start=2)),
     "start of a new one": (StartMismatch, lambda s: s.prefill("new", [1], start=1)),

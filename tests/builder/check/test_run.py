@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -314,6 +315,26 @@ def test_an_opset_beyond_the_oldest_runtime(export: ExportFolder) -> None:
     found = failing(export, "versions")["versions"]
     assert "IR version 11" in found
     assert "opset 23" in found
+
+
+def test_a_functions_opset_beyond_the_oldest_runtime(export: ExportFolder) -> None:
+    with export.graph() as model:
+        next(e for e in model.functions[0].opset_import if e.domain in ("", "ai.onnx")).version = 99
+    assert "opset 99" in failing(export, "versions")["versions"]
+
+
+def test_a_tensor_that_the_graph_leaves_out(export: ExportFolder) -> None:
+    with export.graph() as model:
+        tensor(model, GATE).name = "nothing"
+    found = failing(export, "tensor table")
+    assert f"{GATE}: in the file, but not in the graph" in found["tensor table"]
+
+
+def test_a_context_longer_than_the_models(export: ExportFolder) -> None:
+    with export.graph() as model:
+        for entry in model.metadata_props:
+            entry.value = re.sub(r'"context_length": \d+', '"context_length": 9999999', entry.value)
+    assert "context_length 9999999" in failing(export, "config")["config"]
 
 
 def test_a_check_that_there_is_not_is_refused() -> None:

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 from asgi import ask, echo
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ferrum.runtime.serve.body_limit import BodyLimit
 from ferrum.runtime.serve.middleware import Errors
@@ -18,6 +18,8 @@ def limited(most: int = 10, seconds: float = 60.0, closing: asyncio.Event | None
 
 def test_a_body_up_to_the_limit_passes_whole() -> None:
     assert ask(limited(), method="POST", body=[b"01234", b"56789"]).body == b"0123456789"
+    announced = {"content-length": "10"}
+    assert ask(limited(), method="POST", headers=announced, body=[b"x" * 10]).body == b"x" * 10
     assert ask(limited(), method="POST").body == b""
 
 
@@ -50,6 +52,26 @@ def test_a_body_that_does_not_come_is_408() -> None:
     answer = ask(limited(seconds=0.02), method="POST", body=[b"01"], stalls=True)
     assert answer.status == 408
     assert answer.headers["connection"] == "close"
+
+
+def test_one_that_comes_drop_by_drop_is_408() -> None:
+    """The time is the whole body's, not each part's."""
+
+    async def one_more() -> Message:
+        await asyncio.sleep(0.05)
+        return {"type": "http.request", "body": b"x", "more_body": True}
+
+    async def work() -> list[Message]:
+        sent: list[Message] = []
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+
+        scope = {"type": "http", "method": "POST", "path": "/", "headers": []}
+        await limited(most=100, seconds=0.3)(scope, one_more, send)
+        return sent
+
+    assert asyncio.run(work())[0]["status"] == 408
 
 
 def ended() -> asyncio.Event:

@@ -145,7 +145,8 @@ BAD = {
     "number": (["x", "--port", "http"], r"\[port\] got 'http' -> a whole number"),
     "value": (["x", "--port", "99999"], "port, got 99999 -> less than or equal to 65535"),
     "model's value": (["x", "--threads", "-1"], "threads, got -1"),
-    "folder": (["x", "--cache-file", "/nowhere/f"], "cache_file, got /nowhere/f -> an existing"),
+    "folder": (["x", "--cache-file", "/nowhere/f"], r"cache_file: \[/nowhere/f\] no folder /now"),
+    "file": (["x", "--cache-file", "/proc/x"], r"cache_file: \[/proc/x\] cannot be written"),
     "reuse": (["x", "--cache-file", "f", "--no-prefix-reuse"], "cache_file is given, but"),
     "host": (["x", "--host", "nowhere.invalid"], "host nowhere.invalid, port 8080 cannot be"),
 }

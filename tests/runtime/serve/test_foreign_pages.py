@@ -52,7 +52,8 @@ def test_a_foreign_name_for_this_machine_is_refused(host: str) -> None:
 
 @pytest.mark.parametrize(
     "settings",
-    [ServeSettings(allowed_host="chat.example"), ServeSettings(allowed_host="*"),
+    [ServeSettings(allowed_host="chat.example"), ServeSettings(allowed_host="Chat.Example"),
+     ServeSettings(allowed_host="*"),
      ServeSettings(api_key="k"), ServeSettings(host="0.0.0.0")],
 )  # fmt: skip
 def test_names_are_fine_where_they_are_expected(settings: ServeSettings) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ferrum.runtime.serve.json_extent import JsonExtent
+from ferrum.runtime.serve.json_extent import JsonExtent, member_text
 
 JSON = st.recursive(
     st.none()
@@ -53,3 +53,15 @@ def test_what_no_object_could_have_breaks_it(text: str, sound: int) -> None:
     extent = JsonExtent()
     assert extent.feed(text) == sound
     assert (extent.closed, extent.broken) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ('{"a": {"b": "}"}, "c": 1}', '{"b": "}"}'),
+        ('{ "c" : [1, {"a": 2}] ,\n"a"\t: 1.50 }', "1.50"),
+        ('{"a": 1, "a": "\\"\u00e9"}', '"\\"\u00e9"'),
+    ],
+)
+def test_a_value_is_found_as_it_is_written(text: str, wanted: str) -> None:
+    assert member_text(text, "a") == wanted

@@ -39,7 +39,9 @@ def test_a_port_that_is_in_use_is_named() -> None:
             listen("127.0.0.1", port)
 
 
-@pytest.mark.parametrize("host", ["nowhere.invalid", "192.0.2.1"])
+@pytest.mark.parametrize(
+    "host", ["nowhere.invalid", "192.0.2.1", ".example", 64 * "x" + ".example"]
+)
 def test_an_address_that_is_not_ours_is_refused(host: str) -> None:
     with pytest.raises(SettingsError, match=host):
         listen(host, 0)

@@ -124,6 +124,10 @@ def test_arguments_are_handed_on_as_they_are_written(arguments: str, head: str, 
     [
         ('{"arguments": {"a": "é"}, "name": "f"}', ("f", '{"a": "é"}')),
         ('{"name": "f"}', ("f", "{}")),
+        (
+            '{"arguments": {"a":1e999, "a" : 1.50 } , "name": "f"}',
+            ("f", '{"a":1e999, "a" : 1.50 }'),
+        ),
         ('{"name": "f", "arguments": null}', ("f", "{}")),
         ('{"name": "f", "arguments": "{\\"a\\": 1}"}', ("f", '{"a": 1}')),
         ('{"name": "a\\u00e9\\n", "arguments": {}}', ("aé\n", "{}")),
@@ -335,3 +339,10 @@ def test_every_call_has_an_id_of_its_own() -> None:
     assert [part.index for part in parts] == [0, 1, 2]
     assert len(set(ids)) == 3
     assert all(id is not None and id.startswith("call_") for id in ids)
+
+
+def test_a_call_too_deep_to_be_read_is_text() -> None:
+    deep = "[" * 100_000 + "]" * 100_000
+    text = f'<tool_call>\n{{"arguments": {{"a": {deep}}}, "name": "f"}}\n</tool_call>'
+    content, _, calls = joined(deltas([text]))
+    assert (deep in content, calls) == (True, [])
