@@ -321,6 +321,31 @@ def test_what_a_killed_build_has_left_is_cleared_though_its_number_is_another_pr
     assert contents(tmp_path) == {}
 
 
+def test_a_build_that_has_only_begun_is_not_cleared_away(tmp_path: Path) -> None:
+    begun = tmp_path / f".ferrum-{os.getppid()}-00000000"  # of a process that runs
+    begun.mkdir()
+    recover(tmp_path)
+    assert begun.is_dir()
+
+
+def test_a_link_that_looks_like_a_builds_folder_is_not_followed(tmp_path: Path) -> None:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    elsewhere, folder = tmp_path / "elsewhere", tmp_path / "out"
+    (elsewhere / "new").mkdir(parents=True)
+    folder.mkdir()
+    (folder / f".ferrum-{process.pid}-00000000").symlink_to(elsewhere)
+    recover(folder)
+    assert (elsewhere / "new").is_dir()
+    assert [file.name for file in elsewhere.iterdir()] == ["new"]
+
+
+@pytest.mark.parametrize("number", ["9" * 20, "0"])
+def test_numbers_that_are_no_process_s_are_no_trouble(tmp_path: Path, number: str) -> None:
+    (tmp_path / f".ferrum-{number}-aaaaaaaa").mkdir()
+    recover(tmp_path)
+
+
 def test_recovery_spares_what_was_changed_since(tmp_path: Path) -> None:
     """A half-done commit is undone, but not over a file that someone has put there meanwhile."""
     script = """

@@ -213,7 +213,7 @@ def test_a_file_that_cannot_be_read_or_written_is_one_line(tmp_path: Path) -> No
 def test_what_can_be_no_files_name_is_told(tiny_llm: Open) -> None:
     llm = tiny_llm()
     for use in (llm.save_cache, llm.load_cache):
-        with pytest.raises(CacheFileError, match="null byte|no file's name"):
+        with pytest.raises(CacheFileError, match=r"null byte|no file's name"):
             use("a\0b")
 
 

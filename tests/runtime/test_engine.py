@@ -16,8 +16,10 @@ from ferrum.runtime.binding import GraphError
 from ferrum.runtime.block_pool import BlocksDisagree
 from ferrum.runtime.engine import Engine
 from ferrum.runtime.llm import LLM
+from ferrum.runtime.logits import StepLogits
 from ferrum.runtime.request import Request
 from ferrum.runtime.sampler import SamplingParams
+from ferrum.runtime.session import Part
 from ferrum.runtime.session_errors import CacheFull, ContextTooLong
 
 Open = Callable[..., LLM]
@@ -169,6 +171,55 @@ def test_a_mask_is_called_once_for_each_token_though_steps_fail(
 
 def _fails(*_: object) -> None:
     raise GraphError("[graph] no")
+
+
+class LostLogits:
+    """Those of a step, which cannot be read."""
+
+    likeliest = None
+
+    def rows(self, scales: Sequence[float | None]) -> list[LostLogits]:
+        return [self for _ in scales]
+
+    def all(self) -> None:
+        raise GraphError("[graph] lost")
+
+
+def test_logits_that_cannot_be_read_are_no_requests_fault(
+    tiny_llm: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    llm = tiny_llm()
+    request = llm.engine.add([1, 2], wanted(4))
+    llm.engine.step()
+    run = llm.session.run
+    monkeypatch.setattr(llm.session, "run", lambda parts: (run(parts), LostLogits())[1])
+    with pytest.raises(GraphError, match="lost"):
+        llm.engine.step()
+    monkeypatch.undo()
+    finish(llm.engine, request)
+    assert request.completion().token_ids == greedy([1, 2], 4)
+
+
+def test_drafts_make_no_step_larger_than_steps_are(
+    tiny_llm: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    llm, sizes = tiny_llm(step_tokens=8, max_sequences=4, speculate=4), []
+    speculation, run = llm.engine.speculation, llm.session.run
+
+    def as_many_as_may_be(drafting: Sequence[Request], *, tokens: int, **_: int) -> list[list[int]]:
+        return [[7] * (tokens // len(drafting)) for _ in drafting]
+
+    def counted(parts: list[Part], **options: bool) -> StepLogits:
+        sizes.append(sum(len(part.tokens) for part in parts))
+        return run(parts, **options)
+
+    monkeypatch.setattr(speculation, "drafts", as_many_as_may_be)
+    monkeypatch.setattr(llm.session, "run", counted)
+    requests = [llm.engine.add([one], wanted(6)) for one in (1, 2, 3)]
+    while not llm.engine.idle:
+        llm.engine.step()
+    assert max(sizes) in (6, 8)  # with drafts, that is, and no more of them
+    assert [one.completion().token_ids for one in requests] == [greedy([n], 6) for n in (1, 2, 3)]
 
 
 @pytest.mark.parametrize("written", [False, True])

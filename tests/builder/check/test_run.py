@@ -109,6 +109,25 @@ def test_another_layers_experts_on_the_cpu(export: ExportFolder) -> None:
     assert "graph.cpu_experts 0 -> 1" in found["manifest"]
 
 
+@pytest.mark.parametrize(
+    ("key", "change", "told"), [("offset", 144, "of the same file"), ("length", -144, "bytes -> ")]
+)
+def test_of_one_file_places_are_compared_though_bytes_are_not(
+    tmp_path: Path, key: str, change: int, told: str
+) -> None:
+    (first,) = write_synthetic(tmp_path / "m.gguf", SyntheticSpec())
+    build(first, tmp_path / "out" / "m.onnx", BuildOptions(progress=False))
+    export = ExportFolder(tmp_path / "out" / "m.onnx", tmp_path / "out" / first.name, first)
+    assert export.finding("weight bytes", source=True, quick=True).status == "pass"
+    with export.graph() as model:
+        gate = tensor(model, GATE)
+        value = int(next(e.value for e in gate.external_data if e.key == key))
+        place(gate, key, value + change)
+    found = export.finding("weight bytes", source=True, quick=True)
+    assert found.status == "fail"
+    assert told in found.found
+
+
 def test_a_flipped_byte_in_a_weight(export: ExportFolder) -> None:
     offset = next(r.offset for r in _references(export) if r.name == GATE) + 1000
     with export.weights.open("r+b") as file:

@@ -191,6 +191,30 @@ print(json.dumps([name for name in slow if name in sys.modules]))
     assert "exit status" in text
 
 
+def test_a_failed_engine_is_status_1_and_saves_no_cache(exported: Path, tmp_path: Path) -> None:
+    program = """
+import sys
+from ferrum.runtime.engine import Engine
+from ferrum.runtime.serve.cli import main
+def step(self): raise AssertionError("two owners")
+Engine.step = step
+sys.exit(main(sys.argv[1:]))
+"""
+    file = tmp_path / "prompts.cache"
+    words = [sys.executable, "-c", program, str(exported), "--port", "0", "--cache-file", str(file)]
+    with subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        url = process.stdout.readline().split(" at ")[1].split(",")[0]
+        body = {"prompt": "import os", "max_tokens": 3}
+        assert httpx.post(url + "/v1/completions", json=body, timeout=60).status_code >= 500
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert not file.exists()
+
+
 def test_ctrl_c_while_the_model_is_loaded_is_one_line() -> None:
     program = """
 import os, signal, sys

@@ -23,8 +23,12 @@ GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n"
 
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answers with what it is sent, and at /refused before it is."""
-    if scope["path"] == "/refused":
+    """Answers with what it is sent, at /refused before it is; at /begun it never ends."""
+    if scope["path"] == "/begun":
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"begun", "more_body": True})
+        await receive()
+    elif scope["path"] == "/refused":
         await ApiError(413, "no").response()(scope, receive, send)
     else:
         await echo(scope, receive, send)
@@ -278,6 +282,33 @@ def test_but_not_without_an_end(port: int, monkeypatch: pytest.MonkeyPatch) -> N
         assert refusal(connection).startswith(b"HTTP/1.1 413")
         with pytest.raises(OSError):  # noqa: PT011  closed or reset
             connection.sendall(b"x" * (64 << 20))
+
+
+def test_an_answer_that_has_begun_gets_no_second_one_in_its_midst(port: int) -> None:
+    with connect(port) as connection:
+        connection.sendall(b"POST /begun HTTP/1.1\r\nHost: localhost\r\n"
+                           b"Transfer-Encoding: chunked\r\n\r\n")  # fmt: skip
+        received = connection.recv(1 << 16)
+        while b"begun" not in received:
+            received += connection.recv(1 << 16)
+        connection.sendall(b"nonsense\r\n")
+        with suppress(ConnectionResetError):
+            while some := connection.recv(1 << 16):
+                received += some
+        assert received.count(b"HTTP/1.1") == 1
+
+
+def test_bodies_that_are_not_wanted_are_counted_for_each_request(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_protocol, "MOST_UNREAD", 100_000)
+    with connect(port) as connection:
+        for _ in range(5):
+            connection.sendall(refused(b"60000"))
+            assert refusal(connection).startswith(b"HTTP/1.1 413")
+            connection.sendall(b"x" * 60_000)
+        connection.sendall(GET + b"Connection: close\r\n\r\n")
+        assert answer(connection)[0] == 200
 
 
 @pytest.mark.usefixtures("impatient_later")
