@@ -94,7 +94,8 @@ def _main(arguments: argparse.Namespace) -> int:
     try:
         with LLM(arguments.model, settings) as llm:
             _tell_if_streaming(llm)
-            check_reports(_reports(arguments, settings), llm.artifact.files)
+            if settings.trace:  # the other report is checked as the model is loaded
+                check_reports([_trace_file(arguments)], llm.artifact.files)
             run = Run(llm, params, _trace_file(arguments), arguments.json)
             conversation = Conversation(llm, arguments.system, variables)
             if prompt is None:

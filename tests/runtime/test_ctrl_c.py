@@ -176,10 +176,6 @@ def every_few_lines(begin: Callable[[], Callable[[], object]]) -> Iterator[int]:
         yield line
 
 
-def all_free(llm: LLM) -> bool:
-    return llm.session.free_blocks() == llm.session.pool.blocks
-
-
 def check_all_is_well(llm: LLM) -> None:
     """The lock is nobody's, and no block anybody's."""
     taken: list[bool] = []
@@ -193,7 +189,7 @@ def check_all_is_well(llm: LLM) -> None:
     other.join(10)
     assert taken == [True]
     assert llm.engine.idle
-    assert all_free(llm)
+    assert llm.session.free_blocks() == llm.session.pool.blocks
 
 
 def test_at_no_line_of_a_step_is_a_token_or_a_block_lost(tiny_llm: Callable[..., LLM]) -> None:

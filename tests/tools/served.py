@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,10 +37,13 @@ class Served:
 
 @contextmanager
 def served(
-    model: Path, *options: Any, environment: Mapping[str, str] | None = None
+    model: Path,
+    *options: Any,
+    environment: Mapping[str, str] | None = None,
+    command: Sequence[str] = (str(PROGRAM),),
 ) -> Iterator[Served]:
     """A server of a model on a free port while the block runs, killed where it has not ended."""
-    words = [str(PROGRAM), str(model), "--port", "0", *map(str, options)]
+    words = [*command, str(model), "--port", "0", *map(str, options)]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                           env=environment) as process:  # fmt: skip
         try:

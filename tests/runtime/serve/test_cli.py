@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx
 import pytest
-from served import PROGRAM, Served
+from served import PROGRAM, Served, served
 
 Start = Callable[..., Served]
 
@@ -201,17 +201,12 @@ Engine.step = step
 sys.exit(main(sys.argv[1:]))
 """
     file = tmp_path / "prompts.cache"
-    words = [sys.executable, "-c", program, str(exported), "--port", "0", "--cache-file", str(file)]
-    with subprocess.Popen(
-        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
-        url = process.stdout.readline().split(" at ")[1].split(",")[0]
+    command = [sys.executable, "-c", program]
+    with served(exported, "--cache-file", file, command=command) as server:
         body = {"prompt": "import os", "max_tokens": 3}
-        assert httpx.post(url + "/v1/completions", json=body, timeout=60).status_code >= 500
-        process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=60)
-    assert process.returncode == 1
+        assert server.post("/v1/completions", body).status_code >= 500
+        server.process.send_signal(signal.SIGTERM)
+        assert server.end()[0] == 1
     assert not file.exists()
 
 
