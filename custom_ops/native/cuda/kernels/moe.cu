@@ -172,17 +172,8 @@ FERRUM_KERNEL(silu_rows, SiluArguments, kSiluThreads) {
 
 namespace {
 
-// Four columns from `row` on, or as many as there are.
-template <bool kFour>
-FERRUM_DEVICE float4 load_columns(const float* row, int columns) {
-  if (kFour) return *reinterpret_cast<const float4*>(row);
-  return {row[0], columns > 1 ? row[1] : 0.0f, columns > 2 ? row[2] : 0.0f,
-          columns > 3 ? row[3] : 0.0f};
-}
-
 // Slots in groups whose loads are all on their way before the first is added: rows of pairs without
 // an expert hold anything, but are there.
-template <bool kFour>
 FERRUM_DEVICE float4 combine_slots(const CombineArguments& a, size_t first_pair, int column) {
   constexpr int kAtOnce = 8;
   float4 sum = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
@@ -194,7 +185,7 @@ FERRUM_DEVICE float4 combine_slots(const CombineArguments& a, size_t first_pair,
 #pragma unroll
     for (int i = 0; i < kAtOnce; ++i) {
       const size_t pair = first_pair + min(first + i, a.slots - 1);
-      v[i] = load_columns<kFour>(a.rows + pair * a.width + column, a.width - column);
+      v[i] = *reinterpret_cast<const float4*>(a.rows + pair * a.width + column);
       weight[i] = a.weights[pair];
       id[i] = a.ids[pair];
     }
@@ -221,14 +212,8 @@ FERRUM_KERNEL(combine_pairs, CombineArguments, kCombineThreads, 8) {
   const int column =
       static_cast<int>(blockIdx.y) * kCombineColumns + 4 * static_cast<int>(threadIdx.x);
   if (column >= a.width) return;
-  const size_t first_pair = token * a.slots, out = token * a.width + column;
-  if (a.width % 4 == 0) {
-    store_four(a.out, out, combine_slots<true>(a, first_pair, column));
-    return;
-  }
-  const float4 sum = combine_slots<false>(a, first_pair, column);
-  const float sums[4] = {sum.x, sum.y, sum.z, sum.w};
-  for (int i = 0; i < 4 && column + i < a.width; ++i) store_element(a.out, out + i, sums[i]);
+  const size_t first_pair = token * a.slots;
+  store_four(a.out, token * a.width + column, combine_slots(a, first_pair, column));
 }
 
 }  // namespace ferrum::cuda

@@ -46,7 +46,8 @@ struct CombineArguments {
   const float* weights;  // [tokens, slots]
   const int32_t* ids;    // [tokens, slots]
   Elements out;
-  int slots, experts, width;
+  int slots, experts;
+  int width;  // a multiple of 16, as of all that goes in tiles
 };
 
 }  // namespace ferrum::cuda

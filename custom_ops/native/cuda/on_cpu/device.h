@@ -12,6 +12,7 @@
 #include <type_traits>
 
 #include "cuda/on_cpu/arithmetic.h"
+#include "cuda/on_cpu/fresh_memory.h"
 #include "cuda/on_cpu/kernel.h"
 #include "cuda/on_cpu/vectors.h"
 #include "cuda/on_cpu/warp.h"
@@ -19,7 +20,7 @@
 // Inlined always: two kernel files may give two functions one name, of which the linker would keep
 // either.
 #define FERRUM_DEVICE inline __attribute__((always_inline))
-#define FERRUM_SHARED static
+#define FERRUM_SHARED static FERRUM_SHARED_SECTION
 #define __align__(bytes) __attribute__((aligned(bytes)))
 
 #define FERRUM_FIRST(first, ...) first

@@ -1,12 +1,12 @@
 #include "cuda/on_cpu/multiprocessor.h"
 
-#include <cstring>
 #include <memory>
 #include <mutex>
 #include <new>
 #include <utility>
 
 #include "cuda/on_cpu/fiber.h"
+#include "cuda/on_cpu/fresh_memory.h"
 #include "cuda/on_cpu/pending_copies.h"
 #include "error.h"
 
@@ -95,7 +95,8 @@ void Multiprocessor::run(const Launch& launch, const Kernel& kernel) {
 }
 
 void Multiprocessor::run_block() {
-  memset(shared_.get(), 0xff, launch_->shared);
+  fill_fresh(shared_.get(), launch_->shared);
+  refresh_shared();
   alive_ = launch_->threads;
   at_barrier_ = 0;
   ready_warps_ = 0;

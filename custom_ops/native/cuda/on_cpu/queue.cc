@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "cuda/on_cpu/fresh_memory.h"
 #include "cuda/on_cpu/multiprocessor.h"
 
 namespace ferrum::cuda {
@@ -17,7 +18,8 @@ void CpuQueue::launch_bytes(const Symbol& kernel, Grid grid, unsigned threads,
 
 void* CpuQueue::take_bytes(size_t bytes) {
   taken_.emplace_back(::operator new(bytes, kAlignment));
-  return memset(taken_.back().get(), 0xff, bytes);
+  on_cpu::fill_fresh(taken_.back().get(), bytes);
+  return taken_.back().get();
 }
 
 }  // namespace ferrum::cuda

@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "cuda/device.h"
+#include "cuda/on_cpu/fresh_memory.h"
 #include "cuda/on_cpu/self_test.h"
 
 namespace ferrum::cuda::on_cpu {
@@ -67,7 +68,8 @@ FERRUM_KERNEL(self_test_barriers, BarrierArguments, 160) {
   int* const dynamic = dynamic_shared<int>();
   const int thread = static_cast<int>(threadIdx.x);
   if (thread >= 128) return;
-  a.out[blockIdx.x * 128 + threadIdx.x] = dynamic[thread];
+  const int found = kSharedIsFresh && thread % 2 ? places[thread] : dynamic[thread];
+  a.out[blockIdx.x * 128 + threadIdx.x] = found - int{kFresh} - 1;
   int own = thread;
   for (int round = 0; round < a.rounds; ++round) {
     if (warp_index() == 3 && round == a.rounds / 2) return;
@@ -77,7 +79,7 @@ FERRUM_KERNEL(self_test_barriers, BarrierArguments, 160) {
     __syncthreads();
   }
   dynamic[thread] = own;
-  a.out[blockIdx.x * 128 + threadIdx.x] += own + 1;  // what lay there at first is -1
+  a.out[blockIdx.x * 128 + threadIdx.x] += own + 1;  // what a block finds is kFresh
 }
 
 struct AtomicArguments {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from attention_steps import Layer, random_step, step, three_sequences
+from attention_steps import CACHES, Layer, check, random_step, run_step, step, three_sequences
 from cuda_node import session
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,29 +17,43 @@ def tolerance(cache: str, tokens: int = 1000) -> float:
     return max(least, {"float32": 2e-5, "float16": 3e-3, "bfloat16": 3e-2}[cache])
 
 
-def check(found: list[np.ndarray], wanted: list[np.ndarray], atol: float) -> None:
-    for ours, theirs in zip(found, wanted, strict=True):
-        np.testing.assert_allclose(
-            ours.astype(np.float32), theirs.astype(np.float32), atol=atol, rtol=atol / 4
-        )
+def run(layer: Layer, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
+    return run_step(layer.node(session), feeds, in_place=False)
 
 
 @pytest.mark.parametrize("dim", [16, 64, 128])
-@pytest.mark.parametrize("cache", ["float32", "float16"])
+@pytest.mark.parametrize("cache", CACHES)
 def test_a_mixed_step_equals_the_definition(cache: str, dim: int) -> None:
     layer = Layer(dim=dim, cache=cache, rope_scale=1.25)
     feeds = three_sequences(layer)
-    check(layer.node(session).run(None, feeds), layer.oracle(feeds), tolerance(cache))
+    check(run(layer, feeds), layer.oracle(feeds), tolerance(cache))
+
+
+@pytest.mark.parametrize(
+    "sequences",
+    [[(1, 5), (1, 300), (1, 0)], [(20, 3), (30, 0), (1, 70)]],
+    ids=["decode", "prefill"],
+)
+@pytest.mark.parametrize("dim", [64, 80, 96, 128, 130, 160, 192, 256])
+@pytest.mark.parametrize("cache", CACHES)
+def test_every_head_size_equals_the_definition(
+    cache: str, dim: int, sequences: list[tuple[int, int]]
+) -> None:
+    layer = Layer(8, 2, dim, cache, rope_scale=1.25)
+    feeds = random_step(layer, sequences, 16)
+    (out, *caches), (wanted, *wanted_caches) = run(layer, feeds), layer.oracle(feeds)
+    check(caches, wanted_caches, tolerance(cache))
+    check([out], [wanted], tolerance("float16"))  # of the same caches, whatever their type
 
 
 @settings(max_examples=40, deadline=None)
 @given(
     kv_heads=st.integers(1, 3),
     group=st.sampled_from([1, 2, 3, 8]),
-    dim=st.sampled_from([2, 6, 16, 34, 64, 128]),
+    dim=st.sampled_from([2, 6, 16, 34, 64, 128, 132]),
     block_size=st.sampled_from([1, 3, 16, 100]),
     sequences=st.lists(st.tuples(st.integers(0, 12), st.integers(0, 150)), max_size=4),
-    cache=st.sampled_from(["float32", "float16"]),
+    cache=st.sampled_from(sorted(CACHES)),
 )
 def test_odd_shapes_come_out_right(
     kv_heads: int,
@@ -51,24 +65,24 @@ def test_odd_shapes_come_out_right(
 ) -> None:
     layer = Layer(kv_heads * group, kv_heads, dim, cache)
     feeds = random_step(layer, sequences, block_size)
-    check(layer.node(session).run(None, feeds), layer.oracle(feeds), tolerance(cache))
+    check(run(layer, feeds), layer.oracle(feeds), tolerance(cache))
 
 
-@pytest.mark.parametrize("cache", ["float32", "float16"])
+@pytest.mark.parametrize("cache", CACHES)
 @pytest.mark.parametrize("past", [0, 1, 63, 64, 700, 1500])
 def test_a_decode_at_any_context_equals_the_definition(past: int, cache: str) -> None:
     layer = Layer(8, 1, 128, cache)
     feeds = random_step(layer, [(1, past), (1, past // 2)], 32)
     angle = past * 2.0**-22  # angles are float32 products, of keys of a few units
-    check(layer.node(session).run(None, feeds), layer.oracle(feeds), tolerance(cache, 2) + angle)
+    check(run(layer, feeds), layer.oracle(feeds), tolerance(cache, 2) + angle)
 
 
-@pytest.mark.parametrize("cache", ["float32", "float16"])
+@pytest.mark.parametrize("cache", CACHES)
 @pytest.mark.parametrize("dim", [64, 128])
 def test_a_long_prompt_equals_the_definition(dim: int, cache: str) -> None:
     layer = Layer(8, 2, dim, cache)
     feeds = random_step(layer, [(150, 0), (90, 37), (1, 210)], 16)
-    check(layer.node(session).run(None, feeds), layer.oracle(feeds), tolerance(cache))
+    check(run(layer, feeds), layer.oracle(feeds), tolerance(cache))
 
 
 def test_a_tokens_bits_do_not_depend_on_the_other_sequences() -> None:
@@ -98,7 +112,7 @@ def test_a_prompt_as_sequences_of_one_token_that_share_a_row_gives_every_positio
     row = [3, 0, 4, 1, 2, 8, 7, 6, 5]
     order = np.random.default_rng(count).permutation(count).tolist()  # the last may come first
     feeds = step(layer, tokens, caches, [row] * count, [1] * count, order)
-    check(layer.node(session).run(None, feeds), layer.oracle(feeds), tolerance("float16"))
+    check(run(layer, feeds), layer.oracle(feeds), tolerance("float16"))
 
 
 def test_drafts_far_into_a_context_see_each_other_and_what_others_share_with_them() -> None:
@@ -113,14 +127,14 @@ def test_drafts_far_into_a_context_see_each_other_and_what_others_share_with_the
     feeds["cumulative_sequence_lengths"] = np.arange(6, dtype=np.int32)
     # And one that stands where the last one reads.
     feeds["block_table"][3, 2] = table[4, 43]
-    check(layer.node(session).run(None, feeds), layer.oracle(feeds), tolerance("float16"))
+    check(run(layer, feeds), layer.oracle(feeds), tolerance("float16"))
 
 
 @pytest.mark.parametrize("lengths", [[2, 0, 1], [0, 3, 0], [0, 0, 3, 1]])
 def test_as_many_sequences_as_tokens_are_not_taken_for_one_each(lengths: list[int]) -> None:
     layer = Layer(8, 2, 128, "float16")
     feeds = random_step(layer, [(n, 5 * i) for i, n in enumerate(lengths)], 16)
-    check(layer.node(session).run(None, feeds), layer.oracle(feeds), tolerance("float16"))
+    check(run(layer, feeds), layer.oracle(feeds), tolerance("float16"))
 
 
 @pytest.mark.parametrize("dim", [64, 128])
@@ -157,8 +171,20 @@ def test_far_positions_are_turned_as_near_ones() -> None:
         lambda feeds: feeds["past_sequence_lengths"].__setitem__(0, 2**31 - 1),
         lambda feeds: feeds["cumulative_sequence_lengths"].__setitem__(0, -5),
         lambda feeds: feeds["cumulative_sequence_lengths"].__setitem__(2, 2**30),
+        lambda feeds: feeds["cumulative_sequence_lengths"].__setitem__(
+            2, feeds["cumulative_sequence_lengths"][1]
+        ),
     ],
-    ids=["block too high", "block -1", "negative past", "past", "largest past", "start", "end"],
+    ids=[
+        "block too high",
+        "block -1",
+        "negative past",
+        "past",
+        "largest past",
+        "start",
+        "end",
+        "no end",
+    ],
 )
 def test_sequences_that_do_not_fit_touch_nothing_outside(break_it: object, tokens: int) -> None:
     """What a sanitizer or compute-sanitizer would see; the first sequence's rows become NaN."""
@@ -179,6 +205,13 @@ def test_tokens_of_no_sequence_read_nothing(tokens: int) -> None:
     for name in ("past_sequence_lengths", "block_table"):
         feeds[name] = feeds[name][:0]
     assert np.isnan(layer.node(session).run(None, feeds)[0]).all()
+
+
+def test_a_head_too_large_for_a_multiprocessor_is_refused() -> None:
+    layer = Layer(1, 1, 5122)
+    feeds = random_step(layer, [(1, 0)], 1)
+    with pytest.raises(Exception, match="got a head_dim of 5122, expected at most 5120"):
+        layer.node(session).run(None, feeds)
 
 
 def test_shapes_that_do_not_fit_are_refused() -> None:

@@ -21,6 +21,16 @@ Q8_0 = 8
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("dtype", TYPES)
 def test_every_op_gives_float32s_results_rounded_once(dtype: str, name: str, tokens: int) -> None:
+    check(dtype, name, tokens)
+
+
+@pytest.mark.parametrize("name", ["QuantLogits F32", "QuantMatMul F32, odd k", "QuantMoE"])
+@pytest.mark.parametrize("dtype", TYPES)
+def test_so_do_those_that_have_other_kernels_in_a_prefill(dtype: str, name: str) -> None:
+    check(dtype, name, 300)
+
+
+def check(dtype: str, name: str, tokens: int) -> None:
     op_name, feeds, attributes = case(name, tokens, dtype)
     cache = {"cache": onnx.TensorProto.FLOAT16} if op_name == "PagedAttention" else {}
     wanted = run(op_name, feeds, attributes, **cache)

@@ -16,6 +16,7 @@ from ferrum.custom_ops.quants import QUANTS
 F32, F16, BF16, Q4_0, Q8_0, Q4_K, Q5_K, Q6_K, IQ4_XS, MXFP4 = 0, 1, 30, 2, 8, 12, 13, 14, 23, 39
 NATIVE = (F32, F16, BF16, Q4_0, Q8_0, Q4_K, Q5_K, Q6_K, IQ4_XS, MXFP4)
 FEW, SOME, MANY = 12, 40, 140  # tokens that go to tensor cores, in one of three ways
+MOST_GEMV_F32 = 256  # tokens; with more, float32 matrices have a kernel of their own
 
 
 def activations(tokens: int, k: int, seed: int = 0) -> np.ndarray:
@@ -70,6 +71,17 @@ def test_odd_shapes_come_out_right(type_id: int, tokens: int, rows: int, blocks:
     assert (np.abs(found - products(x, values)) <= bound(MANY, type_id, x, values)).all()
 
 
+@pytest.mark.parametrize("tokens", [3, FEW, SOME, MANY])
+@pytest.mark.parametrize("k", [32, 96, 160, 288])
+@pytest.mark.parametrize("type_id", [Q4_0, Q8_0, MXFP4, F16, BF16, F32])
+def test_columns_that_end_within_a_stage_come_out_right(type_id: int, k: int, tokens: int) -> None:
+    """Behind a row's last weights stand those of the next one, which must count for nothing."""
+    weight, values = quantized(type_id, (40, k))
+    x = activations(tokens, k)
+    found = run("QuantMatMul", {"x": x, "weight": weight}, {"type": type_id})[0]
+    assert (np.abs(found - products(x, values)) <= bound(tokens, type_id, x, values)).all()
+
+
 @pytest.mark.parametrize("tokens", [20, 50, 100])
 @pytest.mark.parametrize("type_id", [Q4_K, Q6_K, F16])
 def test_rows_enough_for_tiles_of_tokens_come_out_right(type_id: int, tokens: int) -> None:
@@ -78,6 +90,34 @@ def test_rows_enough_for_tiles_of_tokens_come_out_right(type_id: int, tokens: in
     x = activations(tokens, 256)
     found = run("QuantMatMul", {"x": x, "weight": weight}, {"type": type_id})[0]
     assert (np.abs(found - products(x, values)) <= bound(tokens, type_id, x, values)).all()
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    tokens=st.integers(MOST_GEMV_F32 + 1, MOST_GEMV_F32 + 150),
+    rows=st.integers(1, 130),
+    k=st.integers(1, 150),
+)
+def test_float32_rows_of_many_tokens_are_multiplied_in_float32(
+    tokens: int, rows: int, k: int
+) -> None:
+    """The router's product in a prefill."""
+    weight, values = quantized(F32, (rows, k), seed=rows)
+    x = activations(tokens, k, seed=k)
+    found = run("QuantMatMul", {"x": x, "weight": weight}, {"type": F32})[0]
+    assert (np.abs(found - products(x, values)) <= float32_bound(x, values)).all()
+
+
+def test_a_token_among_many_has_the_bits_of_any_other_place_in_float32() -> None:
+    weight, _ = quantized(F32, (37, 130))
+    x = activations(500, 130)
+    x[7] = np.nan
+    node = session("QuantMatMul", {"type": F32})
+    many = node.run(None, {"x": x, "weight": weight})[0]
+    assert np.isnan(many[7]).all()
+    assert np.isfinite(np.delete(many, 7, 0)).all()
+    part = node.run(None, {"x": x[29:400], "weight": weight})[0]
+    np.testing.assert_array_equal(part, many[29:400])
 
 
 @pytest.mark.parametrize("type_id", [Q4_K, Q5_K, Q6_K])
@@ -218,10 +258,11 @@ def test_rows_of_every_type_are_gathered(quant: Any) -> None:
     np.testing.assert_allclose(found, values[ids], rtol=1e-6, atol=1e-9)
 
 
-def test_a_row_that_does_not_exist_is_not_read_and_comes_out_as_nan() -> None:
-    blocks, values = quantized(Q4_K, (5, 256))
+@pytest.mark.parametrize("quant", QUANTS, ids=lambda quant: quant.name)
+def test_a_row_that_does_not_exist_is_not_read_and_comes_out_as_nan(quant: Any) -> None:
+    blocks, values = quantized(quant.id, (5, 256))
     ids = np.array([-1, 4, 5, 2**40, -(2**62)], np.int64)
-    found = run("QuantGather", {"ids": ids, "weight": blocks}, {"type": Q4_K})[0]
+    found = run("QuantGather", {"ids": ids, "weight": blocks}, {"type": quant.id})[0]
     assert np.isnan(found[[0, 2, 3, 4]]).all()
     np.testing.assert_allclose(found[1], values[4], rtol=1e-6, atol=1e-9)
 

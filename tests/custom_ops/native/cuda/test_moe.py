@@ -70,6 +70,26 @@ def test_more_tokens_than_few_are_at_a_time_come_out_right() -> None:
     assert problem.error("few") < tolerance("few", (Q8_0, Q8_0, Q8_0))
 
 
+@pytest.mark.parametrize("size", ["auto", "8", "64"])
+@pytest.mark.parametrize(
+    ("routing", "experts"),
+    [
+        (skewed(200, 4, 16), 16),
+        (skewed(1030, 1, 5), 5),
+        (np.zeros((600, 1)), 3),
+        (np.full((300, 2), [3, 0]), 4),
+        (np.arange(1024).reshape(512, 2) % 64, 64),
+        (skewed(9, 4, 600), 600),  # few pairs, many experts
+    ],
+    ids=["skewed", "alone", "one", "two", "even", "experts"],
+)
+def test_pairs_and_experts_that_no_block_sorts_alone_come_out_right(
+    routing: np.ndarray, experts: int, size: str
+) -> None:
+    problem = Problem(routing, experts, 32, 64, (Q8_0, Q8_0, Q8_0))
+    assert problem.error("grouped", moe_block_size=size) < 1.5e-3
+
+
 @settings(max_examples=25, deadline=None)
 @given(
     tokens=st.integers(1, 90),
@@ -136,22 +156,26 @@ def test_experts_of_no_size_are_refused(experts: int, hidden: int, width: int, w
             moe_path=way)  # fmt: skip
 
 
-@pytest.mark.parametrize("way", ["few", "grouped"])
-def test_a_tokens_bits_do_not_depend_on_the_others(way: str) -> None:
-    problem = Problem(skewed(60, 4, 16), 16, 256, 256, (Q4_K, Q4_K, Q6_K))
+@pytest.mark.parametrize(("way", "tokens"), [("few", 60), ("grouped", 60), ("grouped", 180)])
+def test_a_tokens_bits_do_not_depend_on_the_others(way: str, tokens: int) -> None:
+    problem = Problem(skewed(tokens, 4, 16), 16, 256, 256, (Q4_K, Q4_K, Q6_K))
     node = session("QuantMoE", problem.attributes, moe_path=way)
     whole = node.run(None, problem.feeds)[0]
     of_tokens = ("x", "weights", "experts")
-    for first, last in ((0, 1), (13, 17), (20, 60)):
+    for first, last in ((0, 1), (13, 17), (20, 60), (0, tokens - 1)):
         part: dict[str, Any] = {
             n: a[first:last] if n in of_tokens else a for n, a in problem.feeds.items()
         }
         np.testing.assert_array_equal(node.run(None, part)[0], whole[first:last])
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_a_token_with_an_expert_that_does_not_exist_becomes_nan_and_no_other(way: str) -> None:
-    chosen = skewed(20, 3, 8)
+@pytest.mark.parametrize(
+    ("way", "tokens"), [*((way, 20) for way in WAYS), ("grouped", 200)], ids=str
+)
+def test_a_token_with_an_expert_that_does_not_exist_becomes_nan_and_no_other(
+    way: str, tokens: int
+) -> None:
+    chosen = skewed(tokens, 3, 8)
     problem = Problem(chosen, 8, 256, 256, (Q4_K, Q4_K, Q6_K))
     wanted = problem.wanted()
     problem.feeds["experts"][4, 1], problem.feeds["experts"][9, 0] = 8, -1
@@ -159,5 +183,5 @@ def test_a_token_with_an_expert_that_does_not_exist_becomes_nan_and_no_other(way
     found = run("QuantMoE", problem.feeds, problem.attributes, moe_path=way)[0]
     bad = [4, 9, 11]
     assert np.isnan(found[bad]).all()
-    rest = [t for t in range(20) if t not in bad]
+    rest = [t for t in range(tokens) if t not in bad]
     assert np.linalg.norm(found[rest] - wanted[rest]) < 1.5e-3 * np.linalg.norm(wanted[rest])

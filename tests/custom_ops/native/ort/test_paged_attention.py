@@ -2,62 +2,28 @@
 
 from __future__ import annotations
 
-import ctypes
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import ml_dtypes
 import numpy as np
-import onnx
 import onnxruntime as ort
 import pytest
-from attention_steps import CACHES, Layer, random_step, step, three_sequences, tolerance
+from attention_steps import (
+    CACHES,
+    Layer,
+    check,
+    random_step,
+    run_step,
+    step,
+    three_sequences,
+    tolerance,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ferrum.custom_ops.library import describe
 
 ISAS = describe()["isas"]
-OUTPUTS = ("output", "key_cache_out", "value_cache_out")
-
-
-def bound(
-    node: ort.InferenceSession, feeds: dict[str, np.ndarray], in_place: bool
-) -> list[np.ndarray]:
-    """One run through IO-binding; in place binds a cache as input and output alike.
-
-    numpy has no bfloat16 that onnxruntime takes, so caches go in and come out as their bits.
-    """
-    binding = node.io_binding()
-    kept = {}
-    for name, array in feeds.items():
-        if array.dtype == ml_dtypes.bfloat16:
-            bits, element = array.view(np.uint16), onnx.TensorProto.BFLOAT16
-            kept[name] = ort.OrtValue.ortvalue_from_numpy_with_onnx_type(bits, element)
-        else:
-            kept[name] = ort.OrtValue.ortvalue_from_numpy(array)
-        binding.bind_ortvalue_input(name, kept[name])
-    if in_place:
-        binding.bind_ortvalue_output("key_cache_out", kept["key_cache"])
-        binding.bind_ortvalue_output("value_cache_out", kept["value_cache"])
-        binding.bind_output("output", "cpu")
-        node.run_with_iobinding(binding)
-        # Outputs come back in the order they were bound.
-        ordered = [binding.get_outputs()[2], kept["key_cache"], kept["value_cache"]]
-    else:
-        for name in OUTPUTS:
-            binding.bind_output(name, "cpu")
-        node.run_with_iobinding(binding)
-        ordered = binding.get_outputs()
-    return [to_numpy(value, feeds["key_cache"].dtype) for value in ordered]
-
-
-def to_numpy(value: ort.OrtValue, cache_type: np.dtype[Any]) -> np.ndarray:
-    if value.data_type() != "tensor(bfloat16)":
-        return value.numpy().copy()
-    count = int(np.prod(value.shape()))
-    raw = (ctypes.c_uint16 * count).from_address(value.data_ptr())
-    return np.array(raw, np.uint16).view(cache_type).reshape(value.shape())
 
 
 @pytest.mark.parametrize("isa", ISAS)
@@ -67,12 +33,22 @@ def test_a_mixed_step_equals_the_definition(cache: str, in_place: bool, isa: str
     layer = Layer(cache=cache, rope_scale=1.25)
     feeds = three_sequences(layer)
     wanted = layer.oracle(feeds)
-    found = bound(layer.node(isa=isa), feeds, in_place)
+    found = run_step(layer.node(isa=isa), feeds, in_place)
     np.testing.assert_allclose(found[0], wanted[0], atol=tolerance(cache))
     for ours, theirs in zip(found[1:], wanted[1:], strict=True):
         np.testing.assert_allclose(
             ours.astype(np.float32), theirs.astype(np.float32), atol=tolerance(cache)
         )
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("dim", [24, 72, 80, 96, 136, 192, 256])
+@pytest.mark.parametrize("cache", CACHES)
+def test_every_head_size_equals_the_definition(cache: str, dim: int, isa: str) -> None:
+    layer = Layer(8, 2, dim, cache, rope_scale=1.25)
+    feeds = random_step(layer, [(20, 3), (1, 70), (1, 0)], 16)
+    found = run_step(layer.node(isa=isa), feeds, in_place=False)
+    check(found, layer.oracle(feeds), tolerance(cache))
 
 
 @settings(max_examples=30, deadline=None)
@@ -196,8 +172,8 @@ def test_a_prompt_as_sequences_of_one_token_that_share_a_row_gives_every_positio
 def test_caches_in_place_are_the_buffers_that_were_bound(cache: str) -> None:
     layer = Layer(cache=cache)
     feeds = three_sequences(layer)
-    copied = bound(layer.node(), feeds, in_place=False)
-    placed = bound(layer.node(), feeds, in_place=True)
+    copied = run_step(layer.node(), feeds, in_place=False)
+    placed = run_step(layer.node(), feeds, in_place=True)
     for ours, theirs in zip(placed, copied, strict=True):
         np.testing.assert_array_equal(ours.view(np.uint8), theirs.view(np.uint8))
 
@@ -212,7 +188,7 @@ def test_values_are_rounded_to_the_cache_as_numpy_rounds(cache: str) -> None:
     bits[1::4] = bits[1::4] & 0xFFFF_F000 | 0x3000_0000  # ties in float16, and its subnormals
     tokens["v"] = bits.view(np.float32)
     feeds = step(layer, tokens, layer.empty_caches(4, 16), [[0, 1, 2, 3]], [64], [0])
-    found = bound(layer.node(), feeds, in_place=True)[2]
+    found = run_step(layer.node(), feeds, in_place=True)[2]
     with np.errstate(over="ignore", invalid="ignore"):
         wanted = tokens["v"].astype(CACHES[cache][0]).reshape(found.shape)
     nan = np.isnan(tokens["v"]).reshape(found.shape)
