@@ -18,7 +18,7 @@ import os
 import numpy as np
 from native_node import session
 from oracle import quantized
-from planes_cases import activations, moe_feeds
+from planes_cases import ALL, activations, routed
 from ferrum.custom_ops.planes import to_planes
 from ferrum.custom_ops.quants import QUANTS
 
@@ -45,7 +45,7 @@ for planes in QUANTS.planes:
             watch(f"QKV of {name}", "QuantQKV",
                   {"x": x, **{w: matrix(1024, k) for w in ("wq", "wk", "wv")}},
                   {"q_type": kind.id, "k_type": kind.id, "v_type": kind.id})
-            experts = moe_feeds(matrix(4, k, k), matrix(4, k, k), matrix(4, k, k), tokens, 2)
+            experts = routed(tokens, k, 4, 2) | {part: matrix(4, k, k) for part in ALL}
             types = {"gate_type": kind.id, "up_type": kind.id, "down_type": kind.id}
             watch(f"experts of {name}", "QuantMoE", experts, types)
 print(json.dumps(found))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,10 @@ from ferrum.custom_ops.quants import QUANTS, Quant
 Q4_K = 12
 Run = Callable[..., list[np.ndarray]]
 
+ALL = ("gate", "up", "down")
 each_layout = pytest.mark.parametrize("planes", QUANTS.planes, ids=lambda quant: quant.name)
+# Of a Q4_K_M file, down's; of a Q8_0 file, all three.
+each_parts = pytest.mark.parametrize("parts", [ALL, ("down",), ("gate",), ("up", "down")], ids=str)
 
 
 def pair(planes: Quant, *shape: int) -> tuple[np.ndarray, np.ndarray]:
@@ -59,38 +62,34 @@ def assert_same_qkv(run: Run, planes: Quant, tokens: int, v_alone: bool) -> None
         np.testing.assert_array_equal(found, wanted)
 
 
-def moe_feeds(
-    gate: np.ndarray, up: np.ndarray, down: np.ndarray, tokens: int, slots: int
-) -> dict[str, np.ndarray]:
+def routed(tokens: int, hidden: int, experts: int, slots: int) -> dict[str, np.ndarray]:
+    """What of QuantMoE's inputs is no weight."""
     rng = np.random.default_rng([tokens, slots])
-    experts = len(gate)
     return {
-        "x": rng.standard_normal((tokens, down.shape[1])).astype(np.float32),
+        "x": rng.standard_normal((tokens, hidden)).astype(np.float32),
         "weights": rng.dirichlet(np.ones(slots), tokens).astype(np.float32).reshape(tokens, slots),
         "experts": np.array([rng.permutation(experts)[:slots] for _ in range(tokens)], np.int32),
-        "gate": gate,
-        "up": up,
-        "down": down,
     }
 
 
 def assert_same_experts(
-    run: Run, planes: Quant, tokens: int, down_alone: bool, **settings: Any
+    run: Run, planes: Quant, tokens: int, parts: Collection[str], **settings: Any
 ) -> None:
-    """QuantMoE does: `down` in planes as of a Q4_K_M file, or all three."""
+    """QuantMoE does, of whichever of its matrices are in planes; the others are of Q4_K."""
     assert planes.blocks is not None
-    experts, hidden, width, q4_k = 6, 512, 256, 12
-    (gate, gate_planes), (up, up_planes) = (pair(planes, experts, width, hidden) for _ in range(2))
-    down, down_planes = pair(planes, experts, hidden, width)
-    own, blocks = planes.id, planes.blocks.id
-    kinds = {"gate_type": blocks, "up_type": blocks, "down_type": blocks}
-    if down_alone:
-        gate = up = gate_planes = up_planes = quantized(q4_k, (experts, width, hidden))[0]
-        kinds |= {"gate_type": q4_k, "up_type": q4_k}
-    types = {key: own if kind == blocks else kind for key, kind in kinds.items()}
-    wanted = run("QuantMoE", moe_feeds(gate, up, down, tokens, 3), kinds, **settings)[0]
-    feeds = moe_feeds(gate_planes, up_planes, down_planes, tokens, 3)
-    np.testing.assert_array_equal(run("QuantMoE", feeds, types, **settings)[0], wanted)
+    experts, hidden, width = 6, 512, 256
+    shapes = {"gate": (width, hidden), "up": (width, hidden), "down": (hidden, width)}
+    inputs = routed(tokens, hidden, experts, 3)
+    of_blocks, in_planes, kinds, types = {**inputs}, {**inputs}, {}, {}
+    for seed, (part, shape) in enumerate(shapes.items()):
+        if part in parts:
+            of_blocks[part], in_planes[part] = pair(planes, experts, *shape)
+            kinds[f"{part}_type"], types[f"{part}_type"] = planes.blocks.id, planes.id
+        else:
+            of_blocks[part] = in_planes[part] = quantized(Q4_K, (experts, *shape), seed)[0]
+            kinds[f"{part}_type"] = types[f"{part}_type"] = Q4_K
+    wanted = run("QuantMoE", of_blocks, kinds, **settings)[0]
+    np.testing.assert_array_equal(run("QuantMoE", in_planes, types, **settings)[0], wanted)
 
 
 def assert_misfits_are_refused(run: Run) -> None:

@@ -46,6 +46,14 @@ def test_every_head_size_equals_the_definition(
     check([out], [wanted], tolerance("float16"))  # of the same caches, whatever their type
 
 
+@pytest.mark.parametrize("dim", [64, 80, 96, 128])
+def test_a_short_prompt_of_few_heads_equals_the_definition(dim: int) -> None:
+    """Too few rows for blocks of 128."""
+    layer = Layer(2, 1, dim, "float16")
+    feeds = random_step(layer, [(34, 20), (1, 7)], 16)
+    check(run(layer, feeds), layer.oracle(feeds), tolerance("float16"))
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     kv_heads=st.integers(1, 3),

@@ -83,7 +83,7 @@ def test_columns_that_end_within_a_stage_come_out_right(type_id: int, k: int, to
 
 
 @pytest.mark.parametrize("tokens", [20, 50, 100])
-@pytest.mark.parametrize("type_id", [Q4_K, Q6_K, F16])
+@pytest.mark.parametrize("type_id", [type_id for type_id in NATIVE if type_id != F32])
 def test_rows_enough_for_tiles_of_tokens_come_out_right(type_id: int, tokens: int) -> None:
     """More rows than the emulated GPU has for blocks that divide k."""
     weight, values = quantized(type_id, (530, 256))

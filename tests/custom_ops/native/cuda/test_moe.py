@@ -14,6 +14,7 @@ from moe_problem import MoeProblem, empty_experts, relative_error, skewed
 F32, F16, BF16, Q4_0, Q8_0, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_XS, MXFP4 = (
     0, 1, 30, 2, 8, 11, 12, 13, 14, 23, 39,
 )  # fmt: skip
+TENSOR_CORE_TYPES = (Q4_K, Q5_K, Q6_K, Q8_0, Q4_0, IQ4_XS, MXFP4, F16, BF16)
 WAYS = ("one", "few", "grouped", "auto")
 
 
@@ -128,6 +129,29 @@ def test_the_grouped_way_is_right_with_tiles_of_any_size(
 ) -> None:
     problem = Problem(skewed(90, 3, 12), 12, 512, 256, types)
     assert problem.error("grouped", moe_block_size=size) < 1.5e-3
+
+
+@pytest.mark.parametrize("size", ["8", "16", "32", "64"])
+@pytest.mark.parametrize("type_id", TENSOR_CORE_TYPES)
+def test_every_type_is_right_in_tiles_of_every_size(type_id: int, size: str) -> None:
+    problem = Problem(skewed(70, 3, 8), 8, 256, 256, (type_id,) * 3)
+    assert problem.error("grouped", moe_block_size=size) < 1.5e-3
+
+
+@pytest.mark.parametrize("type_id", [*TENSOR_CORE_TYPES, F32])
+def test_every_type_is_right_beside_one_that_is_decoded_first(type_id: int) -> None:
+    """Few pairs: of the experts that they name, all matrices are."""
+    problem = Problem(skewed(2, 3, 8), 8, 256, 256, (type_id, Q3_K, type_id))
+    assert problem.error("few") < 1.5e-3
+
+
+@pytest.mark.parametrize("way", ["one", "few"])
+@pytest.mark.parametrize("up", ["like gate", "of another type"])
+@pytest.mark.parametrize("type_id", [*TENSOR_CORE_TYPES, F32])
+def test_every_type_is_right_where_pairs_are_few(type_id: int, up: str, way: str) -> None:
+    up_type = type_id if up == "like gate" else F32 if type_id != F32 else F16
+    problem = Problem(skewed(3, 3, 8), 8, 256, 256, (type_id, up_type, type_id))
+    assert problem.error(way) < 2e-6
 
 
 @pytest.mark.parametrize("types", [(Q4_K, Q4_K, Q6_K), (Q5_K, Q5_K, Q8_0)], ids=str)

@@ -7,7 +7,7 @@ import pytest
 from cuda_node import run
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from planes_cases import each_layout
+from planes_cases import each_layout, each_parts
 
 from ferrum.custom_ops.quants import QUANTS, Quant
 
@@ -17,6 +17,15 @@ from ferrum.custom_ops.quants import QUANTS, Quant
 def test_products_have_the_bits_of_blocks(planes: Quant, tokens: int) -> None:
     """By ones, twos and fours; in tiles of 16 to 128, split along k and not."""
     cases.assert_same_matmul(run, planes, tokens, 176, 3)
+
+
+@each_layout
+@pytest.mark.parametrize(("tokens", "rows"), [(12, 16), (20, 528), (40, 528), (100, 528)])
+def test_products_of_few_and_of_many_rows_have_the_bits_of_blocks(
+    planes: Quant, tokens: int, rows: int
+) -> None:
+    """Tiles of 8 tokens and, with rows enough for the emulated GPU, of 32 to 128 tokens."""
+    cases.assert_same_matmul(run, planes, tokens, rows, 2)
 
 
 @settings(max_examples=30, deadline=None)
@@ -40,16 +49,22 @@ def test_qkv_has_the_bits_of_blocks(planes: Quant, tokens: int, v_alone: bool) -
 
 
 @each_layout
-@pytest.mark.parametrize("down_alone", [True, False])
+@each_parts
 @pytest.mark.parametrize("way", ["few", "grouped"])
-def test_experts_have_the_bits_of_blocks(planes: Quant, way: str, down_alone: bool) -> None:
+def test_experts_have_the_bits_of_blocks(planes: Quant, way: str, parts: tuple[str, ...]) -> None:
     for tokens in (1, 5, 70):
-        cases.assert_same_experts(run, planes, tokens, down_alone, moe_path=way)
+        cases.assert_same_experts(run, planes, tokens, parts, moe_path=way)
+
+
+@each_layout
+@pytest.mark.parametrize("size", ["8", "16", "32", "64"])
+def test_experts_in_tiles_of_any_size_have_the_bits_of_blocks(planes: Quant, size: str) -> None:
+    cases.assert_same_experts(run, planes, 70, cases.ALL, moe_path="grouped", moe_block_size=size)
 
 
 @each_layout
 def test_gate_and_up_apart_have_the_bits_of_blocks(planes: Quant) -> None:
-    cases.assert_same_experts(run, planes, 40, False, moe_path="grouped", moe_gate_up="unfused")
+    cases.assert_same_experts(run, planes, 40, cases.ALL, moe_path="grouped", moe_gate_up="unfused")
 
 
 def test_what_does_not_fit_is_refused() -> None:

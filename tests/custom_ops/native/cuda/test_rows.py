@@ -40,6 +40,11 @@ def test_routing_equals_its_definition(
     check_definition(run, tokens, experts, k, normalize, scale)
 
 
+@pytest.mark.parametrize("experts", [1024, 1025, 1500])
+def test_more_experts_than_a_warp_holds_are_routed(experts: int) -> None:
+    check_definition(run, 5, experts, 40, True, 2.5)
+
+
 def test_ties_go_to_the_lower_id() -> None:
     check_ties(run, 128)
 

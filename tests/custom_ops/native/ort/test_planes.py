@@ -5,7 +5,7 @@ from __future__ import annotations
 import planes_cases as cases
 import pytest
 from native_node import run
-from planes_cases import each_layout
+from planes_cases import each_layout, each_parts
 
 from ferrum.custom_ops.quants import Quant
 
@@ -27,11 +27,11 @@ def test_qkv_has_the_bits_of_blocks(planes: Quant, v_alone: bool) -> None:
 
 
 @each_layout
-@pytest.mark.parametrize("down_alone", [True, False])
+@each_parts
 @pytest.mark.parametrize("way", ["one", "few", "grouped"])
-def test_experts_have_the_bits_of_blocks(planes: Quant, way: str, down_alone: bool) -> None:
+def test_experts_have_the_bits_of_blocks(planes: Quant, way: str, parts: tuple[str, ...]) -> None:
     for tokens in (1, 30):
-        cases.assert_same_experts(run, planes, tokens, down_alone, moe_path=way)
+        cases.assert_same_experts(run, planes, tokens, parts, moe_path=way)
 
 
 def test_what_does_not_fit_is_refused() -> None:
