@@ -75,7 +75,7 @@ def test_more_tokens_than_few_are_at_a_time_come_out_right() -> None:
 @pytest.mark.parametrize("tokens", [1, 3, 40])
 @pytest.mark.parametrize(("hidden", "width"), [(37, 21), (2, 50), (130, 3), (33, 64)])
 @pytest.mark.parametrize("types", [(F16, F16, BF16), (F32, F32, F32), (BF16, F32, F16)], ids=str)
-def test_float_experts_of_odd_sizes_come_out_right(
+def test_float_experts_of_odd_shapes_come_out_right(
     types: tuple[int, int, int], hidden: int, width: int, tokens: int, way: str
 ) -> None:
     problem = Problem(skewed(tokens, 2, 8), 8, hidden, width, types)
