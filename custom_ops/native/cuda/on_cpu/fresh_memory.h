@@ -18,26 +18,18 @@ inline void fill_fresh(void* memory, size_t bytes) {
   memcpy(to, &kFresh, bytes);
 }
 
-}  // namespace ferrum::cuda::on_cpu
-
 // All of FERRUM_SHARED lies in one section, so that a block finds nothing there that another one
 // left. AddressSanitizer looks after no variable in a section, so not where it does.
 #ifdef __SANITIZE_ADDRESS__
 #define FERRUM_SHARED_SECTION
-#else
-#define FERRUM_SHARED_SECTION __attribute__((section("ferrum_shared")))
-// The linker knows where it begins and ends.
-extern "C" __attribute__((visibility("hidden"))) uint8_t __start_ferrum_shared[],
-    __stop_ferrum_shared[];
-#endif
-
-namespace ferrum::cuda::on_cpu {
-
-#ifdef __SANITIZE_ADDRESS__
 constexpr bool kSharedIsFresh = false;
 inline void refresh_shared() {}
 #else
+#define FERRUM_SHARED_SECTION __attribute__((section("ferrum_shared")))
 constexpr bool kSharedIsFresh = true;
+// The linker knows where it begins and ends.
+extern "C" __attribute__((visibility("hidden"))) uint8_t __start_ferrum_shared[],
+    __stop_ferrum_shared[];
 inline void refresh_shared() {
   fill_fresh(__start_ferrum_shared,
              static_cast<size_t>(__stop_ferrum_shared - __start_ferrum_shared));

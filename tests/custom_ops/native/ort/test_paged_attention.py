@@ -32,13 +32,8 @@ ISAS = describe()["isas"]
 def test_a_mixed_step_equals_the_definition(cache: str, in_place: bool, isa: str) -> None:
     layer = Layer(cache=cache, rope_scale=1.25)
     feeds = three_sequences(layer)
-    wanted = layer.oracle(feeds)
     found = run_step(layer.node(isa=isa), feeds, in_place)
-    np.testing.assert_allclose(found[0], wanted[0], atol=tolerance(cache))
-    for ours, theirs in zip(found[1:], wanted[1:], strict=True):
-        np.testing.assert_allclose(
-            ours.astype(np.float32), theirs.astype(np.float32), atol=tolerance(cache)
-        )
+    check(found, layer.oracle(feeds), tolerance(cache))
 
 
 @pytest.mark.parametrize("isa", ISAS)
@@ -48,7 +43,7 @@ def test_every_head_size_equals_the_definition(cache: str, dim: int, isa: str) -
     layer = Layer(8, 2, dim, cache, rope_scale=1.25)
     feeds = random_step(layer, [(20, 3), (1, 70), (1, 0)], 16)
     found = run_step(layer.node(isa=isa), feeds, in_place=False)
-    check(found, layer.oracle(feeds), tolerance(cache))
+    check(found, layer.oracle(feeds), tolerance(cache), tolerance(cache) / 4)
 
 
 @settings(max_examples=30, deadline=None)
@@ -70,12 +65,7 @@ def test_odd_shapes_come_out_right(
 ) -> None:
     layer = Layer(kv_heads * group, kv_heads, dim, cache)
     feeds = random_step(layer, sequences, block_size)
-    found = layer.node().run(None, feeds)
-    wanted = layer.oracle(feeds)
-    for ours, theirs in zip(found, wanted, strict=True):
-        np.testing.assert_allclose(
-            ours.astype(np.float32), theirs.astype(np.float32), atol=tolerance(cache)
-        )
+    check(layer.node().run(None, feeds), layer.oracle(feeds), tolerance(cache))
 
 
 def prefill(
