@@ -153,13 +153,11 @@ def tolerance(cache: str) -> float:
     return {"float32": 2e-5, "float16": 3e-3, "bfloat16": 3e-2}[cache]
 
 
-def check(
-    found: list[np.ndarray], wanted: list[np.ndarray], atol: float, rtol: float = 1e-7
-) -> None:
-    """Output and caches."""
+def check(found: list[np.ndarray], wanted: list[np.ndarray], atol: float) -> None:
+    """Output and caches. The bound grows with the value, as the steps of the caches' types do."""
     for ours, theirs in zip(found, wanted, strict=True):
         np.testing.assert_allclose(
-            ours.astype(np.float32), theirs.astype(np.float32), atol=atol, rtol=rtol
+            ours.astype(np.float32), theirs.astype(np.float32), atol=atol, rtol=atol / 4
         )
 
 

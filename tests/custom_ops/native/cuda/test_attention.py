@@ -5,7 +5,7 @@ from __future__ import annotations
 import attention_steps
 import numpy as np
 import pytest
-from attention_steps import CACHES, Layer, random_step, run_step, step, three_sequences
+from attention_steps import CACHES, Layer, check, random_step, run_step, step, three_sequences
 from cuda_node import session
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,10 +16,6 @@ def tolerance(cache: str, tokens: int = 1000) -> float:
     float16; a few in float32."""
     least = 2e-5 if tokens <= 4 else 4e-3
     return max(least, attention_steps.tolerance(cache))
-
-
-def check(found: list[np.ndarray], wanted: list[np.ndarray], atol: float) -> None:
-    attention_steps.check(found, wanted, atol, rtol=atol / 4)
 
 
 def run(layer: Layer, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:

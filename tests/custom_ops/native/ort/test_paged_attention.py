@@ -18,7 +18,7 @@ from attention_steps import (
     three_sequences,
     tolerance,
 )
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ferrum.custom_ops.library import describe
@@ -43,10 +43,11 @@ def test_every_head_size_equals_the_definition(cache: str, dim: int, isa: str) -
     layer = Layer(8, 2, dim, cache, rope_scale=1.25)
     feeds = random_step(layer, [(20, 3), (1, 70), (1, 0)], 16)
     found = run_step(layer.node(isa=isa), feeds, in_place=False)
-    check(found, layer.oracle(feeds), tolerance(cache), tolerance(cache) / 4)
+    check(found, layer.oracle(feeds), tolerance(cache))
 
 
 @settings(max_examples=30, deadline=None)
+@example(1, 2, 128, 1, [(12, 1)], "float16")  # a key halfway between two float16, above 4
 @given(
     kv_heads=st.integers(1, 3),
     group=st.sampled_from([1, 2, 3, 8]),
