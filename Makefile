@@ -101,7 +101,7 @@ test-bench: $(VENV)/.test-ready
 lint: $(VENV)/.test-ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	find custom_ops/native -name '*.h' -o -name '*.cc' -o -name '*.cu' | \
+	find custom_ops/native tests/tools -name '*.h' -o -name '*.cc' -o -name '*.cu' | \
 		xargs $(BIN)/clang-format --dry-run --Werror
 
 # Type checkers do not follow editable installs, so the package is laid out as it installs.

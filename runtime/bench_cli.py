@@ -103,6 +103,9 @@ def parser() -> argparse.ArgumentParser:
     add("--vs-mode", choices=["both", "in-place", "repack"], default="both",
         help="llama.cpp's weights in the file, or in a second copy as by its default "
         "(default: both)")  # fmt: skip
+    add("--vs-library", metavar="LIB.so", type=Path, action="append", default=[],
+        help="measure another engine too, by a library with the functions of "
+        "ferrum.runtime.bench.peer; may be repeated")  # fmt: skip
     add("--profile", action="store_true",
         help="run each case once more and show where its time goes")  # fmt: skip
     add("--first-token", action="store_true",
@@ -185,6 +188,7 @@ def _report(arguments: argparse.Namespace, command: str) -> Report:
         retries=arguments.retry,
         vs=arguments.vs,
         vs_modes=["in-place", "repack"] if arguments.vs_mode == "both" else [arguments.vs_mode],
+        vs_libraries=arguments.vs_library,
         profile=arguments.profile,
         first_token=arguments.first_token,
         device=settings.device,

@@ -1,4 +1,4 @@
-"""A benchmark from its options to its report: which sides there are, and whether they fit."""
+"""A benchmark from its options to its report: what can be measured, and whether it fits."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from ferrum.runtime.bench.llama import require_llama
 from ferrum.runtime.bench.machine import machine
 from ferrum.runtime.bench.process import SideProcess
 from ferrum.runtime.bench.report import (
-    FERRUM,
     Report,
     Row,
     first_token_ratios,
@@ -26,6 +25,7 @@ from ferrum.runtime.bench.report import (
 )
 from ferrum.runtime.bench.roofline import Limit, Limits, memory_limits, product_limits
 from ferrum.runtime.bench.run import QUIET, Runner
+from ferrum.runtime.bench.sides import FERRUM, Mode, Side, ferrum_side, other_sides
 from ferrum.runtime.bench.streaming import streaming_notice
 from ferrum.runtime.bench.work import work_of
 from ferrum.runtime.cuda import require_cuda
@@ -33,11 +33,8 @@ from ferrum.runtime.free_memory import free_memory
 from ferrum.runtime.kv_cache import bytes_per_token
 from ferrum.runtime.weight_pages import WeightPages
 
-LlamaMode = Literal["in-place", "repack"]
-IN_PLACE, REPACK = "llama.cpp in place", "llama.cpp repack"
-_SIDES: dict[LlamaMode, str] = {"in-place": IN_PLACE, "repack": REPACK}
 _BESIDE_A_MODEL = 1 << 30  # caches, buffers and the processes themselves
-_LLAMA_CACHES = "float16"
+_OTHER_CACHES = "float16"
 _CPU_NOTES = (
     "decode: rate is weights and caches that its steps must read, limit what memory gives just "
     "before and after each repetition",
@@ -66,7 +63,8 @@ class Options:
     warm_ups: int
     retries: int
     vs: Path | None
-    vs_modes: Sequence[LlamaMode]
+    vs_modes: Sequence[Mode]
+    vs_libraries: Sequence[Path]
     profile: bool
     first_token: bool
     device: Literal["cpu", "cuda"] = "cpu"
@@ -95,11 +93,14 @@ def benchmark(model: Path, options: Options, command: str, say: Say) -> Report:
         if options.vs is not None:
             raise BenchError("[--vs] llama.cpp is measured on the CPU -> without --device cuda")
         require_cuda()
-    sides, notes = {FERRUM: ["ferrum", str(model), options.device]}, []
+    sides: list[Side] = [ferrum_side(model, options.device)]
+    notes = []
+    if options.vs is None and options.vs_libraries:
+        raise BenchError("[--vs-library] no file to measure it on -> --vs MODEL.gguf")
     if options.vs is not None:
         notes.append(f"llama-cpp-python {require_llama()}, flash attention on, float16 caches")
         _check_same_weights(artifact, options.vs)
-        sides |= {_SIDES[mode]: ["llama", str(options.vs), mode] for mode in options.vs_modes}
+        sides += other_sides(options.vs, options.vs_modes, options.vs_libraries)
     if not on_gpu and (notice := streaming_notice(artifact, WeightPages.of(artifact.weights))):
         say(notice)
         notes.append(notice)
@@ -112,7 +113,8 @@ def benchmark(model: Path, options: Options, command: str, say: Say) -> Report:
     notes += _measure(runner, sides, wanted, files, options, read_all)
     shape, own = artifact.manifest.model, artifact.manifest.graph.kv_dtype
     cache_bytes = {
-        name: bytes_per_token(shape, own if name == FERRUM else _LLAMA_CACHES) for name in sides
+        side.name: bytes_per_token(shape, own if side.name == FERRUM else _OTHER_CACHES)
+        for side in sides
     }
     work = work_of(artifact.path, cache_bytes[FERRUM])
     found = rows(runner.measurements, work, cache_bytes)
@@ -146,7 +148,7 @@ def _limits(measuring: Limits, threads: Sequence[int], file: Path | None, say: S
 
 def _measure(
     runner: Runner,
-    sides: dict[str, list[str]],
+    sides: Sequence[Side],
     wanted: Sequence[Case],
     files: Sequence[Path],
     options: Options,
@@ -155,33 +157,32 @@ def _measure(
     """Run all sides; returns what is to be said of how they were run."""
     if not wanted:
         return []
-    alone = REPACK in sides and not _copy_fits(files)
+    copying = [side for side in sides if side.copies]
+    alone = [] if _copies_fit(files, len(copying)) else copying
     running: list[SideProcess] = []
     try:
-        for name, arguments in sides.items():
-            if not (alone and name == REPACK):
-                running.append(SideProcess(name, arguments))
+        for side in sides:
+            if side not in alone:
+                running.append(_started(side))
         if alone:
-            runner.apart(
-                running,
-                lambda: SideProcess(REPACK, sides[REPACK]),
-                wanted,
-                options.repeat,
-                prepare=read_all,
-            )
+            starts = [partial(_started, side) for side in alone]
+            runner.apart(running, starts, wanted, options.repeat, prepare=read_all)
         else:
             runner.together(running, wanted, range(options.repeat))
         if options.profile:
             runner.profile(running[0], wanted)
     finally:
-        for side in running:
-            side.end()
-    if not alone:
-        return []
+        for process in running:
+            process.end()
     return [
-        f"{REPACK}: its second copy of the weights has no room beside the file, so it was loaded "
-        "anew in each round, after the others; its figures are minutes from theirs"
+        f"{side.name}: its second copy of the weights has no room beside the file, so it was "
+        "loaded anew in each round, after the others; its figures are minutes from theirs"
+        for side in alone
     ]
+
+
+def _started(side: Side) -> SideProcess:
+    return SideProcess(side.name, side.arguments)
 
 
 def _weight_files(artifact: Artifact, vs: Path | None) -> list[Path]:
@@ -192,10 +193,10 @@ def _weight_files(artifact: Artifact, vs: Path | None) -> list[Path]:
     return found
 
 
-def _copy_fits(files: Sequence[Path]) -> bool:
-    """Whether the mapped files and a second copy of the weights fit into memory at once."""
+def _copies_fit(files: Sequence[Path], copies: int) -> bool:
+    """Whether the mapped files and so many copies of the weights fit into memory at once."""
     sizes = [path.stat().st_size for path in files]
-    return sum(sizes) + max(sizes) + _BESIDE_A_MODEL <= free_memory()
+    return sum(sizes) + copies * max(sizes) + _BESIDE_A_MODEL <= free_memory()
 
 
 def _check_lengths(artifact: Artifact, wanted: Sequence[Case]) -> None:

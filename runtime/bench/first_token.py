@@ -1,7 +1,8 @@
 """From the start of a process to its first token, with everything that lies between.
 
-    python -m ferrum.runtime.bench.first_token ferrum OUT.onnx THREADS TOKENS cpu|cuda
-    python -m ferrum.runtime.bench.first_token llama MODEL.gguf THREADS TOKENS repack|in-place
+    python -m ferrum.runtime.bench.first_token THREADS TOKENS ferrum OUT.onnx cpu|cuda
+    python -m ferrum.runtime.bench.first_token THREADS TOKENS engine MODEL.gguf repack|in-place \
+        [LIBRARY]
 
 Prints the moments of the clock that all processes share: imported, loaded, token.
 """
@@ -12,13 +13,14 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ferrum.commands.child import module_command
 from ferrum.runtime.bench.errors import SideFailed
+from ferrum.runtime.bench.sides import Side
 
 PROMPT_TOKENS = 16
 
@@ -34,57 +36,56 @@ class FirstToken:
 
 
 def first_tokens(
-    sides: Mapping[str, Sequence[str]], threads: int, rounds: int, prepare: Callable[[], None]
+    sides: Sequence[Side], threads: int, rounds: int, prepare: Callable[[], None]
 ) -> list[FirstToken]:
     """Start a process for each side in turn, `rounds` times after one that is not counted.
 
-    `sides`: a name, and the worker's arguments for that side. `prepare` is called before each.
+    `prepare` is called before each.
     """
-    taken: dict[str, list[dict[str, float]]] = {name: [] for name in sides}
+    taken: dict[str, list[dict[str, float]]] = {side.name: [] for side in sides}
     for number in range(rounds + 1):
-        for name, arguments in sides.items():
+        for side in sides:
             prepare()
-            moments = _start(name, arguments, threads)
+            moments = _start(side, threads)
             if number > 0:
-                taken[name].append(moments)
+                taken[side.name].append(moments)
     return [
         FirstToken(name, *(tuple(m[what] for m in all) for what in ("imported", "loaded", "token")))
         for name, all in taken.items()
     ]
 
 
-def _start(name: str, arguments: Sequence[str], threads: int) -> dict[str, float]:
-    kind, model, *mode = arguments
-    command = [*module_command(__name__), kind, model, str(threads), str(PROMPT_TOKENS), *mode]
+def _start(side: Side, threads: int) -> dict[str, float]:
+    command = [*module_command(__name__), str(threads), str(PROMPT_TOKENS), *side.arguments]
     start = time.monotonic()
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         said = done.stderr.strip().splitlines() or [f"status {done.returncode}"]
-        raise SideFailed(f"[{name}] first token: {said[-1]}")
+        raise SideFailed(f"[{side.name}] first token: {said[-1]}")
     moments: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return {what: moment - start for what, moment in moments.items()}
 
 
 def main(arguments: Sequence[str]) -> int:
     """One process of one side."""
-    kind, model, threads, tokens, *mode = arguments
+    threads, tokens, kind, *others = arguments
     prompt = list(range(1, int(tokens) + 1))
     if kind == "ferrum":
-        moments = _ferrum(Path(model), int(threads), prompt, *mode)
+        moments = _ferrum(int(threads), prompt, *others)
     else:
-        moments = _llama(Path(model), int(threads), prompt, mode == ["repack"])
+        moments = _engine(int(threads), prompt, *others)
     print(json.dumps(moments))
     return 0
 
 
-def _ferrum(model: Path, threads: int, prompt: list[int], device: str) -> dict[str, float]:
+def _ferrum(threads: int, prompt: list[int], model: str, device: str) -> dict[str, float]:
     from ferrum.runtime.bench.machine import physical_cores
     from ferrum.runtime.llm import LLM
     from ferrum.runtime.sampler import SamplingParams
 
     moments = {"imported": time.monotonic()}
     threads = 0 if threads == physical_cores() else threads
-    with LLM(model, threads=threads, device=device) as llm:
+    with LLM(Path(model), threads=threads, device=device) as llm:
         moments["loaded"] = time.monotonic()
         stream: Any = llm.stream(prompt, SamplingParams(max_tokens=1, ignore_eos=True))
         next(iter(stream))
@@ -92,16 +93,19 @@ def _ferrum(model: Path, threads: int, prompt: list[int], device: str) -> dict[s
     return moments
 
 
-def _llama(model: Path, threads: int, prompt: list[int], repack: bool) -> dict[str, float]:
-    from ferrum.runtime.bench.llama import Llama, Piece, require_llama
+def _engine(
+    threads: int, prompt: list[int], model: str, mode: str, *library: str
+) -> dict[str, float]:
+    from ferrum.runtime.bench.engine import import_engine, open_engine
+    from ferrum.runtime.bench.llama import Piece
 
-    require_llama()
+    import_engine(*library)
     moments = {"imported": time.monotonic()}
-    llama = Llama(model, repack=repack)
-    llama.open(sequences=1, length=len(prompt) + 1, threads=threads)
+    engine = open_engine(model, mode, *library)
+    engine.open(sequences=1, length=len(prompt) + 1, threads=threads)
     moments["loaded"] = time.monotonic()
-    llama.decode([Piece(0, prompt, 0, True)])
-    int(llama.logits(len(prompt) - 1).argmax())
+    engine.decode([Piece(0, prompt, 0, True)])
+    int(engine.logits(len(prompt) - 1).argmax())
     moments["token"] = time.monotonic()
     return moments
 

@@ -12,9 +12,8 @@ from ferrum.runtime.bench.first_token import FirstToken
 from ferrum.runtime.bench.machine import Machine
 from ferrum.runtime.bench.roofline import Limit
 from ferrum.runtime.bench.run import Measured, Measurements
+from ferrum.runtime.bench.sides import FERRUM
 from ferrum.runtime.bench.work import Work
-
-FERRUM = "ferrum"
 
 
 @dataclass(frozen=True)

@@ -89,23 +89,24 @@ class Runner:
     def apart(
         self,
         stay: Sequence[SideProcess],
-        alone: Start,
+        alone: Sequence[Start],
         cases: Sequence[Case],
         rounds: int,
         prepare: Callable[[], None],
     ) -> None:
-        """As `together`, for a side that has no room beside the others: it comes and goes.
+        """As `together`, for sides that have no room beside the others: they come and go.
 
-        `prepare` brings back what the others need and that side has pushed out.
+        `prepare` brings back what the others need and those have pushed out.
         """
         for number in range(rounds):
             prepare()
             self.together(stay, cases, [number])
-            side = alone()
-            try:
-                self.together([side], cases, [number])
-            finally:
-                side.end()
+            for start in alone:
+                side = start()
+                try:
+                    self.together([side], cases, [number])
+                finally:
+                    side.end()
 
     def profile(self, side: SideProcess, cases: Sequence[Case]) -> None:
         """Each case once more, with the library's clocks, which take some time themselves."""

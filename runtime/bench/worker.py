@@ -1,7 +1,7 @@
 """The process that a side is measured in: does what it is told, one line of JSON each way.
 
     python -m ferrum.runtime.bench.worker ferrum OUT.onnx cpu|cuda
-    python -m ferrum.runtime.bench.worker llama MODEL.gguf repack|in-place
+    python -m ferrum.runtime.bench.worker engine MODEL.gguf repack|in-place [LIBRARY]
 
 Requests are {"do": "open", "case": {...}, "profile": false}, {"do": "run"}, {"do": "profile"} and
 {"do": "close"}; a reply is what was asked for, {"error": one line} for bad input or
@@ -77,14 +77,16 @@ def private_output() -> TextIO:
 
 
 def _side(arguments: list[str]) -> Side:
-    name, model, *mode = arguments
-    if name == "ferrum":
+    kind, *others = arguments
+    if kind == "ferrum":
         from ferrum.runtime.bench.ferrum_side import FerrumSide
 
-        return FerrumSide(Path(model), *mode)
-    from ferrum.runtime.bench.llama_side import LlamaSide
+        model, device = others
+        return FerrumSide(Path(model), device)
+    from ferrum.runtime.bench.engine import open_engine
+    from ferrum.runtime.bench.engine_side import EngineSide
 
-    return LlamaSide(Path(model), repack=mode == ["repack"])
+    return EngineSide(open_engine(*others))
 
 
 def _answer(side: Side, request: dict[str, Any]) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from made_up_engine import made_up_engine
 
-from ferrum.runtime.bench.benchmark import IN_PLACE, REPACK
 from ferrum.runtime.bench.cases import Case
 from ferrum.runtime.bench.errors import BenchError
 from ferrum.runtime.bench.llama import Llama, Piece
@@ -19,6 +19,7 @@ from ferrum.runtime.bench_cli import main
 from ferrum.runtime.session import Session
 from ferrum.runtime.settings import Settings
 
+IN_PLACE, REPACK = "llama.cpp in place", "llama.cpp repack"
 PROMPT = np.random.default_rng(3).integers(1000, size=40).tolist()
 
 
@@ -74,7 +75,7 @@ def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("mode", ["in-place", "repack"])
 @pytest.mark.parametrize("case", [Case("prefill", 600, 2, 0, 2), Case("decode", 4, 3, 520, 2)])
 def test_a_side_repeats_a_case_longer_than_a_step(sample: Path, mode: str, case: Case) -> None:
-    side = SideProcess(mode, ["llama", str(sample), mode])
+    side = SideProcess(mode, ["engine", str(sample), mode])
     try:
         assert side.open(case)["cache_tokens"] >= case.batch * case.length
         assert all(side.run() > 0 for _ in range(3))
@@ -115,3 +116,19 @@ def test_ferrum_and_both_modes_are_measured_in_turn(
         rounds = by_case[kind, batch, ratio["to"]] / by_case[kind, batch, "ferrum"]
         assert ratio["ratio"]["median"] == pytest.approx(np.median(rounds))
     assert [start["side"] for start in report["first_token"]] == sides
+
+
+def test_another_engine_is_measured_beside_both(
+    exported: Path, sample: Path, tmp_path: Path
+) -> None:
+    library = made_up_engine(tmp_path)
+    asked = ["--prefill", "16", "--decode", "4", "--repeat", "1", "--vs-mode", "in-place",
+             "--first-token", "--vs", str(sample), "--vs-library", str(library),
+             "--json", str(tmp_path / "run.json")]  # fmt: skip
+    assert main([str(exported), *asked]) == 0
+    report = json.loads((tmp_path / "run.json").read_text())
+    sides = ["ferrum", IN_PLACE, "made up in place"]
+    assert [row["side"] for row in report["rows"]] == 2 * sides
+    assert [start["side"] for start in report["first_token"]] == sides
+    # It computes nothing, so that nobody is faster.
+    assert {ratio["to"] for ratio in report["ratios"]} == {"made up in place"}

@@ -137,6 +137,7 @@ def test_the_machine_is_measured_over_a_model_s_file_too(
         (["--json", "none/c.json"], "existing folder"),
         (["--json", "c.onnx"], "OUT.onnx comes first"),
         (["--vs", "none.gguf"], "none.gguf"),
+        (["--vs-library", "x.so"], "--vs-library] no file to measure it on -> --vs"),
         (["--device", "gpu"], "--device"),
         (["--device", "cuda"], "device, got 'cuda', but"),
         (["--device", "cuda", "--vs", "m.gguf"], "--vs"),

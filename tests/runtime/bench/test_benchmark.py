@@ -12,14 +12,16 @@ from typing import Any
 import pytest
 
 from ferrum.runtime.bench import benchmark as module
-from ferrum.runtime.bench.benchmark import IN_PLACE, REPACK, Options, benchmark
+from ferrum.runtime.bench.benchmark import Options, benchmark
 from ferrum.runtime.bench.errors import BenchError
 from ferrum.runtime.bench.memory import Memory
 from ferrum.runtime.bench.run import Repetition, Runner
 
+IN_PLACE, REPACK = "llama.cpp in place", "llama.cpp repack"
 OPTIONS = Options(
     prefill=[8], decode=[4], contexts=[16], batches=[1], threads=[1], repeat=2, warm_ups=1,
-    retries=0, vs=None, vs_modes=("in-place", "repack"), profile=False, first_token=False,
+    retries=0, vs=None, vs_modes=("in-place", "repack"), vs_libraries=(),
+    profile=False, first_token=False,
 )  # fmt: skip
 
 
@@ -33,9 +35,9 @@ class FakeRunner(Runner):
         self._make_up([side.name for side in sides], cases)
 
     def apart(self, stay: Any, alone: Any, cases: Any, rounds: int, prepare: Any) -> None:
-        name = alone().name
-        self.plans.append(("apart", [*(side.name for side in stay), name]))
-        self._make_up([*(side.name for side in stay), name], cases)
+        names = [*(side.name for side in stay), *(start().name for start in alone)]
+        self.plans.append(("apart", names))
+        self._make_up(names, cases)
 
     def _make_up(self, names: list[str], cases: Any) -> None:
         for case in cases:

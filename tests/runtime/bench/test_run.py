@@ -136,7 +136,7 @@ def test_a_side_without_room_comes_and_goes_in_every_round(log: Log) -> None:
     work = runner(log)
     stay = [log.side("a"), log.side("b")]
     prepare = lambda: log.events.append("prepare")  # noqa: E731
-    work.apart(stay, lambda: log.side("large"), CASES, 2, prepare)
+    work.apart(stay, [lambda: log.side("large")], CASES, 2, prepare)
     large = [e for e in log.events if "large" in e or e == "prepare"]
     one_round = ["prepare", "start large", "open large prefill", "warm large", "run large",
                  "close large", "open large decode", "warm large", "run large", "close large",
@@ -155,7 +155,7 @@ def test_a_side_that_fails_while_alone_is_ended(log: Log) -> None:
     large = log.side("large")
     large.run = lambda: 1 / 0
     with pytest.raises(ZeroDivisionError):
-        runner(log).apart([log.side("a")], lambda: large, CASES, 1, lambda: None)
+        runner(log).apart([log.side("a")], [lambda: large], CASES, 1, lambda: None)
     assert log.events[-1] == "end large"
 
 
