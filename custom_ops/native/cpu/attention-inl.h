@@ -122,6 +122,8 @@ struct CachedValues {
   const float* inverse;
   int64_t d;
   Floats at(int64_t u, int j) const {
+    if (j == 0)
+      for (int64_t i = u * kPack; i < (u + 1) * kPack; ++i) fetch_next_key(i);
     if constexpr (kPack == 1) {
       return element(u, j);
     } else {
@@ -131,6 +133,12 @@ struct CachedValues {
   }
   Floats element(int64_t i, int j) const {
     return load_elements<kType>(tile.values[i], d + j * kLanes);
+  }
+  // The next tile's keys come closer meanwhile.
+  void fetch_next_key(int64_t i) const {
+    if (tile.positions + i < tile.known)
+      fetch_near(tile.keys[tile.positions + i] + d * element_bytes<kType>(),
+                 kColumn * element_bytes<kType>());
   }
 };
 

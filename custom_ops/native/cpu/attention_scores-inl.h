@@ -157,13 +157,13 @@ void find_scales(const uint8_t* const* rows, int64_t count, int64_t n, int64_t a
     const float limit = largest_integer(added);
     const int64_t whole = n / kLanes * kLanes;
     for (int64_t first = 0; first < count; first += kLanes) {
-      float largest[kLanes] = {};
-      for (int64_t i = 0; i < kLanes && first + i < count; ++i) {
-        const uint8_t* const row = rows[first + i];
-        largest[i] = Units<kPack>::template largest_of_row<kType>(row, whole);
-        if (whole == n) continue;
+      const uint8_t* own[kLanes];  // the last one in place of those that there are not
+      for (int64_t i = 0; i < kLanes; ++i) own[i] = rows[first + i < count ? first + i : count - 1];
+      float largest[kLanes];
+      store(largest, Units<kPack>::template largest_of_rows<kType>(own, whole));
+      for (int64_t i = 0; i < kLanes && whole < n; ++i) {
         float rest[kLanes];
-        dequantize_row(kType, row + whole * element_bytes<kType>(), rest, n - whole);
+        dequantize_row(kType, own[i] + whole * element_bytes<kType>(), rest, n - whole);
         const uint32_t tail = largest_bits(rest, n - whole);
         if (tail > bits_of_float(largest[i])) largest[i] = float_from_bits(tail);
       }
@@ -214,6 +214,7 @@ void score_keys(const float* panel, int64_t units, const float* keys, float* sco
   for (int64_t u = 0; u < units; u += kLanes) {
     const float* const key = keys + key_place(0, u);
     const int64_t end = units - u < kLanes ? units - u : kLanes;
+#pragma GCC unroll 2  // else gcc copies all sums in every round
     for (int64_t e = 0; e < end; ++e, panel += kVectors * kStep) {
       ahead(u, e);
       Vector query[kVectors];
@@ -308,12 +309,4 @@ void score_few(const AttentionTile& tile, float* scores, float* run) {
     run = next;
     next = done;
   }
-}
-
-template <int kType, int kPack>
-void score_tile(const AttentionTile& tile, float* scores, float* run) {
-  const auto score = tile.queries > kLanes       ? score_many<kType, kPack>
-                     : tile.queries > kHalfLanes ? score_few<kType, kPack, Floats>
-                                                 : score_few<kType, kPack, HalfFloats>;
-  score(tile, scores, run);
 }

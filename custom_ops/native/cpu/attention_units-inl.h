@@ -17,8 +17,9 @@ struct Units<1> {
   }
 };
 
-// What Units<2> is the same for on every instruction set that has it: Own::pair puts two vectors of
-// integers side by side in 16 bits each, Own::floats reads sums.
+// What Units<2> is the same for on every instruction set that has it: Own::integers are those of a
+// vector times an inverse scale, in the low 16 bits of lanes, Own::pair puts two such vectors side
+// by side, Own::floats reads sums.
 template <class Own>
 struct PairUnits {
   // The sums of one key with queries that have those scales.
@@ -26,11 +27,11 @@ struct PairUnits {
     return mul(mul(Own::floats(sum), broadcast(key)), load(queries));
   }
   static Floats beside(Floats even, Floats odd, Floats inverse) {
-    return Own::pair(round_to_int(mul(even, inverse)), round_to_int(mul(odd, inverse)));
+    return Own::pair(Own::integers(even, inverse), Own::integers(odd, inverse));
   }
   static Floats beside(Floats even, float even_inverse, Floats odd, float odd_inverse) {
-    return Own::pair(round_to_int(mul(even, broadcast(even_inverse))),
-                     round_to_int(mul(odd, broadcast(odd_inverse))));
+    return Own::pair(Own::integers(even, broadcast(even_inverse)),
+                     Own::integers(odd, broadcast(odd_inverse)));
   }
 };
 

@@ -11,6 +11,12 @@ inline void fetch_bytes(const uint8_t* p, size_t bytes) {
   for (const uint8_t* const end = p + bytes; p < end; p += 64) fetch(p);
 }
 
+// Asks for cache lines in L1.
+inline void fetch_near(const uint8_t* p) { __builtin_prefetch(p, 0, 3); }
+inline void fetch_near(const uint8_t* p, size_t bytes) {
+  for (const uint8_t* const end = p + bytes; p < end; p += 64) fetch_near(p);
+}
+
 // Asks for a cache line that is used once: in L1 alone, so that L2 keeps what will be used again.
 inline void fetch_once(const uint8_t* p) { __builtin_prefetch(p, 0, 0); }
 

@@ -16,6 +16,7 @@ namespace {
 
 constexpr int64_t kSegment = 1024;
 constexpr int64_t kBlockQueries = 128;  // of neighbouring tokens, that share a pass over the keys
+constexpr int64_t kFewQueries = 16;     // of a block, whose sums for several heads fit into L1
 static_assert(kSegment % kTilePositions == 0, "a tile lies in one segment");
 
 // Tokens first .. first + count - 1, all of one sequence, in order of position.
@@ -36,9 +37,9 @@ struct TileRows {
   const uint8_t* values[2 * kTilePositions];
 };
 
-// What one thread needs for one block of queries.
+// What one thread needs for one block of queries and some key heads.
 struct Workspace {
-  float* panels;   // [padded(queries), head_dim]
+  float* panels;   // [heads, padded(queries), head_dim]
   float* scratch;  // [attention_scratch(queries, head_dim)]
   int32_t* seen;   // [queries]
   TileRows* rows;
@@ -52,9 +53,13 @@ struct Attention {
   const int64_t* sequence;  // [tokens]
   const float* queries;     // [kv_heads, tokens, group, head_dim]
   int64_t most_queries;     // of a block
+  int64_t heads;            // key heads that are taken together
 
   int64_t dim() const { return problem.cache.head_dim; }
-  int64_t partial_floats() const { return 2 * padded(most_queries) + most_queries * padded(dim()); }
+  int64_t panel_floats() const { return padded(most_queries) * dim(); }
+  int64_t partial_floats() const {
+    return padded(2 * padded(most_queries) + most_queries * padded(dim()));
+  }
 
   Partial partial_at(float* memory) const {
     return {memory, memory + padded(most_queries), memory + 2 * padded(most_queries)};
@@ -62,7 +67,7 @@ struct Attention {
 
   Workspace* take_workspaces(Arena& arena) const {
     const auto workers = static_cast<int64_t>(worker_limit());
-    const int64_t panel = padded(most_queries) * dim();
+    const int64_t panel = heads * panel_floats();
     const int64_t scratch = padded(attention_scratch(most_queries, dim()));
     auto* const spaces = arena.take<Workspace>(workers);
     auto* const panels = arena.take<float>(workers * panel);
@@ -92,9 +97,11 @@ struct Attention {
 
   void arrange(const QueryBlock& block, int64_t kv_head, const Workspace& space) const {
     const int64_t group = problem.group();
-    const int64_t first = (kv_head * problem.tokens + block.first) * group;
-    kernels.arrange_queries(queries + first * dim(), block.count * group, dim(), problem.cache.type,
-                            narrow, space.panels);
+    for (int64_t h = 0; h < heads; ++h) {
+      const int64_t first = ((kv_head + h) * problem.tokens + block.first) * group;
+      kernels.arrange_queries(queries + first * dim(), block.count * group, dim(),
+                              problem.cache.type, narrow, space.panels + h * panel_floats());
+    }
   }
 
   // Has the first keys of a segment come closer, all at once: further ones do while these are
@@ -103,7 +110,7 @@ struct Attention {
                   const Workspace& space) const {
     const int64_t begin = segment * kSegment;
     const int64_t end = std::min(begin + kKeysAhead, last_of(block) + 1);
-    const auto bytes = static_cast<size_t>(dim() * problem.cache.element_bytes());
+    const auto bytes = static_cast<size_t>(heads * dim() * problem.cache.element_bytes());
     find_rows(sequence[block.first], kv_head, begin, end, *space.rows);
     for (int64_t i = 0; i < end - begin; ++i) fetch_bytes(space.rows->keys[i], bytes);
   }
@@ -116,22 +123,30 @@ struct Attention {
     }
   }
 
-  // The arranged queries of a block over one segment, into `partial`.
-  void take_segment(const QueryBlock& block, int64_t kv_head, int64_t segment,
-                    const Partial& partial, const Workspace& space) const {
+  // The arranged queries of a block over one segment, a head's into partials[head, stride]. Heads
+  // lie side by side in the caches, so a tile of each comes before the next tile.
+  void take_segment(const QueryBlock& block, int64_t kv_head, int64_t segment, float* partials,
+                    int64_t stride, const Workspace& space) const {
     const int64_t count = block.count * problem.group(), row = sequence[block.first];
-    std::fill_n(partial.most, padded(count), -std::numeric_limits<float>::infinity());
-    std::fill_n(partial.sum, padded(count), 0.0f);
-    std::fill_n(partial.values, count * padded(dim()), 0.0f);
+    for (int64_t h = 0; h < heads; ++h) {
+      const Partial partial = partial_at(partials + h * stride);
+      std::fill_n(partial.most, padded(count), -std::numeric_limits<float>::infinity());
+      std::fill_n(partial.sum, padded(count), 0.0f);
+      std::fill_n(partial.values, count * padded(dim()), 0.0f);
+    }
     const int64_t stop = std::min(last_of(block) + 1, (segment + 1) * kSegment);
     for (int64_t begin = segment * kSegment; begin < stop; begin += kTilePositions) {
       const int64_t end = std::min(begin + kTilePositions, stop);
       const int64_t known = std::min(begin + 2 * kTilePositions, stop);
-      find_rows(row, kv_head, begin, known, *space.rows);
       find_seen(block, begin, end - begin, space.seen);
-      kernels.attention_tile({count, dim(), problem.cache.type, narrow, space.panels, space.seen,
-                              end - begin, known - begin, space.rows->keys, space.rows->values,
-                              partial.most, partial.sum, partial.values, space.scratch});
+      for (int64_t h = 0; h < heads; ++h) {
+        const Partial partial = partial_at(partials + h * stride);
+        find_rows(row, kv_head + h, begin, known, *space.rows);
+        kernels.attention_tile({count, dim(), problem.cache.type, narrow,
+                                space.panels + h * panel_floats(), space.seen, end - begin,
+                                known - begin, space.rows->keys, space.rows->values, partial.most,
+                                partial.sum, partial.values, space.scratch});
+      }
     }
   }
 
@@ -167,28 +182,41 @@ struct Attention {
   }
 };
 
-// Each (block of queries, key head) by one thread, its segments one after the other.
+// How many key heads are taken together: as many as leave enough for the threads to share, where
+// queries are so few that reading the caches takes the time.
+int64_t heads_together(int64_t most_queries, int64_t blocks_and_segments, int64_t kv_heads) {
+  const int64_t enough = 4 * static_cast<int64_t>(worker_limit());
+  int64_t heads = most_queries > kFewQueries ? 1 : kv_heads;
+  while (kv_heads % heads != 0 || (heads > 1 && blocks_and_segments * kv_heads / heads < enough))
+    --heads;
+  return heads;
+}
+
+// Each (block of queries, key heads) by one thread, its segments one after the other.
 void attend_whole(const Attention& attention, const QueryBlock* blocks, int64_t block_count,
                   ThreadPool& pool, Arena& arena) {
-  const int64_t kv_heads = attention.problem.cache.kv_heads;
-  const int64_t floats = padded(attention.partial_floats());
-  auto* const partials = arena.take<float>(2 * floats * static_cast<int64_t>(worker_limit()));
+  const int64_t heads = attention.heads, lots = attention.problem.cache.kv_heads / heads;
+  const int64_t floats = attention.partial_floats();
+  auto* const partials =
+      arena.take<float>(2 * heads * floats * static_cast<int64_t>(worker_limit()));
   const Workspace* const spaces = attention.take_workspaces(arena);
-  for_each(pool, block_count * kv_heads, [&](int64_t item, size_t worker) {
-    float* const memory = partials + 2 * floats * static_cast<int64_t>(worker);
-    const Partial whole = attention.partial_at(memory);
-    const Partial next = attention.partial_at(memory + floats);
+  for_each(pool, block_count * lots, [&](int64_t item, size_t worker) {
+    float* const whole = partials + 2 * heads * floats * static_cast<int64_t>(worker);
+    float* const next = whole + heads * floats;
     // The last blocks see the most keys: they go first, so that threads end together.
-    const QueryBlock& block = blocks[block_count - 1 - item / kv_heads];
-    const int64_t head = item % kv_heads;
+    const QueryBlock& block = blocks[block_count - 1 - item / lots];
+    const int64_t head = item % lots * heads;
     attention.fetch_keys(block, head, 0, spaces[worker]);
     attention.arrange(block, head, spaces[worker]);
-    attention.take_segment(block, head, 0, whole, spaces[worker]);
+    attention.take_segment(block, head, 0, whole, floats, spaces[worker]);
     for (int64_t s = 1; s < attention.segments_of(block); ++s) {
-      attention.take_segment(block, head, s, next, spaces[worker]);
-      attention.merge(block, s, next, whole);
+      attention.take_segment(block, head, s, next, floats, spaces[worker]);
+      for (int64_t h = 0; h < heads; ++h)
+        attention.merge(block, s, attention.partial_at(next + h * floats),
+                        attention.partial_at(whole + h * floats));
     }
-    attention.write(block, head, whole);
+    for (int64_t h = 0; h < heads; ++h)
+      attention.write(block, head + h, attention.partial_at(whole + h * floats));
   });
 }
 
@@ -196,22 +224,22 @@ void attend_whole(const Attention& attention, const QueryBlock* blocks, int64_t 
 void attend_split(const Attention& attention, const QueryBlock* blocks, int64_t block_count,
                   int64_t most_segments, ThreadPool& pool, Arena& arena) {
   const int64_t kv_heads = attention.problem.cache.kv_heads, units = block_count * kv_heads;
-  const int64_t floats = padded(attention.partial_floats());
-  auto* const partials = arena.take<float>(units * most_segments * floats);
+  const int64_t floats = attention.partial_floats(), stride = most_segments * floats;
+  auto* const partials = arena.take<float>(units * stride);
   const Workspace* const spaces = attention.take_workspaces(arena);
-  for_each(pool, units * most_segments, [&](int64_t item, size_t worker) {
-    const int64_t unit = item / most_segments, segment = item % most_segments;
+  for_each(pool, units / attention.heads * most_segments, [&](int64_t item, size_t worker) {
+    const int64_t unit = item / most_segments * attention.heads, segment = item % most_segments;
     const QueryBlock& block = blocks[unit / kv_heads];
     if (segment >= attention.segments_of(block)) return;
     const int64_t head = unit % kv_heads;
     attention.fetch_keys(block, head, segment, spaces[worker]);
     attention.arrange(block, head, spaces[worker]);
-    attention.take_segment(block, head, segment, attention.partial_at(partials + item * floats),
-                           spaces[worker]);
+    attention.take_segment(block, head, segment, partials + unit * stride + segment * floats,
+                           stride, spaces[worker]);
   });
   for_each(pool, units, [&](int64_t unit, size_t) {
     const QueryBlock& block = blocks[unit / kv_heads];
-    float* const own = partials + unit * most_segments * floats;
+    float* const own = partials + unit * stride;
     const Partial whole = attention.partial_at(own);
     for (int64_t s = 1; s < attention.segments_of(block); ++s)
       attention.merge(block, s, attention.partial_at(own + s * floats), whole);
@@ -243,15 +271,14 @@ void run_attention(const AttentionProblem& problem, const Settings& settings, Th
   }
   const Kernels& kernels = *settings.kernels;
   const float* const queries = rotate_and_store(problem, kernels, position, sequence, pool, arena);
-  const Attention attention{problem,
-                            kernels,
-                            !settings.exact,
-                            position,
-                            sequence,
-                            queries,
-                            most_tokens * problem.group()};
-  const auto workers = static_cast<int64_t>(worker_limit());
-  if (most_segments > 1 && block_count * problem.cache.kv_heads < 4 * workers)
+  const int64_t kv_heads = problem.cache.kv_heads, most_queries = most_tokens * problem.group();
+  const bool split =
+      most_segments > 1 && block_count * kv_heads < 4 * static_cast<int64_t>(worker_limit());
+  const int64_t heads =
+      heads_together(most_queries, block_count * (split ? most_segments : 1), kv_heads);
+  const Attention attention{problem,  kernels, !settings.exact, position,
+                            sequence, queries, most_queries,    heads};
+  if (split)
     attend_split(attention, blocks, block_count, most_segments, pool, arena);
   else
     attend_whole(attention, blocks, block_count, pool, arena);

@@ -9,11 +9,12 @@ struct Units<2> : PairUnits<Units<2>> {
   }
   static Floats floats(Floats sum) { return to_floats(_mm256_castps_si256(sum)); }
 
+  static Ints integers(Floats x, Floats inverse) { return round_to_int(mul(x, inverse)); }
   // 2 kLanes elements that follow each other.
   static Floats pack(Floats first, Floats second, float inverse) {
     const Floats factor = broadcast(inverse);
-    const Ints mixed = _mm256_packs_epi32(round_to_int(mul(first, factor)),
-                                          round_to_int(mul(second, factor)));  // by 128 bits
+    const Ints mixed =
+        _mm256_packs_epi32(integers(first, factor), integers(second, factor));  // by 128 bits
     return _mm256_castsi256_ps(_mm256_permute4x64_epi64(mixed, 0xd8));
   }
   // Lane i holds (even[i], odd[i]).
@@ -32,8 +33,15 @@ struct Units<2> : PairUnits<Units<2>> {
     return _mm256_and_ps(enough, div(broadcast(kLargest), largest));
   }
 
-  // The largest magnitude of n elements of 2 bytes, n a multiple of kLanes: their bits without the
-  // sign are in the order of the magnitudes, and those of what is not a number are above all.
+  // The largest magnitudes of kLanes rows of n elements of 2 bytes, n a multiple of kLanes: their
+  // bits without the sign are in the order of the magnitudes, and those of what is not a number are
+  // above all.
+  template <int kType>
+  static Floats largest_of_rows(const uint8_t* const* rows, int64_t n) {
+    float largest[kLanes];
+    for (int i = 0; i < kLanes; ++i) largest[i] = largest_of_row<kType>(rows[i], n);
+    return load(largest);
+  }
   template <int kType>
   static float largest_of_row(const uint8_t* row, int64_t n) {
     const auto load_half = [&](int64_t i) {

@@ -123,6 +123,7 @@ constexpr int kNarrowPack = 2;
 #include "../attention_units-inl.h"
 #include "attention_avx2-inl.h"
 #include "../attention_scores-inl.h"
+#include "../attention_key_pairs-inl.h"
 #include "../attention-inl.h"
 #include "../quantize-inl.h"
 // clang-format on

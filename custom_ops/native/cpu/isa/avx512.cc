@@ -110,6 +110,7 @@ constexpr int kNarrowPack = 2;  // vpdpwssd adds two products of 16 bits to ever
 #include "../attention_units-inl.h"
 #include "attention_avx512-inl.h"
 #include "../attention_scores-inl.h"
+#include "../attention_key_pairs-inl.h"
 #include "../attention-inl.h"
 #include "../quantize-inl.h"
 // clang-format on

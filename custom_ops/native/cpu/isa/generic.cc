@@ -96,6 +96,7 @@ constexpr int kNarrowPack = 1;
 #include "../float_products-inl.h"
 #include "../attention_units-inl.h"
 #include "../attention_scores-inl.h"
+#include "../attention_key_pairs-inl.h"
 #include "../attention-inl.h"
 #include "../quantize-inl.h"
 // clang-format on

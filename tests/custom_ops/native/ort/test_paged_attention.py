@@ -114,6 +114,19 @@ def test_long_contexts_have_the_same_bits_shared_out_or_not(isa: str) -> None:
         np.testing.assert_array_equal(split[-last:], whole[-last:])
 
 
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("cache", CACHES)
+def test_key_heads_have_the_same_bits_taken_together_or_not(cache: str, isa: str) -> None:
+    """One thread takes all heads of ten sequences together, sixteen take each by itself."""
+    layer = Layer(8, 4, 32, cache)
+    feeds = random_step(layer, [(1, 130 * n) for n in range(10)], 16)
+    together = run_step(layer.node(isa=isa, threads=1), feeds, in_place=False)
+    alone = run_step(layer.node(isa=isa, threads=16), feeds, in_place=False)
+    check(together[:1], layer.oracle(feeds)[:1], tolerance(cache))
+    for ours, theirs in zip(together, alone, strict=True):
+        np.testing.assert_array_equal(ours.astype(np.float32), theirs.astype(np.float32))
+
+
 def test_long_contexts_equal_the_definition() -> None:
     layer = Layer(2, 1, 8)
     rng = np.random.default_rng(4)
