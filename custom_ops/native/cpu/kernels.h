@@ -100,7 +100,7 @@ struct AttentionTile {
   const float* panels;           // from arrange_queries, for the same type and width
   const int32_t* seen;           // [queries] positions, from the first on, that each one sees
   int64_t positions;             // up to kTilePositions
-  int64_t known;                 // at least as many: rows kKeysAhead and further are brought closer
+  int64_t known;                 // at least as many: those behind are brought closer
   const uint8_t* const* keys;    // [known] rows of head_dim elements
   const uint8_t* const* values;  // the same
   float* most;                   // [padded(queries)]
