@@ -101,7 +101,7 @@ def parser() -> argparse.ArgumentParser:
     add("--vs", metavar="MODEL.gguf", type=Path,
         help="measure llama.cpp on this file in turn; needs ferrum's extra [bench]")  # fmt: skip
     add("--vs-mode", choices=["both", "in-place", "repack"], default="both",
-        help="llama.cpp's weights in the file, or in a second copy as by its default "
+        help="the others' weights in the file, or in a second copy, which is llama.cpp's default "
         "(default: both)")  # fmt: skip
     add("--vs-library", metavar="LIB.so", type=Path, action="append", default=[],
         help="measure another engine too, by a library with the functions of "
