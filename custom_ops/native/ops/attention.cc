@@ -182,12 +182,15 @@ struct Attention {
   }
 };
 
+// Whether so many items are enough for threads that share them to end together.
+bool enough_to_share(int64_t items) { return items >= 4 * static_cast<int64_t>(worker_limit()); }
+
 // How many key heads are taken together: as many as leave enough for the threads to share, where
 // queries are so few that reading the caches takes the time.
 int64_t heads_together(int64_t most_queries, int64_t blocks_and_segments, int64_t kv_heads) {
-  const int64_t enough = 4 * static_cast<int64_t>(worker_limit());
   int64_t heads = most_queries > kFewQueries ? 1 : kv_heads;
-  while (kv_heads % heads != 0 || (heads > 1 && blocks_and_segments * kv_heads / heads < enough))
+  while (kv_heads % heads != 0 ||
+         (heads > 1 && !enough_to_share(blocks_and_segments * kv_heads / heads)))
     --heads;
   return heads;
 }
@@ -272,8 +275,7 @@ void run_attention(const AttentionProblem& problem, const Settings& settings, Th
   const Kernels& kernels = *settings.kernels;
   const float* const queries = rotate_and_store(problem, kernels, position, sequence, pool, arena);
   const int64_t kv_heads = problem.cache.kv_heads, most_queries = most_tokens * problem.group();
-  const bool split =
-      most_segments > 1 && block_count * kv_heads < 4 * static_cast<int64_t>(worker_limit());
+  const bool split = most_segments > 1 && !enough_to_share(block_count * kv_heads);
   const int64_t heads =
       heads_together(most_queries, block_count * (split ? most_segments : 1), kv_heads);
   const Attention attention{problem,  kernels, !settings.exact, position,
